@@ -1,0 +1,2 @@
+//! Benchmarks: load generator and peers.
+fn main() {}

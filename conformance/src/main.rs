@@ -1,0 +1,2 @@
+//! The fixture server for the official conformance suite.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The protocol's decisions as pure state machines: no sockets, no clock, no randomness.

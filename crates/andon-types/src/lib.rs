@@ -1,0 +1,1 @@
+//! The vocabulary of the Model Context Protocol: messages, methods, revisions.

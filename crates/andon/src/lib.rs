@@ -1,0 +1,1 @@
+//! A Model Context Protocol SDK: servers in a few lines.
