@@ -1,1 +1,11 @@
 //! The vocabulary of the Model Context Protocol: messages, methods, revisions.
+//!
+//! It turns bytes into messages and back, and knows what each dated revision of the protocol spells
+//! differently. It never does I/O and never decides what happens next: that is `andon-core`.
+//! Read [`revision::Rules`] and [`message::Body`] first.
+
+pub mod error;
+pub mod message;
+pub mod method;
+pub mod revision;
+pub mod scan;

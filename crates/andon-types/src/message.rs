@@ -1,0 +1,306 @@
+//! Envelopes: what kind of message it is, its id and its method. Parameters and results stay raw text.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorObject, clip};
+use crate::revision::Rules;
+use crate::scan::{ScanError, ScanLimits, Shape, scan};
+
+/// The most bytes in a string id.
+pub const ID_BYTES_MAX: usize = 256;
+/// The most messages in one batch.
+pub const BATCH_MAX: usize = 50;
+
+/// The id of a request. `1` and `"1"` are different ids, and each is echoed as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RequestId {
+    /// An integer.
+    Number(i64),
+    /// A string of at most [`ID_BYTES_MAX`] bytes.
+    String(Box<str>),
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::String(text) => text.fmt(f),
+        }
+    }
+}
+
+impl From<i64> for RequestId {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<&str> for RequestId {
+    fn from(text: &str) -> Self {
+        Self::String(text.into())
+    }
+}
+
+/// Text that is known to be JSON: only a scan of a peer's bytes or a serialiser makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Json(Box<str>);
+
+impl Json {
+    /// The JSON of `value`.
+    ///
+    /// # Errors
+    /// When `value` cannot be JSON: a map with keys that are no strings, or a `Serialize` that fails.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        serde_json::to_string(value).map(|text| Self(text.into()))
+    }
+
+    /// The text, byte for byte as it came.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text as a `T`.
+    ///
+    /// # Errors
+    /// When the JSON has another shape.
+    pub fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+
+    /// The text as an owned `T`.
+    ///
+    /// # Errors
+    /// When the JSON has another shape.
+    pub fn parse_owned<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_str(&self.0)
+    }
+}
+
+impl From<serde_json::Value> for Json {
+    fn from(value: serde_json::Value) -> Self {
+        Self(value.to_string().into())
+    }
+}
+
+/// A request: it gets exactly one answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What the answer has to carry.
+    pub id: RequestId,
+    /// The method's name, known or not.
+    pub method: Box<str>,
+    /// An object, if there are any.
+    pub params: Option<Json>,
+}
+
+/// A notification: it gets no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// The method's name, known or not.
+    pub method: Box<str>,
+    /// An object, if there are any.
+    pub params: Option<Json>,
+}
+
+/// An answer to a request of ours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// The request's id; absent when the peer could not read it.
+    pub id: Option<RequestId>,
+    /// What it says.
+    pub outcome: Result<Json, ErrorObject>,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Message {
+    /// See [`Request`].
+    Request(Request),
+    /// See [`Notification`].
+    Notification(Notification),
+    /// See [`Response`].
+    Response(Response),
+}
+
+/// A message that is none, and what to answer: the id if it could be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Malformed {
+    /// The id that the answer carries.
+    pub id: Option<RequestId>,
+    /// -32700 or -32600.
+    pub error: ErrorObject,
+}
+
+/// What one body, line or frame held.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// One message.
+    Single(Message),
+    /// An array; which revisions take one is the machine's decision. Never empty, never above [`BATCH_MAX`].
+    Batch(Vec<Result<Message, Malformed>>),
+}
+
+impl Body {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Malformed`] with -32700 when it is not JSON in UTF-8, and -32600 when it is JSON but no message, too deep,
+    /// too expensive, or has a member name twice.
+    pub fn parse(bytes: &[u8], limits: ScanLimits) -> Result<Body, Malformed> {
+        let text = std::str::from_utf8(bytes).map_err(|error| refuse(None, syntax(error.valid_up_to())))?;
+        match scan(text, limits).map_err(|error| refuse(None, scan_error(error)))? {
+            Shape::Object(members) => message(text, &members).map(Body::Single),
+            Shape::Array(elements) => batch(text, &elements, limits),
+            Shape::Scalar => Err(refuse(None, ErrorObject::invalid_request("a message is a JSON object"))),
+        }
+    }
+}
+
+fn batch(text: &str, elements: &[Range<usize>], limits: ScanLimits) -> Result<Body, Malformed> {
+    if elements.is_empty() || elements.len() > BATCH_MAX {
+        let why = format!("a batch has 1 to {BATCH_MAX} messages, this one has {}", elements.len());
+        return Err(refuse(None, ErrorObject::invalid_request(why)));
+    }
+    let messages = elements.iter().map(|span| {
+        let text = &text[span.clone()];
+        match scan(text, limits).map_err(|error| refuse(None, scan_error(error)))? {
+            Shape::Object(members) => message(text, &members),
+            _ => Err(refuse(None, ErrorObject::invalid_request("a message is a JSON object"))),
+        }
+    });
+    Ok(Body::Batch(messages.collect()))
+}
+
+fn message(text: &str, members: &[(String, Range<usize>)]) -> Result<Message, Malformed> {
+    let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, span)| &text[span.clone()]);
+    let id = member("id").map(read_id).transpose();
+    let known_id = id.as_ref().ok().cloned().flatten();
+    let invalid = |why: &str| refuse(known_id.clone(), ErrorObject::invalid_request(why));
+
+    if member("jsonrpc").and_then(|raw| serde_json::from_str::<String>(raw).ok()).as_deref() != Some("2.0") {
+        return Err(invalid("a message has \"jsonrpc\": \"2.0\""));
+    }
+    let answer = (member("result"), member("error"));
+    let Some(method) = member("method") else {
+        return match answer {
+            (Some(result), None) => {
+                Ok(Message::Response(Response { id: id.map_err(invalid)?, outcome: Ok(Json(result.into())) }))
+            }
+            (None, Some(error)) => Ok(Message::Response(Response {
+                id: if member("id") == Some("null") { None } else { id.map_err(invalid)? },
+                outcome: Err(serde_json::from_str(error)
+                    .map_err(|_| invalid("\"error\" has an integer \"code\" and a string \"message\""))?),
+            })),
+            (Some(_), Some(_)) => Err(invalid("a response has \"result\" or \"error\", not both")),
+            (None, None) => Err(invalid("a message has a \"method\", a \"result\" or an \"error\"")),
+        };
+    };
+    if answer != (None, None) {
+        return Err(invalid("a request has neither \"result\" nor \"error\""));
+    }
+    let method: Box<str> = serde_json::from_str(method).map_err(|_| invalid("\"method\" is a string"))?;
+    let params = member("params").map(|raw| Json(raw.into()));
+    match id.map_err(invalid)? {
+        Some(id) => Ok(Message::Request(Request { id, method, params })),
+        None => Ok(Message::Notification(Notification { method, params })),
+    }
+}
+
+/// `null`, fractions and numbers that only look like integers are no ids.
+fn read_id(raw: &str) -> Result<RequestId, &'static str> {
+    const WHAT: &str = "\"id\" is a string of at most 256 bytes or an integer of 64 bits, and never null";
+    if raw.starts_with('"') {
+        let text: Box<str> = serde_json::from_str(raw).map_err(|_| WHAT)?;
+        return if text.len() <= ID_BYTES_MAX { Ok(RequestId::String(text)) } else { Err(WHAT) };
+    }
+    match raw.parse::<i64>() {
+        Ok(number) if raw != "-0" => Ok(RequestId::Number(number)),
+        _ => Err(WHAT),
+    }
+}
+
+fn refuse(id: Option<RequestId>, error: ErrorObject) -> Malformed {
+    Malformed { id, error }
+}
+
+fn syntax(at: usize) -> ErrorObject {
+    ErrorObject::parse(format!("not JSON in UTF-8 at byte {at}"))
+}
+
+fn scan_error(error: ScanError) -> ErrorObject {
+    match error {
+        ScanError::Syntax(at) => syntax(at),
+        ScanError::TooDeep => ErrorObject::parse("nested too deeply; the limit is 64 levels"),
+        ScanError::TooExpensive => ErrorObject::invalid_request("too many values for one message"),
+        ScanError::DuplicateName(at) => {
+            ErrorObject::invalid_request(format!("a member name stands twice in one object, at byte {at}"))
+        }
+    }
+}
+
+/// The text of a successful response; `result` is a JSON object's text.
+pub fn encode_result(id: &RequestId, result: &str) -> String {
+    let mut text = String::with_capacity(result.len() + 64);
+    text.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    push(&mut text, id);
+    text.push_str(r#","result":"#);
+    text.push_str(result);
+    text.push('}');
+    text
+}
+
+/// The text of a failed response. Where the id could not be read it is left out, or null for revisions whose
+/// schema demands one.
+pub fn encode_error(id: Option<&RequestId>, error: &ErrorObject, rules: &Rules) -> String {
+    let mut text = String::with_capacity(128);
+    text.push_str(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = id {
+        text.push_str(r#","id":"#);
+        push(&mut text, id);
+    } else if !rules.error_id_optional {
+        text.push_str(r#","id":null"#);
+    }
+    text.push_str(r#","error":"#);
+    push(&mut text, error);
+    text.push('}');
+    text
+}
+
+/// The text of a notification; `params` is a JSON object's text.
+pub fn encode_notification(method: &str, params: Option<&str>) -> String {
+    encode_call(None, method, params)
+}
+
+/// The text of a request; `params` is a JSON object's text.
+pub fn encode_request(id: &RequestId, method: &str, params: Option<&str>) -> String {
+    encode_call(Some(id), method, params)
+}
+
+fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -> String {
+    let mut text = String::with_capacity(params.map_or(0, str::len) + 96);
+    text.push_str(r#"{"jsonrpc":"2.0""#);
+    if let Some(id) = id {
+        text.push_str(r#","id":"#);
+        push(&mut text, id);
+    }
+    text.push_str(r#","method":"#);
+    push(&mut text, clip(method));
+    if let Some(params) = params {
+        text.push_str(r#","params":"#);
+        text.push_str(params);
+    }
+    text.push('}');
+    text
+}
+
+fn push<T: Serialize + ?Sized>(text: &mut String, value: &T) {
+    text.push_str(&serde_json::to_string(value).expect("ids, names and error objects have string keys only"));
+}
+
+#[cfg(test)]
+mod tests;

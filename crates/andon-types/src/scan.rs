@@ -1,0 +1,320 @@
+//! One pass over bytes from a peer: is it JSON, is it affordable, and where are the members of the envelope?
+//!
+//! The pass builds no tree. It checks the grammar of RFC 8259 in full, so that text which it accepted can be
+//! kept and handed on byte for byte; it refuses what a tree builder would silently repair (duplicate member
+//! names at any depth, lone surrogates) and what costs a tree builder far more than it costs the sender.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// What a body may cost before it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanLimits {
+    /// Nesting of arrays and objects. Default 64.
+    pub depth: usize,
+    /// Bytes that a tree of the body would take, estimated as 32 for each value and member. Default 16 MiB.
+    pub cost_bytes: usize,
+}
+
+impl Default for ScanLimits {
+    fn default() -> Self {
+        Self { depth: 64, cost_bytes: 16 << 20 }
+    }
+}
+
+/// Why a text was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanError {
+    /// Not JSON in UTF-8, at this byte.
+    Syntax(usize),
+    /// JSON, but deeper than [`ScanLimits::depth`].
+    TooDeep,
+    /// JSON, but dearer than [`ScanLimits::cost_bytes`].
+    TooExpensive,
+    /// JSON with a member name twice in one object; the second one is at this byte.
+    DuplicateName(usize),
+}
+
+/// The shape of a whole text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// An object, with its members in order: decoded name, span of the value.
+    Object(Vec<(String, Range<usize>)>),
+    /// An array, with the spans of its elements.
+    Array(Vec<Range<usize>>),
+    /// A string, number, boolean or null.
+    Scalar,
+}
+
+const VALUE_COST_BYTES: usize = 32;
+/// Up to here names are compared pairwise; beyond, by a hash set with random keys.
+const PAIRWISE_NAMES: usize = 16;
+
+/// Checks `text` and says what it is at its top.
+pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape, ScanError> {
+    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, left: limits.cost_bytes, names: Vec::new() };
+    scanner.space();
+    let shape = match scanner.peek() {
+        Some(b'{') => {
+            let mut members = Vec::with_capacity(4);
+            scanner.object(limits.depth, &mut |name, span| members.push((name.into_owned(), span)))?;
+            Shape::Object(members)
+        }
+        Some(b'[') => {
+            let mut elements = Vec::new();
+            scanner.array(limits.depth, &mut |span| elements.push(span))?;
+            Shape::Array(elements)
+        }
+        _ => {
+            scanner.value(limits.depth)?;
+            Shape::Scalar
+        }
+    };
+    scanner.space();
+    if scanner.at == text.len() { Ok(shape) } else { Err(ScanError::Syntax(scanner.at)) }
+}
+
+struct Scanner<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    left: usize,
+    /// Names of the objects that are open, innermost last; spans within the quotes.
+    names: Vec<Range<usize>>,
+}
+
+impl<'a> Scanner<'a> {
+    fn value(&mut self, depth: usize) -> Result<(), ScanError> {
+        match self.peek() {
+            Some(b'{') => self.object(depth, &mut |_, _| ()),
+            Some(b'[') => self.array(depth, &mut |_| ()),
+            Some(b'"') => {
+                self.spend()?;
+                self.string().map(drop)
+            }
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => self.syntax(),
+        }
+    }
+
+    fn object(&mut self, depth: usize, member: &mut dyn FnMut(Cow<'a, str>, Range<usize>)) -> Result<(), ScanError> {
+        let depth = self.enter(depth)?;
+        let base = self.names.len();
+        let mut many: Option<HashSet<Cow<'a, str>>> = None;
+        if !self.take_if(b'}') {
+            loop {
+                self.space();
+                self.spend()?;
+                let name = self.string()?;
+                self.claim_name(name.clone(), base, &mut many)?;
+                self.space();
+                self.expect(b':')?;
+                self.space();
+                let start = self.at;
+                self.value(depth)?;
+                member(self.decoded(&name)?, start..self.at);
+                self.space();
+                if self.take_if(b'}') {
+                    break;
+                }
+                self.expect(b',')?;
+            }
+        }
+        self.names.truncate(base);
+        Ok(())
+    }
+
+    fn array(&mut self, depth: usize, element: &mut dyn FnMut(Range<usize>)) -> Result<(), ScanError> {
+        let depth = self.enter(depth)?;
+        if self.take_if(b']') {
+            return Ok(());
+        }
+        loop {
+            self.space();
+            let start = self.at;
+            self.value(depth)?;
+            element(start..self.at);
+            self.space();
+            if self.take_if(b']') {
+                return Ok(());
+            }
+            self.expect(b',')?;
+        }
+    }
+
+    /// Steps into a bracket; returns the depth that is left inside.
+    fn enter(&mut self, depth: usize) -> Result<usize, ScanError> {
+        self.spend()?;
+        self.at += 1;
+        self.space();
+        depth.checked_sub(1).ok_or(ScanError::TooDeep)
+    }
+
+    /// Refuses `name` if the object whose names start at `base` has it already.
+    fn claim_name(
+        &mut self,
+        name: Range<usize>,
+        base: usize,
+        many: &mut Option<HashSet<Cow<'a, str>>>,
+    ) -> Result<(), ScanError> {
+        let at = name.start;
+        let text = self.decoded(&name)?;
+        let is_new = match many {
+            Some(seen) => seen.insert(text),
+            None => {
+                let known = &self.names[base..];
+                let mut is_new = true;
+                for other in known {
+                    is_new &= self.decoded(other)? != text;
+                }
+                if known.len() == PAIRWISE_NAMES {
+                    let mut seen = HashSet::with_capacity(PAIRWISE_NAMES * 2);
+                    for other in known {
+                        seen.insert(self.decoded(other)?);
+                    }
+                    seen.insert(text);
+                    *many = Some(seen);
+                }
+                is_new
+            }
+        };
+        if !is_new {
+            return Err(ScanError::DuplicateName(at));
+        }
+        if many.is_none() {
+            self.names.push(name);
+        }
+        Ok(())
+    }
+
+    /// The text between the quotes at `span`, unescaped.
+    fn decoded(&self, span: &Range<usize>) -> Result<Cow<'a, str>, ScanError> {
+        let raw = &self.text[span.clone()];
+        if !raw.contains('\\') {
+            return Ok(Cow::Borrowed(raw));
+        }
+        let quoted = &self.text[span.start - 1..=span.end];
+        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(span.start))
+    }
+
+    /// Steps over a string; returns the span between its quotes.
+    fn string(&mut self) -> Result<Range<usize>, ScanError> {
+        self.expect(b'"')?;
+        let start = self.at;
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(start..self.at - 1);
+                }
+                Some(b'\\') => self.escape()?,
+                Some(0..=0x1F) | None => return self.syntax(),
+                Some(_) => self.at += 1,
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), ScanError> {
+        self.at += 1;
+        match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 1;
+                Ok(())
+            }
+            Some(b'u') => match self.unicode()? {
+                0xD800..=0xDBFF => {
+                    self.expect(b'\\')?;
+                    if self.peek() != Some(b'u') || !(0xDC00..=0xDFFF).contains(&self.unicode()?) {
+                        return self.syntax();
+                    }
+                    Ok(())
+                }
+                0xDC00..=0xDFFF => self.syntax(),
+                _ => Ok(()),
+            },
+            _ => self.syntax(),
+        }
+    }
+
+    fn unicode(&mut self) -> Result<u32, ScanError> {
+        let mut unit = 0;
+        for offset in 1..=4 {
+            let digit = self.bytes.get(self.at + offset).and_then(|byte| char::from(*byte).to_digit(16));
+            unit = unit * 16 + digit.ok_or(ScanError::Syntax(self.at))?;
+        }
+        self.at += 5;
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<(), ScanError> {
+        self.spend()?;
+        self.take_if(b'-');
+        if !self.take_if(b'0') {
+            self.digits()?;
+        }
+        if self.take_if(b'.') {
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), ScanError> {
+        let start = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == start { self.syntax() } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), ScanError> {
+        self.spend()?;
+        if !self.bytes[self.at..].starts_with(word.as_bytes()) {
+            return self.syntax();
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn take_if(&mut self, byte: u8) -> bool {
+        let there = self.peek() == Some(byte);
+        self.at += usize::from(there);
+        there
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), ScanError> {
+        if self.take_if(byte) { Ok(()) } else { self.syntax() }
+    }
+
+    fn spend(&mut self) -> Result<(), ScanError> {
+        self.left = self.left.checked_sub(VALUE_COST_BYTES).ok_or(ScanError::TooExpensive)?;
+        Ok(())
+    }
+
+    fn syntax<T>(&self) -> Result<T, ScanError> {
+        Err(ScanError::Syntax(self.at))
+    }
+}
+
+#[cfg(test)]
+mod tests;
