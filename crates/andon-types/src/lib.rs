@@ -4,8 +4,15 @@
 //! differently. It never does I/O and never decides what happens next: that is `andon-core`.
 //! Read [`revision::Rules`] and [`message::Body`] first.
 
+pub mod adapt;
+pub mod capability;
+pub mod client;
+pub mod content;
 pub mod error;
 pub mod message;
+pub mod meta;
 pub mod method;
+pub mod raw;
 pub mod revision;
 pub mod scan;
+pub mod tools;

@@ -1,0 +1,139 @@
+//! `_meta`, the keys that the protocol reserves in it, and hints that travel beside results.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The `_meta` of a request, a result or an item.
+pub type Meta = Map<String, Value>;
+
+/// The protocol version of a modern request.
+pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// The client's name and version in a modern request.
+pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+/// The client's capabilities in a modern request.
+pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The threshold of log notifications of a modern request.
+pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+/// The listen request that a notification belongs to.
+pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
+/// Where progress of the request goes.
+pub const PROGRESS_TOKEN: &str = "progressToken";
+
+/// Who may share a cached result (2026-07-28, caching).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheScope {
+    /// Everyone: the result has nothing of a user in it.
+    Public,
+    /// Only the user who asked.
+    #[default]
+    Private,
+}
+
+/// How long a client may keep a result, and for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CacheHint {
+    /// Milliseconds; 0 is "ask again each time".
+    #[serde(rename = "ttlMs")]
+    pub ttl_ms: u64,
+    /// Who may share it.
+    #[serde(rename = "cacheScope")]
+    pub scope: CacheScope,
+}
+
+/// Names the progress of a request; chosen by the client and echoed as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ProgressToken {
+    /// An integer.
+    Number(i64),
+    /// A string.
+    String(String),
+}
+
+/// How grave a log message is (RFC 5424), least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the eight names of RFC 5424 speak for themselves")]
+pub enum Level {
+    Debug,
+    Info,
+    Notice,
+    Warning,
+    Error,
+    Critical,
+    Alert,
+    Emergency,
+}
+
+/// A picture for people, at an `https:` or `data:` URI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Icon {
+    /// Where it is.
+    pub src: String,
+    /// Its type, if `src` does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+    /// Sizes such as `48x48` or `any`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<String>,
+    /// `light` or `dark`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theme: Option<String>,
+}
+
+impl Icon {
+    /// The most bytes of a `data:` URI.
+    pub const DATA_BYTES_MAX: usize = 64 << 10;
+
+    /// Why this icon must not be handed to clients, if so: only `https:` and `data:image/...` are safe to show.
+    pub fn problem(&self) -> Option<&'static str> {
+        const TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/webp", "image/svg+xml"];
+        if self.src.chars().any(|c| c.is_control() || c == ' ') {
+            return Some("an icon's URI has no spaces or control characters");
+        }
+        if self.mime_type.as_deref().is_some_and(|mime| !TYPES.contains(&mime)) {
+            return Some("an icon is image/png, image/jpeg, image/webp or image/svg+xml");
+        }
+        if let Some(data) = self.src.strip_prefix("data:") {
+            let is_image =
+                TYPES.iter().any(|mime| data.strip_prefix(mime).is_some_and(|rest| rest.starts_with([';', ','])));
+            return match is_image {
+                false => Some("an icon's data: URI names an image type"),
+                true if data.len() > Self::DATA_BYTES_MAX => Some("an icon's data: URI has at most 64 KiB"),
+                true => None,
+            };
+        }
+        (!self.src.starts_with("https://")).then_some("an icon is at an https: or data: URI")
+    }
+}
+
+/// Name and version of a client or a server.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Implementation {
+    /// For programs.
+    pub name: String,
+    /// Any version scheme.
+    pub version: String,
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Where to read about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub website_url: Option<String>,
+    /// Pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub icons: Vec<Icon>,
+}
+
+impl Implementation {
+    /// An implementation with this name and version.
+    pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { name: name.into(), version: version.into(), ..Self::default() }
+    }
+}
