@@ -5,10 +5,13 @@
 //! Up to 2025-11-25 a conversation is a [`Session`](session::Session); from 2026-07-28 each request is an
 //! [`Exchange`](exchange::Exchange) of its own. Read [`io::Input`] and [`io::Output`] first.
 
+pub mod endpoint;
 pub mod event;
+pub mod exchange;
 pub mod facts;
 pub mod io;
 pub mod limits;
 pub mod meter;
 pub mod offer;
+pub mod session;
 pub mod violation;

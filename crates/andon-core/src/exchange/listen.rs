@@ -1,0 +1,105 @@
+//! `subscriptions/listen`: an acknowledgement first, then changes, each tagged with the request's id.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use andon_types::message::{RequestId, encode_notification, encode_result};
+use andon_types::meta::SUBSCRIPTION_ID;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Exchange;
+use crate::io::{ListKind, Output, Reply, Timestamp};
+use crate::limits::Limits;
+use crate::session::Notices;
+
+/// What is listened to: the part of the client's wish that the server honours.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Filter {
+    tools_list_changed: bool,
+    prompts_list_changed: bool,
+    resources_list_changed: bool,
+    resource_subscriptions: BTreeSet<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Listening {
+    filter: Filter,
+    notices: Notices,
+}
+
+impl Listening {
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        self.notices.deadline(limits)
+    }
+}
+
+impl Exchange {
+    /// The URIs that this exchange wants to hear of.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.listening.iter().flat_map(|listening| listening.filter.resource_subscriptions.iter())
+    }
+
+    /// Begins to listen with the filter that the application honours, and says so before anything else.
+    pub(super) fn listen(&mut self, now: Timestamp, honoured: &Reply, out: &mut Vec<Output>) {
+        let body = honoured.body.as_str();
+        let filter: Filter = serde_json::from_str(body).unwrap_or_default();
+        let mut notices = Notices::default();
+        notices.set_heard(true);
+        let params = format!(r#"{{"_meta":{},"notifications":{body}}}"#, tag(self.id()));
+        self.send(encode_notification("notifications/subscriptions/acknowledged", Some(&params)), 200, false, out);
+        for uri in &filter.resource_subscriptions {
+            out.push(Output::Subscription { uri: uri.clone(), present: true });
+        }
+        self.listening = Some(Listening { filter, notices });
+        self.flush(now, out);
+    }
+
+    pub(super) fn changed(&mut self, now: Timestamp, kind: ListKind, out: &mut Vec<Output>) {
+        let Some(listening) = &mut self.listening else { return };
+        let wanted = match kind {
+            ListKind::Tools => listening.filter.tools_list_changed,
+            ListKind::Prompts => listening.filter.prompts_list_changed,
+            ListKind::Resources => listening.filter.resources_list_changed,
+        };
+        if wanted {
+            listening.notices.mark_list(kind);
+            self.flush(now, out);
+        }
+    }
+
+    pub(super) fn updated(&mut self, now: Timestamp, uri: &Arc<str>, out: &mut Vec<Output>) {
+        let Some(listening) = &mut self.listening else { return };
+        if listening.filter.resource_subscriptions.contains(uri) {
+            listening.notices.mark_update(uri);
+            self.flush(now, out);
+        }
+    }
+
+    pub(super) fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let interval = self.limits.change_interval;
+        let Some(listening) = &mut self.listening else { return };
+        for (method, uri) in listening.notices.take_due(now, interval) {
+            let uri = uri.map_or(String::new(), |uri| format!(r#","uri":{}"#, json!(&*uri)));
+            let params = format!(r#"{{"_meta":{}{uri}}}"#, tag(&self.id));
+            self.send(encode_notification(method, Some(&params)), 200, false, out);
+        }
+    }
+
+    /// The server ends the conversation: a listener is told by a result, a caller by silence.
+    pub(super) fn end(&mut self, out: &mut Vec<Output>) {
+        if self.listening.is_none() {
+            return self.cancel(out);
+        }
+        self.over = true;
+        let meta = [(SUBSCRIPTION_ID.to_owned(), json!(self.id))].into_iter().collect();
+        let reply = Reply { meta: Some(meta), ..Reply::default() };
+        let result = self.offer.modern_result(&reply, "complete", false);
+        self.send(encode_result(&self.id, &result), 200, true, out);
+    }
+}
+
+fn tag(id: &RequestId) -> String {
+    json!({ SUBSCRIPTION_ID: id }).to_string()
+}

@@ -1,0 +1,265 @@
+//! Requests in flight: begun once, ended once, by whichever of answer, deadline and cancellation comes first.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::message::{Json, Request, RequestId, encode_notification};
+use andon_types::meta::Level;
+use andon_types::method::Method;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Session;
+use super::streams::Answered;
+use crate::facts::{Facts, Params, progress_token};
+use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
+use crate::meter::Progress;
+use crate::offer::Offer;
+
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub(super) call: CallId,
+    id: RequestId,
+    method: Method,
+    pub(super) stream: StreamId,
+    begun_at: Timestamp,
+    timeout: Duration,
+    ends_at: Timestamp,
+    progress: Option<Progress>,
+}
+
+impl InFlight {
+    pub(super) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    pub(super) fn deadline(&self) -> Timestamp {
+        self.progress.as_ref().and_then(Progress::deadline).map_or(self.ends_at, |held| held.min(self.ends_at))
+    }
+}
+
+pub(super) fn hash(id: &RequestId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Session {
+    pub(super) fn begin(
+        &mut self,
+        now: Timestamp,
+        stream: StreamId,
+        method: Method,
+        request: Request,
+        out: &mut Vec<Output>,
+    ) {
+        let facts = match self.facts(&request) {
+            Ok(facts) => facts,
+            Err(error) => return self.answer_error(stream, &request.id, error, out),
+        };
+        let call = self.new_call();
+        let timeout = self.limits.call_timeout;
+        let per_s = self.limits.progress_per_s;
+        self.calls.push(InFlight {
+            call,
+            id: request.id.clone(),
+            method,
+            stream,
+            begun_at: now,
+            timeout,
+            ends_at: now.after(timeout),
+            progress: facts.progress_token.clone().map(|token| Progress::new(token, now, per_s)),
+        });
+        out.push(Output::Call(Box::new(Call { id: call, method, request, facts: Arc::new(facts) })));
+    }
+
+    fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
+        let params = Params::read(request.params.as_ref())?;
+        let meta = params.meta()?;
+        Ok(Facts {
+            revision: self.revision,
+            client: self.client.clone(),
+            progress_token: progress_token(meta.as_ref())?,
+            meta,
+            log_level: None,
+            input_responses: std::collections::BTreeMap::new(),
+            request_state: None,
+        })
+    }
+
+    pub(super) fn done(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        outcome: Result<Reply, ErrorObject>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(index) = self.calls.iter().position(|known| known.call == call) else { return };
+        self.active_at = now;
+        let mut ended = self.calls.swap_remove(index);
+        self.cancel_asks_of(call, ended.stream, out);
+        if let Some(params) = ended.progress.as_mut().and_then(Progress::finish) {
+            self.send(ended.stream, encode_notification("notifications/progress", Some(&params)), 200, out);
+        }
+        self.remember(&ended.id);
+        match outcome {
+            Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
+            Ok(reply) => match self.take_effect(&ended, &reply, out) {
+                Ok(()) => self.answer(ended.stream, &ended.id, &Offer::legacy_result(&reply), out),
+                Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
+            },
+        }
+    }
+
+    /// What a successful answer changes here: a subscription is in force before its answer leaves.
+    fn take_effect(&mut self, ended: &InFlight, reply: &Reply, out: &mut Vec<Output>) -> Result<(), ErrorObject> {
+        let Some(uri) = reply.subject.as_deref() else { return Ok(()) };
+        match ended.method {
+            Method::Subscribe if !self.subscriptions.contains(uri) => {
+                if self.subscriptions.len() >= self.limits.subscriptions_max {
+                    let why = format!("a session has at most {} subscriptions", self.limits.subscriptions_max);
+                    return Err(ErrorObject::invalid_params(why));
+                }
+                let uri: Arc<str> = uri.into();
+                self.subscriptions.insert(uri.clone());
+                out.push(Output::Subscription { uri, present: true });
+            }
+            Method::Unsubscribe => {
+                if let Some(uri) = self.subscriptions.take(uri) {
+                    self.notices.forget(&uri);
+                    out.push(Output::Subscription { uri, present: false });
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, id: &RequestId) {
+        if self.answered.len() == Self::IDS_REMEMBERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(hash(id));
+    }
+
+    /// The client no longer wants an answer: it gets none (utilities, "Cancellation").
+    pub(super) fn cancelled(&mut self, params: Option<&Json>, out: &mut Vec<Output>) {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Cancelled {
+            request_id: RequestId,
+        }
+        let id = params.and_then(|params| params.parse::<Cancelled>().ok()).map(|params| params.request_id);
+        let Some(index) = id.and_then(|id| self.calls.iter().position(|call| call.id == id)) else { return };
+        let ended = self.calls.swap_remove(index);
+        self.remember(&ended.id);
+        self.cancel_asks_of(ended.call, ended.stream, out);
+        out.push(Output::Cancel { call: ended.call });
+        self.settle(ended.stream, Answered::No, out);
+    }
+
+    pub(super) fn expire_calls(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        while let Some(late) = self.calls.iter().find(|call| call.ends_at <= now) {
+            let (call, took) = (late.call, now.since(late.begun_at));
+            out.push(Output::Cancel { call });
+            let why = format!("the call took longer than its time, {} ms, and was cancelled", took.as_millis());
+            let error = ErrorObject::new(ErrorCode::InternalError, why);
+            self.done(now, call, Err(error), out);
+        }
+    }
+
+    pub(super) fn extend(&mut self, now: Timestamp, call: CallId, timeout: Duration) {
+        let most = self.limits.call_timeout_max;
+        if let Some(known) = self.calls.iter_mut().find(|known| known.call == call) {
+            known.timeout = timeout;
+            known.ends_at = now.after(timeout).min(known.begun_at.after(most));
+        }
+    }
+
+    /// Gives a call that asks the client as long as the answer may take, and its own time after that.
+    pub(super) fn extend_for_ask(&mut self, now: Timestamp, call: CallId, timeout: Duration) {
+        if let Some(known) = self.calls.iter_mut().find(|known| known.call == call) {
+            known.ends_at = known.ends_at.max(now.after(timeout).after(known.timeout));
+        }
+    }
+
+    pub(super) fn progress(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        report: (f64, Option<f64>, Option<&str>),
+        out: &mut Vec<Output>,
+    ) {
+        let (rules, per_s, most) = (self.rules(), self.limits.progress_per_s, self.limits.call_timeout_max);
+        let Some(known) = self.calls.iter_mut().find(|known| known.call == call) else { return };
+        known.ends_at = known.ends_at.max(now.after(known.timeout).min(known.begun_at.after(most)));
+        let stream = known.stream;
+        let params = known.progress.as_mut().and_then(|progress| progress.report(now, per_s, report, rules));
+        if let Some(params) = params {
+            self.send(stream, encode_notification("notifications/progress", Some(&params)), 200, out);
+        }
+    }
+
+    pub(super) fn flush_progress(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let per_s = self.limits.progress_per_s;
+        let due: Vec<_> = self
+            .calls
+            .iter_mut()
+            .filter_map(|call| Some((call.stream, call.progress.as_mut()?.due(now, per_s)?)))
+            .collect();
+        for (stream, params) in due {
+            self.send(stream, encode_notification("notifications/progress", Some(&params)), 200, out);
+        }
+    }
+
+    pub(super) fn log(
+        &mut self,
+        now: Timestamp,
+        call: CallId,
+        level: Level,
+        logger: Option<&str>,
+        data: &Json,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(known) = self.calls.iter().find(|known| known.call == call) else { return };
+        let stream = known.stream;
+        if level < self.log_level {
+            return;
+        }
+        match self.notices.admit_log(now, self.limits.logs_per_s) {
+            Some(dropped) => {
+                let params = log_params(level, logger, data, dropped);
+                self.send(stream, encode_notification("notifications/message", Some(&params)), 200, out);
+            }
+            None => out.push(Output::Dropped("log notification over the rate")),
+        }
+    }
+
+    /// Ends the connection of the call's stream where the client can come back to it.
+    pub(super) fn close_connection(&mut self, call: CallId, retry_ms: u32, out: &mut Vec<Output>) {
+        let Some(known) = self.calls.iter().find(|known| known.call == call) else { return };
+        let stream = known.stream;
+        if let Some(mut frame) = self.priming(stream) {
+            // Only the delay: an id here would move the client's place on the stream.
+            frame.id = None;
+            frame.retry_ms = Some(retry_ms);
+            out.push(Output::Send { stream, frame });
+            out.push(Output::Close { stream });
+        }
+    }
+}
+
+/// The parameters of a log notification; says how many were dropped before it.
+pub(crate) fn log_params(level: Level, logger: Option<&str>, data: &Json, dropped: u64) -> String {
+    let mut params = format!(r#"{{"level":{}"#, json!(level));
+    if let Some(logger) = logger {
+        params.push_str(&format!(r#","logger":{}"#, json!(logger)));
+    }
+    if dropped > 0 {
+        params.push_str(&format!(r#","_meta":{{"andon.dev/dropped":{dropped}}}"#));
+    }
+    params.push_str(&format!(r#","data":{}}}"#, data.as_str()));
+    params
+}

@@ -1,0 +1,71 @@
+//! `initialize` and the settings of a session.
+
+use std::sync::Arc;
+
+use andon_types::capability::ClientCapabilities;
+use andon_types::error::ErrorObject;
+use andon_types::message::{Json, Request, encode_result};
+use andon_types::meta::{Implementation, Level};
+use andon_types::revision::Revision;
+use serde::Deserialize;
+
+use super::streams::Answered;
+use super::{Phase, Session};
+use crate::facts::ClientFacts;
+use crate::io::{Output, StreamId};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InitializeParams {
+    protocol_version: String,
+    capabilities: ClientCapabilities,
+    client_info: Implementation,
+}
+
+#[derive(Deserialize)]
+struct SetLevelParams {
+    level: Level,
+}
+
+impl Session {
+    /// Opens the session, once (lifecycle, "Initialization").
+    pub(super) fn initialize(&mut self, stream: StreamId, request: &Request, out: &mut Vec<Output>) {
+        if self.phase != Phase::NotInitialized {
+            let error = ErrorObject::invalid_request("the session is initialized already");
+            return self.answer_error(stream, &request.id, error, out);
+        }
+        let params = request.params.as_ref().map(Json::parse::<InitializeParams>);
+        let params = match params {
+            Some(Ok(params)) => params,
+            Some(Err(error)) => {
+                let error = ErrorObject::invalid_params(format!("bad \"params\" of initialize: {error}"));
+                return self.answer_error(stream, &request.id, error, out);
+            }
+            None => {
+                let error = ErrorObject::invalid_params("initialize has \"params\"");
+                return self.answer_error(stream, &request.id, error, out);
+            }
+        };
+        self.revision = Revision::negotiate(&params.protocol_version);
+        self.client = Arc::new(ClientFacts { info: Some(params.client_info), capabilities: params.capabilities });
+        self.phase = Phase::Initializing;
+        let text = encode_result(&request.id, self.offer.opening(self.revision));
+        self.send(stream, text, 200, out);
+        self.settle(stream, Answered::Yes, out);
+    }
+
+    /// Sets the threshold of log notifications (utilities, "Logging").
+    pub(super) fn set_level(&mut self, stream: StreamId, request: &Request, out: &mut Vec<Output>) {
+        let level = request.params.as_ref().and_then(|params| params.parse::<SetLevelParams>().ok());
+        match level {
+            Some(params) => {
+                self.log_level = params.level;
+                self.answer(stream, &request.id, "{}", out);
+            }
+            None => {
+                let why = "\"level\" is debug, info, notice, warning, error, critical, alert or emergency";
+                self.answer_error(stream, &request.id, ErrorObject::invalid_params(why), out);
+            }
+        }
+    }
+}

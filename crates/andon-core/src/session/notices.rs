@@ -1,0 +1,116 @@
+//! Changes that belong to no request: announced at most once per interval, the last one never lost.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon_types::message::encode_notification;
+use serde_json::json;
+
+use super::{Phase, Session};
+use crate::io::{ListKind, Output, Timestamp};
+use crate::limits::Limits;
+use crate::meter::Bucket;
+
+/// One thing that changes: when that was last said, and whether it has changed since.
+#[derive(Debug, Clone, Copy, Default)]
+struct Notice {
+    said_at: Option<Timestamp>,
+    pending: bool,
+}
+
+impl Notice {
+    fn due_at(&self, interval: Duration) -> Timestamp {
+        self.said_at.map_or(Timestamp::default(), |said| said.after(interval))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    lists: [Notice; 3],
+    updates: BTreeMap<Arc<str>, Notice>,
+    log: Option<Bucket>,
+    logs_dropped: u64,
+    /// Whether there is somewhere to say it; without, nothing is due.
+    heard: bool,
+}
+
+impl Notices {
+    pub(crate) fn mark_list(&mut self, kind: ListKind) {
+        self.lists[kind as usize].pending = true;
+    }
+
+    pub(crate) fn mark_update(&mut self, uri: &Arc<str>) {
+        self.updates.entry(uri.clone()).or_default().pending = true;
+    }
+
+    pub(crate) fn forget(&mut self, uri: &str) {
+        self.updates.remove(uri);
+    }
+
+    /// When something pending may be said.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
+        let pending = self.lists.iter().chain(self.updates.values()).filter(|notice| notice.pending && self.heard);
+        pending.map(|notice| notice.due_at(limits.change_interval)).min()
+    }
+
+    /// Takes what may be said now: method and parameters.
+    pub(crate) fn take_due(&mut self, now: Timestamp, interval: Duration) -> Vec<(&'static str, Option<Arc<str>>)> {
+        let mut due = Vec::new();
+        let mut take = |notice: &mut Notice, method, uri: Option<&Arc<str>>| {
+            if notice.pending && notice.due_at(interval) <= now {
+                *notice = Notice { said_at: Some(now), pending: false };
+                due.push((method, uri.cloned()));
+            }
+        };
+        for kind in ListKind::ALL {
+            take(&mut self.lists[kind as usize], kind.notification(), None);
+        }
+        for (uri, notice) in &mut self.updates {
+            take(notice, "notifications/resources/updated", Some(uri));
+        }
+        // What was said and has rested needs no memory.
+        self.updates.retain(|_, notice| notice.pending || notice.due_at(interval) > now);
+        due
+    }
+
+    /// Lets a log notification through, and says how many were dropped before it.
+    pub(crate) fn admit_log(&mut self, now: Timestamp, per_s: u32) -> Option<u64> {
+        if self.log.get_or_insert_with(|| Bucket::new(now, per_s)).take(now, per_s) {
+            Some(std::mem::take(&mut self.logs_dropped))
+        } else {
+            self.logs_dropped += 1;
+            None
+        }
+    }
+
+    pub(crate) fn set_heard(&mut self, heard: bool) {
+        self.heard = heard;
+    }
+}
+
+impl Session {
+    pub(super) fn changed(&mut self, now: Timestamp, kind: ListKind, out: &mut Vec<Output>) {
+        self.notices.mark_list(kind);
+        self.flush_notices(now, out);
+    }
+
+    pub(super) fn updated(&mut self, now: Timestamp, uri: &Arc<str>, out: &mut Vec<Output>) {
+        if self.subscriptions.contains(uri) {
+            self.notices.mark_update(uri);
+            self.flush_notices(now, out);
+        }
+    }
+
+    /// Says what is due, if there is a standing stream; otherwise it waits for one. A change that happened
+    /// before the client was ready for notifications is nothing to it: it has seen no list yet.
+    pub(super) fn flush_notices(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        let stream = self.standing_stream().filter(|_| self.phase == Phase::Initialized);
+        self.notices.set_heard(stream.is_some());
+        let Some(stream) = stream else { return };
+        for (method, uri) in self.notices.take_due(now, self.limits.change_interval) {
+            let params = uri.map(|uri| json!({ "uri": &*uri }).to_string());
+            self.send(stream, encode_notification(method, params.as_deref()), 200, out);
+        }
+    }
+}

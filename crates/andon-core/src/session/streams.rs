@@ -1,0 +1,238 @@
+//! Places where messages go, and what is kept of them for a client that comes back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{Session, Shape};
+use crate::event::EventId;
+use crate::io::{Frame, Output, StreamId, Timestamp};
+
+/// What a stream is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Everything, both ways.
+    Pipe,
+    /// The answers to one POST, and what belongs to its requests.
+    Request,
+    /// What belongs to no request: the stream that a GET opens.
+    Standing,
+}
+
+/// Why a GET gets no stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachError {
+    /// The event id is none of ours.
+    Malformed,
+    /// The event id names no stream of this session, or one that is no longer kept.
+    Unknown,
+    /// The event id was not sent yet.
+    Future,
+    /// Events after this id are no longer kept.
+    Evicted,
+    /// The session has as many standing streams as it may have.
+    TooMany,
+}
+
+/// Whether a request that is over got an answer; a cancelled one gets none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    Yes,
+    No,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: StreamId,
+    kind: StreamKind,
+    attached: bool,
+    /// Requests that came with it and are not answered yet.
+    pub(super) owed: u32,
+    /// Everything was said; kept for resumption since then.
+    finished: bool,
+    detached_at: Timestamp,
+    sequence: u32,
+    kept: VecDeque<(u32, Arc<str>)>,
+    kept_bytes: usize,
+    /// The sequence of the newest event that is no longer kept; 0 if none was dropped.
+    evicted: u32,
+}
+
+impl Stream {
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached && !self.finished
+    }
+}
+
+impl Session {
+    /// Opens a stream with a connection. Requests in the message that comes next on it are owed answers.
+    pub fn open_stream(&mut self, now: Timestamp, kind: StreamKind) -> StreamId {
+        self.next_stream += 1;
+        let id = StreamId(self.next_stream);
+        self.active_at = now;
+        self.streams.push(Stream {
+            id,
+            kind,
+            attached: true,
+            owed: 0,
+            finished: false,
+            detached_at: now,
+            sequence: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            evicted: 0,
+        });
+        id
+    }
+
+    /// Says that `count` requests follow on `stream`: it ends when all of them are answered.
+    pub fn owe(&mut self, stream: StreamId, count: u32) {
+        if let Some(stream) = self.stream(stream) {
+            stream.owed += count;
+        }
+    }
+
+    /// Opens a standing stream for a GET.
+    ///
+    /// # Errors
+    /// [`AttachError::TooMany`].
+    pub fn attach(&mut self, now: Timestamp) -> Result<StreamId, AttachError> {
+        self.forget_streams(now);
+        let standing = self.streams.iter().filter(|stream| stream.kind == StreamKind::Standing);
+        if standing.count() >= self.limits.standing_streams_max {
+            return Err(AttachError::TooMany);
+        }
+        Ok(self.open_stream(now, StreamKind::Standing))
+    }
+
+    /// Connects a GET with `Last-Event-ID` to the stream of that event; what came after it is to be sent first,
+    /// in order (transports, "Resumability and Redelivery"). A connection that the stream still has is replaced.
+    ///
+    /// # Errors
+    /// [`AttachError`], and nothing of another session, or a gap, is ever replayed.
+    pub fn resume(&mut self, now: Timestamp, last_event_id: &str) -> Result<(StreamId, Vec<Frame>), AttachError> {
+        let last = EventId::parse(last_event_id).ok_or(AttachError::Malformed)?;
+        self.forget_streams(now);
+        let tag = self.tag;
+        self.active_at = now;
+        let stream = match self.stream(last.stream) {
+            Some(stream) if last.tag == tag => stream,
+            _ => return Err(AttachError::Unknown),
+        };
+        if last.sequence > stream.sequence {
+            return Err(AttachError::Future);
+        }
+        if last.sequence < stream.evicted {
+            return Err(AttachError::Evicted);
+        }
+        // What the client has seen need not be kept: it said so.
+        while stream.kept.front().is_some_and(|(sequence, _)| *sequence <= last.sequence) {
+            if let Some((sequence, text)) = stream.kept.pop_front() {
+                stream.kept_bytes -= text.len();
+                stream.evicted = sequence;
+            }
+        }
+        stream.attached = true;
+        stream.detached_at = now;
+        let (id, finished, newest) = (stream.id, stream.finished, stream.sequence);
+        let frames = stream.kept.iter().map(|(sequence, text)| Frame {
+            id: Some(EventId { tag, stream: id, sequence: *sequence }),
+            text: Some(text.clone()),
+            retry_ms: None,
+            last: finished && *sequence == newest,
+            status: 200,
+        });
+        Ok((id, frames.collect()))
+    }
+
+    /// Whether everything was said on `stream`.
+    pub fn is_finished(&self, stream: StreamId) -> bool {
+        self.streams.iter().find(|known| known.id == stream).is_none_or(|stream| stream.finished)
+    }
+
+    /// The event that opens `stream` and carries no message, for revisions that have it.
+    pub fn priming(&self, stream: StreamId) -> Option<Frame> {
+        let id = EventId { tag: self.tag, stream, sequence: 0 };
+        (self.rules().priming_event && self.shape == Shape::Http).then_some(Frame {
+            id: Some(id),
+            text: None,
+            retry_ms: None,
+            last: false,
+            status: 200,
+        })
+    }
+
+    /// Puts `text` on `stream`, kept for resumption where the revision has it.
+    pub(super) fn send(&mut self, stream: StreamId, text: String, status: u16, out: &mut Vec<Output>) {
+        let (tag, keeps) = (self.tag, self.rules().resumable && self.shape == Shape::Http);
+        let (events_max, bytes_max) = (self.limits.replay_events_max, self.limits.replay_bytes_max);
+        let Some(known) = self.stream(stream) else { return };
+        let text: Arc<str> = text.into();
+        known.sequence += 1;
+        if keeps {
+            known.kept.push_back((known.sequence, text.clone()));
+            known.kept_bytes += text.len();
+            while known.kept.len() > events_max || (known.kept_bytes > bytes_max && known.kept.len() > 1) {
+                if let Some((sequence, old)) = known.kept.pop_front() {
+                    known.kept_bytes -= old.len();
+                    known.evicted = sequence;
+                }
+            }
+        }
+        let id = keeps.then_some(EventId { tag, stream, sequence: known.sequence });
+        out.push(Output::Send { stream, frame: Frame { id, text: Some(text), retry_ms: None, last: false, status } });
+    }
+
+    /// Counts a request on `stream` as over, and ends the stream with the last one. `answered`: the answer is
+    /// the output before.
+    pub(super) fn settle(&mut self, stream: StreamId, answered: Answered, out: &mut Vec<Output>) {
+        let Some(known) = self.stream(stream) else { return };
+        known.owed = known.owed.saturating_sub(1);
+        if known.kind != StreamKind::Request || known.owed > 0 || known.finished {
+            return;
+        }
+        known.finished = true;
+        if let (Answered::Yes, Some(Output::Send { frame, .. })) = (answered, out.last_mut()) {
+            frame.last = true;
+        }
+        if known.kept.is_empty() {
+            self.streams.retain(|known| known.id != stream);
+        }
+        if answered == Answered::No {
+            out.push(Output::Close { stream });
+        }
+    }
+
+    /// The stream for what belongs to no request: exactly one (transports, "Multiple Connections").
+    pub(super) fn standing_stream(&self) -> Option<StreamId> {
+        let stands = |stream: &&Stream| stream.attached && stream.kind != StreamKind::Request;
+        self.streams.iter().find(stands).map(|stream| stream.id)
+    }
+
+    pub(super) fn detached(&mut self, now: Timestamp, stream: StreamId) {
+        let keeps = self.rules().resumable && self.shape == Shape::Http;
+        self.active_at = now;
+        let Some(known) = self.stream(stream) else { return };
+        known.attached = false;
+        known.detached_at = now;
+        if !keeps && known.kind != StreamKind::Request {
+            self.streams.retain(|known| known.id != stream);
+        }
+    }
+
+    pub(super) fn delivered(&mut self, stream: StreamId) {
+        self.streams.retain(|known| known.id != stream);
+    }
+
+    /// Lets go of streams that nobody came back for.
+    pub(super) fn forget_streams(&mut self, now: Timestamp) {
+        let timeout = self.limits.replay_timeout;
+        self.streams.retain(|stream| {
+            let rests = !stream.attached || stream.finished;
+            !(rests && stream.owed == 0 && now.since(stream.detached_at) >= timeout)
+        });
+    }
+
+    fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.iter_mut().find(|stream| stream.id == id)
+    }
+}
