@@ -1,0 +1,90 @@
+//! `#[prompt]`.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Ident, ItemFn, Result};
+
+use crate::function::{Function, Parameter, Source};
+use crate::options::Options;
+
+const OPTIONS: [&str; 5] = ["name", "title", "description", "icon", "complete"];
+
+pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> {
+    let options = Options::parse(options, &OPTIONS)?;
+    let function = Function::read(item, "PromptArguments", "a prompt")?;
+    let name = function.name();
+    let wire_name = function.wire_name(&options)?;
+    let calls = function.common(&options)?;
+    let completers = function.completers(&options)?;
+    let arguments = function.parameters.iter().filter(|it| it.is_argument()).map(argument);
+    let handler = handler(&function);
+    Ok(function.emit(&quote! {
+        #handler
+
+        impl __andon::Register for #name {
+            fn register(self, __entries: &mut __andon::Entries) {
+                let __entry = __andon::PromptEntry::new(#wire_name, #name) #calls #(#arguments)* #completers;
+                __andon::Register::register(__entry, __entries);
+            }
+        }
+    }))
+}
+
+fn argument(parameter: &Parameter) -> TokenStream {
+    let wire = parameter.wire_name();
+    let required = matches!(parameter.source, Source::Required);
+    let description = match &parameter.doc {
+        Some(doc) => quote!(::core::option::Option::Some(::std::string::String::from(#doc))),
+        None => quote!(::core::option::Option::None),
+    };
+    quote! {
+        .argument(__andon::PromptArgument {
+            name: ::std::string::String::from(#wire),
+            title: ::core::option::Option::None,
+            description: #description,
+            required: #required,
+        })
+    }
+}
+
+fn handler(function: &Function) -> TokenStream {
+    let name = function.name();
+    let output = function.output();
+    let names: Vec<&Ident> = function.parameters.iter().map(|it| &it.name).collect();
+    let reads = function.parameters.iter().map(read);
+    let convert = quote_spanned!(output.span()=> <#output as __andon::IntoPromptResult>::into_prompt_result);
+    quote! {
+        impl __andon::PromptHandler for #name {
+            fn get(
+                &self,
+                __arguments: __andon::PromptArguments,
+                __context: __andon::Context,
+            ) -> __andon::BoxFuture<'static, ::core::result::Result<__andon::GetPromptResult, __andon::ProtocolError>> {
+                ::std::boxed::Box::pin(async move {
+                    #(#reads)*
+                    let __result: #output = #name::call(#(#names),*).await;
+                    #convert(__result)
+                })
+            }
+        }
+    }
+}
+
+fn read(parameter: &Parameter) -> TokenStream {
+    let Parameter { name, ty, .. } = parameter;
+    let wire = parameter.wire_name();
+    match &parameter.source {
+        Source::Extractor => {
+            quote_spanned!(ty.span()=> let #name = <#ty as __andon::FromContext>::from_context(&__context)?;)
+        }
+        Source::Whole => quote!(let #name = __arguments.clone();),
+        Source::Required => quote_spanned!(ty.span()=> let #name = __arguments.required::<#ty>(#wire)?;),
+        Source::Optional(inner) => {
+            quote_spanned!(inner.span()=> let #name = __arguments.optional::<#inner>(#wire)?;)
+        }
+        Source::Default(default) => {
+            quote_spanned!(ty.span()=> let #name = __arguments.optional::<#ty>(#wire)?.unwrap_or_else(|| #default);)
+        }
+    }
+}
