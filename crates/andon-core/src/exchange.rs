@@ -133,6 +133,11 @@ impl Exchange {
         self.over
     }
 
+    /// Whether it is a listen request that was acknowledged.
+    pub fn is_listening(&self) -> bool {
+        self.listening.is_some()
+    }
+
     /// The request's id, which `notifications/cancelled` on stdio names.
     pub fn id(&self) -> &RequestId {
         &self.id
@@ -251,6 +256,7 @@ impl Exchange {
 
     fn cancel(&mut self, out: &mut Vec<Output>) {
         self.over = true;
+        self.unsubscribe(out);
         out.push(Output::Cancel { call: CALL });
         out.push(Output::Close { stream: STREAM });
     }

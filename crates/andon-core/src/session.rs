@@ -151,6 +151,11 @@ impl Session {
         !self.calls.is_empty() || self.streams.iter().any(streams::Stream::is_attached)
     }
 
+    /// Whether any request is in flight.
+    pub fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
     /// Whether time has taken this session: no handshake in time, idle for too long, or too old and idle.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         if self.phase == Phase::Disconnected {

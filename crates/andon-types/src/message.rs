@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,9 +47,9 @@ impl From<&str> for RequestId {
     }
 }
 
-/// Text that is known to be JSON: only a scan of a peer's bytes or a serialiser makes one.
+/// Text that is known to be JSON: only a scan of a peer's bytes or a serialiser makes one. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Json(Box<str>);
+pub struct Json(Arc<str>);
 
 impl Json {
     /// The JSON of `value`.

@@ -77,6 +77,12 @@ impl Exchange {
         }
     }
 
+    pub(super) fn unsubscribe(&mut self, out: &mut Vec<Output>) {
+        for uri in self.listening.take().into_iter().flat_map(|listening| listening.filter.resource_subscriptions) {
+            out.push(Output::Subscription { uri, present: false });
+        }
+    }
+
     pub(super) fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         let interval = self.limits.change_interval;
         let Some(listening) = &mut self.listening else { return };
@@ -93,6 +99,7 @@ impl Exchange {
             return self.cancel(out);
         }
         self.over = true;
+        self.unsubscribe(out);
         let meta = [(SUBSCRIPTION_ID.to_owned(), json!(self.id))].into_iter().collect();
         let reply = Reply { meta: Some(meta), ..Reply::default() };
         let result = self.offer.modern_result(&reply, "complete", false);

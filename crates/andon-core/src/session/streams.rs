@@ -224,7 +224,7 @@ impl Session {
     }
 
     /// Lets go of streams that nobody came back for.
-    pub(super) fn forget_streams(&mut self, now: Timestamp) {
+    pub fn forget_streams(&mut self, now: Timestamp) {
         let timeout = self.limits.replay_timeout;
         self.streams.retain(|stream| {
             let rests = !stream.attached || stream.finished;

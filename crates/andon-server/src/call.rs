@@ -1,0 +1,201 @@
+//! The handle of one call in flight: what its handler knows, and what it may do.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use andon_core::facts::{Facts, undeclared};
+use andon_core::io::{AskError, AskId, CallId, Input};
+use andon_types::capability::ClientCapabilities;
+use andon_types::client::InputRequest;
+use andon_types::message::Json;
+use andon_types::meta::{Implementation, Level, Meta};
+use andon_types::revision::{Revision, Rules};
+use serde::Serialize;
+
+use crate::cancel::Cancel;
+use crate::conversation::Conversation;
+use crate::principal::Principal;
+
+/// One call in flight. Cheap to clone; may be kept after the call is over, and then does nothing.
+#[derive(Clone)]
+pub struct Call(Arc<Inner>);
+
+struct Inner {
+    id: CallId,
+    facts: Arc<Facts>,
+    principal: Principal,
+    session: Option<SessionRef>,
+    conversation: Arc<dyn Conversation>,
+    cancel: Cancel,
+    next_key: AtomicU64,
+    /// Answers that came with the request, by key; the modern way. Grows when the handler remembers something.
+    answers: Mutex<BTreeMap<String, Json>>,
+}
+
+/// Names a session to handlers and logs, without being the secret that opens it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionRef(pub(crate) u64);
+
+impl std::fmt::Display for SessionRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}
+
+impl Call {
+    pub(crate) fn new(
+        (id, facts): (CallId, Arc<Facts>),
+        principal: Principal,
+        session: Option<SessionRef>,
+        conversation: Arc<dyn Conversation>,
+        cancel: Cancel,
+        answers: BTreeMap<String, Json>,
+    ) -> Self {
+        let answers = Mutex::new(answers);
+        let next_key = AtomicU64::new(0);
+        Self(Arc::new(Inner { id, facts, principal, session, conversation, cancel, next_key, answers }))
+    }
+
+    /// The revision that the answer is shaped by.
+    pub fn revision(&self) -> Revision {
+        self.0.facts.revision
+    }
+
+    /// What that revision has.
+    pub fn rules(&self) -> &'static Rules {
+        self.revision().rules()
+    }
+
+    /// Who calls.
+    pub fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
+    /// The session; `None` in the modern era, which has none.
+    pub fn session(&self) -> Option<SessionRef> {
+        self.0.session
+    }
+
+    /// What the client declares.
+    pub fn client_capabilities(&self) -> &ClientCapabilities {
+        &self.0.facts.client.capabilities
+    }
+
+    /// The client's name and version, as it says.
+    pub fn client_info(&self) -> Option<&Implementation> {
+        self.0.facts.client.info.as_ref()
+    }
+
+    /// The request's `_meta`.
+    pub fn meta(&self) -> Option<&Meta> {
+        self.0.facts.meta.as_ref()
+    }
+
+    /// Reports progress, if the request asked for it. Has to increase; at most 10 a second are sent, and always the
+    /// last. Extends the call's time up to its hard maximum.
+    pub fn progress(&self, progress: f64, total: Option<f64>, message: Option<String>) {
+        self.input(Input::Progress { call: self.0.id, progress, total, message });
+    }
+
+    /// Logs to the client, if `level` is at least what it asked for. At most 50 a second are sent.
+    pub fn log<T: Serialize + ?Sized>(&self, level: Level, logger: Option<&str>, data: &T) {
+        if let Ok(data) = Json::of(data) {
+            self.input(Input::Log { call: self.0.id, level, logger: logger.map(Into::into), data });
+        }
+    }
+
+    /// Whether the client declares what `request` needs.
+    ///
+    /// # Errors
+    /// [`AskError::NotDeclared`] with what it would have to declare.
+    pub fn require(&self, request: &InputRequest) -> Result<(), AskError> {
+        undeclared(self.client_capabilities(), request).map_or(Ok(()), |required| Err(AskError::NotDeclared(required)))
+    }
+
+    /// Asks the client. In the legacy era the handler waits here; in the modern era the call ends with
+    /// `input_required`, and the handler runs again from its beginning with the answers: what it does before a
+    /// question must bear repetition. `key` names the question across runs; without, its ordinal does.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask(
+        &self,
+        key: Option<&str>,
+        request: InputRequest,
+        timeout: Option<Duration>,
+    ) -> impl Future<Output = Result<Json, AskError>> + Send + use<> {
+        let ordinal = self.0.next_key.fetch_add(1, Ordering::Relaxed) + 1;
+        let key: Box<str> = key.map_or_else(|| format!("ask-{ordinal}").into(), Into::into);
+        let call = self.clone();
+        async move {
+            let answered = call.answers().get(&*key).cloned();
+            if let Some(answer) = answered {
+                return Ok(answer);
+            }
+            let (ask, answer) = call.0.conversation.expect_answer();
+            let abandon = Abandon { call: &call, ask };
+            call.input(Input::Ask { call: call.0.id, ask, key, request, timeout });
+            let outcome = answer.await.unwrap_or(Err(AskError::Cancelled));
+            std::mem::forget(abandon);
+            outcome
+        }
+    }
+
+    /// Forgets the answer to `key`, so that asking again puts the question again.
+    pub fn forget_answer(&self, key: &str) {
+        self.answers().remove(key);
+    }
+
+    /// Waits until nobody waits for the answer any more.
+    pub async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
+    }
+
+    /// Ends the connection, not the stream: the client comes back after `retry_ms` and gets the answer then
+    /// (2025-11-25). Elsewhere nothing happens.
+    pub fn close_stream(&self, retry_ms: u32) {
+        self.input(Input::CloseConnection { call: self.0.id, retry_ms });
+    }
+
+    /// Gives the call `timeout` from now, within its hard maximum.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.input(Input::Extend { call: self.0.id, timeout });
+    }
+
+    pub(crate) fn id(&self) -> CallId {
+        self.0.id
+    }
+
+    pub(crate) fn cancel_token(&self) -> &Cancel {
+        &self.0.cancel
+    }
+
+    pub(crate) fn answers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Json>> {
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn input(&self, input: Input) {
+        self.0.conversation.input(input);
+    }
+}
+
+/// A handler that drops its question withdraws it.
+struct Abandon<'a> {
+    call: &'a Call,
+    ask: AskId,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.call.0.conversation.forget_answer(self.ask);
+        self.call.input(Input::Abandon { ask: self.ask });
+    }
+}

@@ -1,0 +1,390 @@
+//! A machine with what surrounds it: places, open questions, running handlers. Performs outputs in order.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
+use andon_types::error::ErrorObject;
+use andon_types::message::Json;
+use andon_types::method::Method;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use crate::alarm::Wake;
+use crate::call::{Call, SessionRef};
+use crate::cancel::Cancel;
+use crate::host::{Host, Running};
+use crate::outlet::Outlet;
+use crate::principal::Principal;
+
+pub(crate) type Answer = Result<Json, AskError>;
+type Outcome = Result<Reply, ErrorObject>;
+
+/// A machine that inputs can be given to from anywhere.
+pub(crate) trait Conversation: Send + Sync {
+    /// Hands `input` to the machine and performs what it wants.
+    fn input(&self, input: Input);
+    /// A new question; its answer comes through the receiver.
+    fn expect_answer(&self) -> (AskId, oneshot::Receiver<Answer>);
+    /// Nobody waits for this answer any more.
+    fn forget_answer(&self, ask: AskId);
+}
+
+/// Either machine.
+pub(crate) trait Machine: Send + 'static {
+    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output>;
+    fn deadline(&self) -> Option<Timestamp>;
+}
+
+impl Machine for andon_core::session::Session {
+    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
+        self.handle(now, input)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.deadline()
+    }
+}
+
+impl Machine for andon_core::exchange::Exchange {
+    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
+        self.handle(now, input)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.deadline()
+    }
+}
+
+/// A machine and its surroundings. Owned by the session table or by the connection of a modern request; dies with it.
+pub(crate) struct Cell<M> {
+    /// Unique within the host, and no secret.
+    pub(crate) number: u64,
+    pub(crate) principal: Principal,
+    host: Weak<Host>,
+    me: Weak<Cell<M>>,
+    core: Mutex<Core<M>>,
+    asks: Mutex<Asks>,
+    /// The timestamp that an alarm is set for; `u64::MAX` if none.
+    alarm: AtomicU64,
+}
+
+struct Core<M> {
+    machine: M,
+    places: Vec<(StreamId, Outlet)>,
+    running: Vec<(CallId, Cancel)>,
+}
+
+#[derive(Default)]
+struct Asks {
+    last: u64,
+    open: HashMap<AskId, oneshot::Sender<Answer>>,
+}
+
+impl<M: Machine> Cell<M>
+where
+    Cell<M>: Owned,
+{
+    pub(crate) fn new(number: u64, principal: Principal, host: &Arc<Host>, machine: M) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            number,
+            principal,
+            host: Arc::downgrade(host),
+            me: me.clone(),
+            core: Mutex::new(Core { machine, places: Vec::new(), running: Vec::new() }),
+            asks: Mutex::default(),
+            alarm: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Looks at the machine, or uses it in ways that have no outputs.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut M) -> T) -> T {
+        look(&mut self.core().machine)
+    }
+
+    /// Opens a place while the machine is held, so that nothing is said before it is there.
+    pub(crate) fn open<E>(
+        &self,
+        outlet: &Outlet,
+        open: impl FnOnce(&mut M) -> Result<(StreamId, Vec<Frame>), E>,
+    ) -> Result<StreamId, E> {
+        let mut core = self.core();
+        let (stream, frames) = open(&mut core.machine)?;
+        outlet.preload(frames);
+        if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
+            core.places.swap_remove(index).1.close();
+        }
+        core.places.push((stream, outlet.clone()));
+        Ok(stream)
+    }
+
+    /// The connection behind `outlet` is gone; says so to the machine unless another one took its place.
+    pub(crate) fn detach(&self, stream: StreamId, outlet: &Outlet) {
+        let is_mine = {
+            let mut core = self.core();
+            let found = core.places.iter().position(|(known, place)| *known == stream && place.is_same(outlet));
+            found.map(|index| core.places.swap_remove(index)).is_some()
+        };
+        // A place that was closed by the machine is gone already; the connection still is news.
+        if is_mine || !self.has_place(stream) {
+            self.input(Input::Detached { stream });
+        }
+    }
+
+    /// The whole answer left in one piece.
+    pub(crate) fn delivered(&self, stream: StreamId) {
+        self.core().places.retain(|(known, _)| *known != stream);
+        self.input(Input::Delivered { stream });
+    }
+
+    /// Performs what opening the machine wants.
+    pub(crate) fn carry_out(&self, outputs: Vec<Output>) {
+        let Some(host) = self.host.upgrade() else { return };
+        let mut starts = Vec::new();
+        {
+            let mut core = self.core();
+            for output in outputs {
+                starts.extend(self.perform(&mut core, &host, output));
+            }
+        }
+        self.start_all(&host, starts);
+    }
+
+    /// Starts handlers with the machine free again, and sets the alarm for those that did not finish at once.
+    fn start_all(&self, host: &Arc<Host>, starts: Vec<(Box<Begin>, Cancel)>) {
+        if starts.is_empty() {
+            return;
+        }
+        for (begin, cancel) in starts {
+            self.start(host, *begin, cancel);
+        }
+        let deadline = self.core().machine.deadline();
+        self.set_alarm(host, deadline);
+    }
+
+    fn has_place(&self, stream: StreamId) -> bool {
+        self.core().places.iter().any(|(known, _)| *known == stream)
+    }
+
+    fn core(&self) -> MutexGuard<'_, Core<M>> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Asks> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Performs one output under the lock of the machine, so that no two turns interleave; a handler to start is
+    /// given back, because it runs code that is not ours.
+    fn perform(&self, core: &mut Core<M>, host: &Host, output: Output) -> Option<(Box<Begin>, Cancel)> {
+        match output {
+            Output::Send { stream, frame } => {
+                if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
+                    let last = frame.last;
+                    core.places[index].1.send(frame);
+                    if last {
+                        core.places.swap_remove(index);
+                    }
+                }
+            }
+            Output::Close { stream } => {
+                if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
+                    core.places.swap_remove(index).1.close();
+                }
+            }
+            Output::Call(begin) => {
+                let cancel = Cancel::default();
+                core.running.push((begin.id, cancel.clone()));
+                return Some((begin, cancel));
+            }
+            Output::Cancel { call } => {
+                if let Some(index) = core.running.iter().position(|(known, _)| *known == call) {
+                    core.running.swap_remove(index).1.cancel();
+                }
+            }
+            Output::Answered { ask, outcome } => {
+                if let Some(asker) = self.asks().open.remove(&ask) {
+                    // A handler that is gone needs no answer.
+                    drop(asker.send(outcome));
+                }
+            }
+            Output::Subscription { uri, present } => {
+                let me: Weak<Cell<M>> = self.me.clone();
+                host.index_subscription(&uri, self.number, present.then_some(me as Weak<dyn Conversation>));
+            }
+            // Only `park` asks for it, and takes it itself.
+            Output::Park => {}
+            Output::Dropped(what) => tracing::debug!(conversation = self.number, what, "dropped"),
+        }
+        None
+    }
+
+    fn set_alarm(&self, host: &Host, deadline: Option<Timestamp>) {
+        if let Some(deadline) = deadline
+            && deadline.0 < self.alarm.load(Ordering::Acquire)
+        {
+            self.alarm.store(deadline.0, Ordering::Release);
+            let me: Weak<Cell<M>> = self.me.clone();
+            host.alarm().set(deadline, me as Weak<dyn Wake>);
+        }
+    }
+
+    fn start(&self, host: &Arc<Host>, begin: Begin, cancel: Cancel) {
+        let Some(me) = self.me.upgrade() else { return };
+        let answers = match host.open_request_state(&begin, &self.principal) {
+            Ok(answers) => answers,
+            Err(error) => return self.input(Input::Done { call: begin.id, outcome: Err(error) }),
+        };
+        let session = Self::session_ref(self.number);
+        let call = Call::new((begin.id, begin.facts), self.principal.clone(), session, me, cancel, answers);
+        let (method, params) = (begin.method, begin.request.params);
+        let service = host.service().clone();
+        let (started, sent) = (call.clone(), params.clone());
+        let handler = AssertUnwindSafe(async move { service.call(started, method, sent).await }).catch_unwind();
+        let mut handling = Handling { handler: Box::pin(handler), call, method, params, _running: host.running() };
+        // Most handlers are done at once: they cost no task and no wake-up.
+        match self.turn(&mut handling, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => self.finish(&handling, outcome),
+            Poll::Pending if handling.call.is_cancelled() => {}
+            Poll::Pending => drop(tokio::spawn(drive(self.me.clone(), handling))),
+        }
+    }
+
+    /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call
+    /// ends here (2026-07-28, multi round-trip requests).
+    fn turn(&self, handling: &mut Handling, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match handling.handler.as_mut().poll(cx) {
+            Poll::Ready(Ok(outcome)) => Poll::Ready(outcome),
+            Poll::Ready(Err(panic)) => {
+                let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+                tracing::error!(
+                    conversation = self.number,
+                    method = handling.method.as_str(),
+                    why,
+                    "a handler panicked"
+                );
+                Poll::Ready(Err(ErrorObject::internal()))
+            }
+            Poll::Pending => {
+                self.park(handling);
+                Poll::Pending
+            }
+        }
+    }
+
+    fn park(&self, handling: &Handling) {
+        let Some(host) = self.host.upgrade() else { return };
+        let mut core = self.core();
+        let parks = core.machine.handle(host.now(), Input::Park);
+        if !parks.iter().any(|output| matches!(output, Output::Park)) {
+            return;
+        }
+        let (method, params) = (handling.method, handling.params.as_ref());
+        let request_state = host.seal_request_state(&handling.call, method, params, &self.principal);
+        for output in core.machine.handle(host.now(), Input::Sealed { request_state }) {
+            let started = self.perform(&mut core, &host, output);
+            debug_assert!(started.is_none(), "a call that ends starts no other");
+        }
+    }
+
+    fn finish(&self, handling: &Handling, outcome: Outcome) {
+        let call = handling.call.id();
+        self.core().running.retain(|(known, _)| *known != call);
+        self.input(Input::Done { call, outcome });
+    }
+}
+
+/// A handler that runs.
+struct Handling {
+    handler: BoxFuture<'static, std::thread::Result<Outcome>>,
+    call: Call,
+    method: Method,
+    params: Option<Json>,
+    _running: Running,
+}
+
+/// Runs a handler to its end, or until nobody waits for it.
+async fn drive<M: Machine>(cell: Weak<Cell<M>>, mut handling: Handling)
+where
+    Cell<M>: Owned,
+{
+    let cancel = handling.call.cancel_token().clone();
+    let turns = std::future::poll_fn(|cx| match cell.upgrade() {
+        Some(cell) => cell.turn(&mut handling, cx).map(Some),
+        None => Poll::Ready(None),
+    });
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        outcome = turns => outcome,
+    };
+    if let (Some(outcome), Some(cell)) = (outcome, cell.upgrade()) {
+        cell.finish(&handling, outcome);
+    }
+}
+
+/// What differs between the machines' surroundings.
+pub(crate) trait Owned {
+    /// How handlers name the session, if there is one.
+    fn session_ref(number: u64) -> Option<SessionRef>;
+}
+
+impl Owned for Cell<andon_core::session::Session> {
+    fn session_ref(number: u64) -> Option<SessionRef> {
+        Some(SessionRef(number))
+    }
+}
+
+impl Owned for Cell<andon_core::exchange::Exchange> {
+    fn session_ref(_number: u64) -> Option<SessionRef> {
+        None
+    }
+}
+
+impl<M: Machine> Wake for Cell<M>
+where
+    Cell<M>: Owned,
+{
+    fn wake(&self) {
+        self.alarm.store(u64::MAX, Ordering::Release);
+        self.input(Input::Tick);
+    }
+}
+
+impl<M: Machine> Conversation for Cell<M>
+where
+    Cell<M>: Owned,
+{
+    fn input(&self, input: Input) {
+        let Some(host) = self.host.upgrade() else { return };
+        let mut starts = Vec::new();
+        let deadline = {
+            let mut core = self.core();
+            for output in core.machine.handle(host.now(), input) {
+                starts.extend(self.perform(&mut core, &host, output));
+            }
+            core.machine.deadline()
+        };
+        if starts.is_empty() {
+            self.set_alarm(&host, deadline);
+        }
+        self.start_all(&host, starts);
+    }
+
+    fn expect_answer(&self) -> (AskId, oneshot::Receiver<Answer>) {
+        let (sender, receiver) = oneshot::channel();
+        let mut asks = self.asks();
+        asks.last += 1;
+        let ask = AskId(asks.last);
+        asks.open.insert(ask, sender);
+        (ask, receiver)
+    }
+
+    fn forget_answer(&self, ask: AskId) {
+        self.asks().open.remove(&ask);
+    }
+}

@@ -1,0 +1,334 @@
+//! Pairs messages with machines: the one object that all transports and all conversations share.
+
+mod legacy;
+mod modern;
+mod pipe;
+mod stream;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use andon_core::endpoint;
+use andon_core::io::{Input, ListKind, Timestamp};
+use andon_core::offer::Offer;
+use andon_types::error::ErrorObject;
+use andon_types::message::{Body, Message, RequestId, encode_error};
+use andon_types::revision::{Era, Revision};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::alarm::Alarm;
+use crate::change::{Changes, Listener};
+use crate::conversation::Conversation;
+use crate::options::HostOptions;
+use crate::outlet::{Bounds, Ends, Outlet};
+use crate::principal::Principal;
+use crate::seal::Seal;
+use crate::service::Service;
+
+pub use pipe::Connection;
+pub use stream::{ResponseStream, StreamFrame};
+
+/// What a transport knows of a message beside its body. A header that may stand once and stands twice is refused
+/// by the transport.
+#[derive(Debug, Clone, Default)]
+pub struct Head {
+    /// `MCP-Protocol-Version`.
+    pub protocol_version: Option<String>,
+    /// `MCP-Session-Id`.
+    pub session_id: Option<String>,
+    /// `Mcp-Method`.
+    pub method: Option<String>,
+    /// `Mcp-Name`, decoded.
+    pub name: Option<String>,
+    /// `Mcp-Param-*`: suffix as sent, value as sent.
+    pub params: Vec<(String, String)>,
+}
+
+/// The body of a POST, and what came with it.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// Headers.
+    pub head: Head,
+    /// Body.
+    pub body: Bytes,
+    /// Who sent it, checked for this very request.
+    pub principal: Principal,
+}
+
+/// What to answer over HTTP.
+#[derive(Debug)]
+pub enum Answer {
+    /// The whole answer.
+    Ready {
+        /// HTTP status.
+        status: u16,
+        /// JSON; `None` is an empty body.
+        body: Option<Arc<str>>,
+        /// `MCP-Session-Id` of a session that was just opened.
+        session_id: Option<String>,
+        /// `Retry-After` in seconds.
+        retry_after_s: Option<u32>,
+    },
+    /// The answer is on its way.
+    Stream {
+        /// Where it comes from.
+        stream: ResponseStream,
+        /// `MCP-Session-Id` of a session that was just opened.
+        session_id: Option<String>,
+    },
+}
+
+impl Answer {
+    fn empty(status: u16) -> Self {
+        Self::Ready { status, body: None, session_id: None, retry_after_s: None }
+    }
+
+    /// An error that no conversation answers for. Its id is left out where it could not be read.
+    pub fn error(status: u16, id: Option<&RequestId>, error: &ErrorObject) -> Self {
+        let body = encode_error(id, error, Revision::LATEST.rules());
+        Self::Ready { status, body: Some(body.into()), session_id: None, retry_after_s: None }
+    }
+
+    fn overloaded(status: u16, id: Option<&RequestId>, why: &str) -> Self {
+        let body = encode_error(id, &ErrorObject::unavailable(why), Revision::LATEST.rules());
+        Self::Ready { status, body: Some(body.into()), session_id: None, retry_after_s: Some(10) }
+    }
+}
+
+/// Conversations by number.
+type Subscribers = HashMap<u64, Weak<dyn Conversation>>;
+
+/// Serves one application to all its clients.
+pub struct Host {
+    service: Arc<dyn Service>,
+    options: HostOptions,
+    limits: Arc<andon_core::limits::Limits>,
+    offer: RwLock<Arc<Offer>>,
+    seal: Seal,
+    origin: Instant,
+    next_number: AtomicU64,
+    sessions: table::Table,
+    listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
+    /// Two-way with the machines: URI to the conversations that want to hear of it.
+    subscriptions: Mutex<HashMap<Arc<str>, Subscribers>>,
+    alarm: Alarm,
+    clock: Once,
+    is_draining: AtomicBool,
+    running: AtomicUsize,
+    quiet: Notify,
+}
+
+impl Host {
+    /// A host of `service`, which announces its changes through `changes`. `seal` protects what clients carry
+    /// for the server; hosts that share its keys can continue each other's requests.
+    pub fn new(service: Arc<dyn Service>, changes: &Changes, options: HostOptions, seal: Seal) -> Arc<Self> {
+        let offer = RwLock::new(Arc::new(offer_of(&*service)));
+        let host = Arc::new(Self {
+            service,
+            limits: Arc::new(options.conversation.clone()),
+            options,
+            offer,
+            seal,
+            origin: Instant::now(),
+            next_number: AtomicU64::new(1),
+            sessions: table::Table::default(),
+            listeners: Mutex::default(),
+            subscriptions: Mutex::default(),
+            alarm: Alarm::default(),
+            clock: Once::new(),
+            is_draining: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            quiet: Notify::new(),
+        });
+        let listener: Weak<Host> = Arc::downgrade(&host);
+        changes.subscribe(listener as Weak<dyn Listener>);
+        host
+    }
+
+    /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Never waits itself.
+    /// Must be called within a tokio runtime.
+    pub fn post(self: &Arc<Self>, inbound: Inbound) -> Answer {
+        self.start_clock();
+        match Body::parse(&inbound.body, self.options.message) {
+            Err(malformed) => Answer::error(400, malformed.id.as_ref(), &malformed.error),
+            Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages),
+            Ok(Body::Single(message)) => match endpoint::era(&message, inbound.head.protocol_version.as_deref()) {
+                Era::Modern => self.post_modern(&inbound, message),
+                Era::Legacy => self.post_legacy(&inbound, message),
+            },
+        }
+    }
+
+    /// Stops taking new sessions and exchanges, tells listeners that this is the end, and waits for handlers: at
+    /// most `deadline`. Returns whether all of them finished.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.is_draining.store(true, Ordering::Release);
+        for listener in self.listeners() {
+            listener.input(Input::End);
+        }
+        let finished = tokio::time::timeout(deadline, self.wait_until_quiet()).await.is_ok();
+        for session in self.sessions.drain() {
+            session.input(Input::End);
+        }
+        finished
+    }
+
+    /// Whether [`Host::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The bounds that this host enforces.
+    pub fn options(&self) -> &HostOptions {
+        &self.options
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn service(&self) -> &Arc<dyn Service> {
+        &self.service
+    }
+
+    pub(crate) fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    pub(crate) fn running(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(self.clone())
+    }
+
+    pub(crate) fn index_subscription(&self, uri: &Arc<str>, number: u64, who: Option<Weak<dyn Conversation>>) {
+        let mut index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        match who {
+            Some(who) => {
+                index.entry(uri.clone()).or_default().insert(number, who);
+            }
+            None => {
+                let is_empty = index.get_mut(uri).is_some_and(|known| {
+                    known.remove(&number);
+                    known.is_empty()
+                });
+                if is_empty {
+                    index.remove(uri);
+                }
+            }
+        }
+    }
+
+    fn offer(&self) -> Arc<Offer> {
+        self.offer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn outlet(&self) -> Outlet {
+        let bounds = Bounds { frames: self.options.queue_frames_max, bytes: self.options.queue_bytes_max };
+        Outlet::new(bounds, Ends::WithStream)
+    }
+
+    /// Modern clients that listen for changes; those that went away are forgotten.
+    fn listeners(&self) -> Vec<Arc<modern::ExchangeCell>> {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|_, listener| listener.strong_count() > 0);
+        listeners.values().filter_map(Weak::upgrade).collect()
+    }
+
+    async fn wait_until_quiet(&self) {
+        loop {
+            let quiet = self.quiet.notified();
+            if self.running.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            quiet.await;
+        }
+    }
+
+    /// Starts the task that wakes conversations and lets expired sessions go. It ends with the host.
+    fn start_clock(self: &Arc<Self>) {
+        self.clock.call_once(|| {
+            tokio::spawn(keep_time(Arc::downgrade(self)));
+        });
+    }
+}
+
+/// Held while a handler runs.
+pub(crate) struct Running(Arc<Host>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.quiet.notify_waiters();
+        }
+    }
+}
+
+impl Listener for Host {
+    fn list_changed(&self, kind: ListKind) {
+        *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer_of(&*self.service));
+        for session in self.sessions.all() {
+            session.input(Input::Changed(kind));
+        }
+        for listener in self.listeners() {
+            listener.input(Input::Changed(kind));
+        }
+    }
+
+    fn resource_updated(&self, uri: &Arc<str>) {
+        let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners: Vec<_> = index.get(uri).into_iter().flat_map(HashMap::values).cloned().collect();
+        drop(index);
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.input(Input::Updated(uri.clone()));
+        }
+    }
+}
+
+fn offer_of(service: &dyn Service) -> Offer {
+    let (info, instructions) = service.identity();
+    Offer::new(&info, instructions.as_deref(), &service.capabilities())
+}
+
+/// How often a part of the sessions is looked at for expiry.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+async fn keep_time(host: Weak<Host>) {
+    let mut part = 0;
+    let mut next_sweep = Instant::now() + SWEEP_INTERVAL;
+    loop {
+        let Some(alive) = host.upgrade() else { return };
+        if Instant::now() >= next_sweep {
+            alive.sessions.sweep(part, alive.now());
+            part += 1;
+            next_sweep = Instant::now() + SWEEP_INTERVAL;
+        }
+        let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.origin + Duration::from_millis(at.0));
+        let wake_at = ring_at.map_or(next_sweep, |at| at.min(next_sweep));
+        tokio::select! {
+            () = tokio::time::sleep_until(wake_at) => {}
+            () = alive.alarm.sooner() => {}
+        }
+    }
+}
+
+/// The message's id, if it is a request.
+fn request_id(message: &Message) -> Option<&RequestId> {
+    match message {
+        Message::Request(request) => Some(&request.id),
+        Message::Notification(_) | Message::Response(_) => None,
+    }
+}

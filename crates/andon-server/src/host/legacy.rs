@@ -1,0 +1,254 @@
+//! Sessions over Streamable HTTP (2025-03-26 to 2025-11-25, transports).
+
+use std::sync::Arc;
+
+use andon_core::io::{Input, StreamId};
+use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
+use andon_types::error::ErrorObject;
+use andon_types::message::{Malformed, Message, RequestId, encode_error};
+use andon_types::revision::{Era, Revision};
+
+use super::stream::Source;
+use super::table::{Full, SessionCell, SessionKey};
+use super::{Answer, Head, Host, Inbound, ResponseStream, request_id};
+use crate::conversation::{Cell, Conversation as _};
+use crate::principal::Principal;
+use crate::seal::random;
+
+/// A message that nothing answers: no stream is opened for it.
+const NO_STREAM: StreamId = StreamId(0);
+
+impl Host {
+    pub(super) fn post_legacy(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+        if let Message::Request(request) = &message
+            && &*request.method == "initialize"
+        {
+            return self.initialize(inbound, message);
+        }
+        let id = request_id(&message).cloned();
+        let (_, cell) = match self.session(&inbound.head, &inbound.principal) {
+            Ok(found) => found,
+            Err(refused) => return refused.answer(id.as_ref()),
+        };
+        if id.is_none() {
+            cell.input(Input::Message { stream: NO_STREAM, message });
+            return Answer::empty(202);
+        }
+        self.answer(&cell, vec![message])
+    }
+
+    /// Batches are of 2025-03-26 alone.
+    pub(super) fn post_batch(self: &Arc<Self>, inbound: &Inbound, messages: Vec<Result<Message, Malformed>>) -> Answer {
+        let refuse = |why: &str| Answer::error(400, None, &ErrorObject::invalid_request(why));
+        let good = || messages.iter().filter_map(|message| message.as_ref().ok());
+        if good().any(|message| matches!(message, Message::Request(request) if &*request.method == "initialize")) {
+            return refuse("\"initialize\" is never part of a batch");
+        }
+        if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {
+            return refuse("a request with its own protocol version is never part of a batch");
+        }
+        let (_, cell) = match self.session(&inbound.head, &inbound.principal) {
+            Ok(found) => found,
+            Err(refused) => return refused.answer(None),
+        };
+        if !cell.with(|session| session.revision().rules().batch) {
+            return refuse("this protocol revision has no batches: send one message");
+        }
+        let responses = good().filter(|message| matches!(message, Message::Response(_))).count();
+        if responses > 0 && responses < messages.len() {
+            return refuse("a batch has requests and notifications, or responses, not both");
+        }
+        if good().all(|message| request_id(message).is_none()) && messages.iter().all(Result::is_ok) {
+            for message in messages.into_iter().flatten() {
+                cell.input(Input::Message { stream: NO_STREAM, message });
+            }
+            return Answer::empty(202);
+        }
+        let rules = cell.with(|session| session.revision().rules());
+        let malformed: Vec<String> = messages
+            .iter()
+            .filter_map(|message| message.as_ref().err())
+            .map(|malformed| encode_error(malformed.id.as_ref(), &malformed.error, rules))
+            .collect();
+        let answer = self.answer(&cell, messages.into_iter().flatten().collect());
+        with_refusals(answer, malformed)
+    }
+
+    /// Opens a standing stream, or resumes the stream of `last_event_id`.
+    ///
+    /// # Errors
+    /// What to answer instead.
+    pub fn get(
+        self: &Arc<Self>,
+        head: &Head,
+        principal: &Principal,
+        last_event_id: Option<&str>,
+    ) -> Result<ResponseStream, Answer> {
+        self.start_clock();
+        let (_, cell) = self.session(head, principal).map_err(|refused| refused.answer(None))?;
+        let (outlet, now) = (self.outlet(), self.now());
+        let opened = cell.open(&outlet, |session| match last_event_id {
+            Some(id) => session.resume(now, id),
+            None => session.attach(now).map(|stream| (stream, Vec::new())),
+        });
+        let stream = opened.map_err(refuse_attach)?;
+        if cell.with(|session| session.is_finished(stream)) {
+            outlet.close();
+        }
+        let priming = if last_event_id.is_none() { cell.with(|session| session.priming(stream)) } else { None };
+        // Changes that waited for a stream can be said now.
+        cell.input(Input::Tick);
+        Ok(ResponseStream::new(outlet, Source::Session(cell, stream), priming))
+    }
+
+    /// Ends a session (transports, "Session Management").
+    pub fn delete(self: &Arc<Self>, head: &Head, principal: &Principal) -> Answer {
+        let (key, _) = match self.session(head, principal) {
+            Ok(found) => found,
+            Err(refused) => return refused.answer(None),
+        };
+        // Of two that come at once, one finds it.
+        let Some(cell) = self.sessions.remove(key) else { return Refused::Gone.answer(None) };
+        cell.input(Input::End);
+        Answer::empty(204)
+    }
+
+    fn initialize(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+        let id = request_id(&message).cloned();
+        if inbound.head.session_id.is_some() {
+            let error = ErrorObject::invalid_request("\"initialize\" opens a new session: send no MCP-Session-Id");
+            return Answer::error(400, id.as_ref(), &error);
+        }
+        if self.is_draining() {
+            return Answer::overloaded(503, id.as_ref(), "the server is shutting down");
+        }
+        let (all_max, each_max) = (self.options.sessions_max, self.options.sessions_per_principal_max);
+        match self.sessions.reserve(&inbound.principal, all_max, each_max) {
+            Err(Full::Host) => return Answer::overloaded(503, id.as_ref(), "the server has no room for a session"),
+            Err(Full::Principal) => {
+                let why = format!("you have {each_max} sessions, which is the limit: end one with DELETE");
+                return Answer::overloaded(429, id.as_ref(), &why);
+            }
+            Ok(()) => {}
+        }
+        let tag = u32::from_be_bytes(random());
+        let session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
+        let cell = Cell::new(self.number(), inbound.principal.clone(), self, session);
+        let mut answer = self.answer(&cell, vec![message]);
+        if cell.with(|session| session.phase()) == Phase::NotInitialized {
+            self.sessions.give_back(&inbound.principal);
+            return answer;
+        }
+        let key = SessionKey::generate();
+        self.sessions.insert(key, cell);
+        let (Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. }) = &mut answer;
+        *session_id = Some(key.to_text());
+        answer
+    }
+
+    /// Gives `messages` to the session on a new stream, and answers with what that stream says.
+    fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>) -> Answer {
+        let (outlet, now) = (self.outlet(), self.now());
+        let requests = messages.iter().filter(|message| request_id(message).is_some()).count();
+        let opened = cell.open(&outlet, |session| {
+            let stream = session.open_stream(now, StreamKind::Request);
+            session.owe(stream, u32::try_from(requests).unwrap_or(u32::MAX));
+            Ok::<_, AttachError>((stream, Vec::new()))
+        });
+        let Ok(id) = opened else { return Answer::empty(503) };
+        let is_batch = messages.len() > 1;
+        for message in messages {
+            cell.input(Input::Message { stream: id, message });
+        }
+        let priming = cell.with(|session| session.priming(id));
+        let mut stream = ResponseStream::new(outlet, Source::Session(cell.clone(), id), priming);
+        let Some(frames) = stream.take_complete() else { return Answer::Stream { stream, session_id: None } };
+        match frames.as_slice() {
+            [only] if !is_batch => {
+                let (status, body) = (only.status, only.text.clone());
+                stream.delivered();
+                Answer::Ready { status, body, session_id: None, retry_after_s: retry_after(status) }
+            }
+            _ => {
+                stream.put_back(frames);
+                Answer::Stream { stream, session_id: None }
+            }
+        }
+    }
+
+    fn session(&self, head: &Head, principal: &Principal) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
+        let id = head.session_id.as_deref().ok_or(Refused::NoId)?;
+        if id.is_empty() || id.len() > 128 || !id.bytes().all(|byte| (0x21..=0x7E).contains(&byte)) {
+            return Err(Refused::BadId);
+        }
+        let key = SessionKey::parse(id).ok_or(Refused::Gone)?;
+        let cell = self.sessions.find(key, principal).ok_or(Refused::Gone)?;
+        // The negotiated version stands in for a missing header.
+        let agreed = cell.with(|session| session.revision());
+        match head.protocol_version.as_deref().map(Revision::parse) {
+            Some(Some(revision)) if revision != agreed => Err(Refused::OtherVersion(agreed)),
+            Some(None) => Err(Refused::OtherVersion(agreed)),
+            _ => Ok((key, cell)),
+        }
+    }
+}
+
+/// Why a request belongs to no session.
+enum Refused {
+    NoId,
+    BadId,
+    Gone,
+    OtherVersion(Revision),
+}
+
+impl Refused {
+    fn answer(&self, id: Option<&RequestId>) -> Answer {
+        let (status, why) = match self {
+            Self::NoId => (400, "the header MCP-Session-Id is missing: send \"initialize\" first".to_owned()),
+            Self::BadId => (400, "the header MCP-Session-Id is not an id of this server".to_owned()),
+            // The same for ended, expired, unknown and somebody else's: no difference to learn from.
+            Self::Gone => (404, "no such session: send \"initialize\" to open a new one".to_owned()),
+            Self::OtherVersion(agreed) => {
+                (400, format!("the header MCP-Protocol-Version is not what this session agreed on, {agreed}"))
+            }
+        };
+        Answer::error(status, id, &ErrorObject::invalid_request(why))
+    }
+}
+
+fn refuse_attach(error: AttachError) -> Answer {
+    let (status, why) = match error {
+        AttachError::Malformed => (400, "Last-Event-ID is not an event id of this server"),
+        AttachError::Future => (400, "Last-Event-ID was not sent yet"),
+        AttachError::Unknown => (404, "Last-Event-ID names no stream that this session still keeps"),
+        AttachError::Evicted => (404, "events after Last-Event-ID are no longer kept: what they said is lost"),
+        AttachError::TooMany => {
+            return Answer::overloaded(429, None, "this session has as many streams as it may have");
+        }
+    };
+    Answer::error(status, None, &ErrorObject::invalid_request(why))
+}
+
+fn retry_after(status: u16) -> Option<u32> {
+    (status == 429).then_some(1)
+}
+
+/// Elements of a batch that were no messages are answered with the others.
+fn with_refusals(answer: Answer, refusals: Vec<String>) -> Answer {
+    use andon_core::io::Frame;
+    if refusals.is_empty() {
+        return answer;
+    }
+    let frame = |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
+    match answer {
+        Answer::Stream { stream, session_id } => {
+            stream.put_back(refusals.into_iter().map(frame).collect());
+            Answer::Stream { stream, session_id }
+        }
+        Answer::Ready { body, .. } => {
+            let all: Vec<&str> = refusals.iter().map(String::as_str).chain(body.as_deref()).collect();
+            let body = Some(format!("[{}]", all.join(",")).into());
+            Answer::Ready { status: 200, body, session_id: None, retry_after_s: None }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Requests that stand alone (2026-07-28).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use andon_core::endpoint::{RoutingHeaders, admit};
+use andon_core::exchange::{Exchange, STREAM};
+use andon_core::io::{Call as Begin, Input};
+use andon_types::error::ErrorObject;
+use andon_types::message::{Json, Message, Request, encode_error};
+use andon_types::method::Method;
+use andon_types::revision::Revision;
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::stream::Source;
+use super::{Answer, Head, Host, Inbound, ResponseStream};
+use crate::call::Call;
+use crate::conversation::{Cell, Conversation as _};
+use crate::outlet::Outlet;
+use crate::principal::Principal;
+
+pub(crate) type ExchangeCell = Cell<Exchange>;
+
+const PURPOSE: &str = "requestState";
+
+impl ExchangeCell {
+    /// The client went away: its request is cancelled, and nothing more is sent.
+    pub(super) fn hang_up(&self) {
+        self.input(Input::Detached { stream: STREAM });
+    }
+}
+
+impl Host {
+    pub(super) fn post_modern(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+        let request = match message {
+            Message::Request(request) => request,
+            // What could be said by notification is said by hanging up.
+            Message::Notification(_) => return Answer::empty(202),
+            Message::Response(response) => {
+                let error = ErrorObject::invalid_request("this protocol revision has no requests to answer");
+                return Answer::error(400, response.id.as_ref(), &error);
+            }
+        };
+        let outlet = self.outlet();
+        match self.open_exchange(request, Some(&inbound.head), &inbound.principal, &outlet) {
+            Err(refused) => *refused,
+            Ok(cell) => {
+                let mut stream = ResponseStream::new(outlet, Source::Exchange(cell), None);
+                match stream.take_complete() {
+                    Some(frames) if frames.len() == 1 => {
+                        let (status, body) = (frames[0].status, frames[0].text.clone());
+                        Answer::Ready { status, body, session_id: None, retry_after_s: None }
+                    }
+                    Some(frames) => {
+                        stream.put_back(frames);
+                        Answer::Stream { stream, session_id: None }
+                    }
+                    None => Answer::Stream { stream, session_id: None },
+                }
+            }
+        }
+    }
+
+    /// Admits a request, opens its exchange with answers to `outlet`, and starts its handler.
+    pub(super) fn open_exchange(
+        self: &Arc<Self>,
+        request: Request,
+        head: Option<&Head>,
+        principal: &Principal,
+        outlet: &Outlet,
+    ) -> Result<Arc<ExchangeCell>, Box<Answer>> {
+        let offer = self.offer();
+        let headers = head.map(|head| RoutingHeaders {
+            protocol_version: head.protocol_version.as_deref(),
+            method: head.method.as_deref(),
+            name: head.name.as_deref(),
+        });
+        let admitted = admit(request, headers, &offer).map_err(|refused| {
+            let rules = Revision::LATEST.rules();
+            let status = andon_core::violation::status(&refused.error, rules);
+            Box::new(Answer::error(status, Some(&refused.request.id), &refused.error))
+        })?;
+        let id = &admitted.request.id;
+        if self.is_draining() {
+            return Err(Box::new(Answer::overloaded(503, Some(id), "the server is shutting down")));
+        }
+        if let (Some(head), Method::ToolsCall) = (head, admitted.method) {
+            let checked = self.service.check_param_headers(admitted.request.params.as_ref(), &head.params);
+            checked.map_err(|why| Box::new(Answer::error(400, Some(id), &ErrorObject::header_mismatch(why))))?;
+        }
+        if self.is_full(admitted.method) {
+            return Err(Box::new(Answer::overloaded(503, Some(id), "too many requests are in flight")));
+        }
+        let (number, listens) = (self.number(), admitted.method == Method::Listen);
+        let (exchange, outputs) = Exchange::open(self.now(), admitted, self.limits.clone(), offer);
+        let cell = Cell::new(number, principal.clone(), self, exchange);
+        if listens {
+            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+            listeners.insert(number, Arc::downgrade(&cell));
+        }
+        let placed = cell.open(outlet, |_| Ok::<_, std::convert::Infallible>((STREAM, Vec::new())));
+        debug_assert!(placed.is_ok(), "the error type has no values");
+        cell.carry_out(outputs);
+        Ok(cell)
+    }
+
+    fn is_full(&self, method: Method) -> bool {
+        if method != Method::Listen {
+            return self.running.load(Ordering::Acquire) >= self.options.handlers_max;
+        }
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if listeners.len() >= self.options.listeners_max {
+            listeners.retain(|_, listener| listener.strong_count() > 0);
+        }
+        listeners.len() >= self.options.listeners_max
+    }
+
+    /// What a call knows already: the answers that its request brings, and those that it remembers.
+    pub(crate) fn open_request_state(
+        &self,
+        begin: &Begin,
+        principal: &Principal,
+    ) -> Result<BTreeMap<String, Json>, ErrorObject> {
+        let facts = &begin.facts;
+        let mut answers = match &facts.request_state {
+            None => BTreeMap::new(),
+            Some(token) => {
+                let digest = digest(begin.request.params.as_ref());
+                let binding = binding(principal, begin.method, &digest);
+                let parts: Vec<&[u8]> = binding.iter().map(Vec::as_slice).collect();
+                let opened = self.seal.open(PURPOSE, &parts, wall_ms(), self.options.request_state_bytes_max, token);
+                let plain = opened.map_err(|_| {
+                    ErrorObject::invalid_params(
+                        "\"requestState\" is not of this request, or too old: start over without it",
+                    )
+                })?;
+                let known: BTreeMap<String, Value> = serde_json::from_slice(&plain).map_err(|_| {
+                    ErrorObject::invalid_params("\"requestState\" is of another version of this server")
+                })?;
+                known.into_iter().map(|(key, value)| (key, Json::from(value))).collect()
+            }
+        };
+        answers.extend(facts.input_responses.clone());
+        Ok(answers)
+    }
+
+    /// Seals the answers so far, so that the next request brings them back. `None` if there is nothing to remember.
+    pub(crate) fn seal_request_state(
+        &self,
+        call: &Call,
+        method: Method,
+        params: Option<&Json>,
+        principal: &Principal,
+    ) -> Option<String> {
+        let answers: BTreeMap<String, Value> =
+            call.answers().iter().filter_map(|(key, answer)| Some((key.clone(), answer.parse_owned().ok()?))).collect();
+        let plain = serde_json::to_vec(&answers).expect("answers are JSON with string keys");
+        let binding = binding(principal, method, &digest(params));
+        let parts: Vec<&[u8]> = binding.iter().map(Vec::as_slice).collect();
+        let ttl = u64::try_from(self.options.request_state_ttl.as_millis()).unwrap_or(u64::MAX);
+        Some(self.seal.seal(PURPOSE, &parts, wall_ms().saturating_add(ttl), &plain))
+    }
+}
+
+/// The text of a refusal on a pipe, where there is no status.
+pub(super) fn refusal_text(answer: &Answer, request: &Request) -> Arc<str> {
+    match answer {
+        Answer::Ready { body: Some(body), .. } => body.clone(),
+        _ => encode_error(Some(&request.id), &ErrorObject::internal(), Revision::LATEST.rules()).into(),
+    }
+}
+
+fn binding(principal: &Principal, method: Method, digest: &[u8]) -> [Vec<u8>; 4] {
+    let kind = if principal.is_anonymous() { b"anonymous".to_vec() } else { b"subject".to_vec() };
+    let subject = principal.subject().unwrap_or_default().as_bytes().to_vec();
+    [kind, subject, method.as_str().as_bytes().to_vec(), digest.to_vec()]
+}
+
+/// Of what is asked for: everything but the metadata of this round. The order of members does not matter.
+fn digest(params: Option<&Json>) -> Vec<u8> {
+    let mut params: Map<String, Value> = params.and_then(|params| params.parse().ok()).unwrap_or_default();
+    for round in ["_meta", "inputResponses", "requestState"] {
+        params.remove(round);
+    }
+    let mut params = Value::Object(params);
+    params.sort_all_objects();
+    Sha256::digest(params.to_string()).to_vec()
+}
+
+fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,106 @@
+//! One answer on its way, or one standing stream.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use andon_core::io::{Frame, StreamId};
+
+use super::modern::ExchangeCell;
+use super::table::SessionCell;
+use crate::outlet::Outlet;
+
+/// A message for the transport to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamFrame {
+    /// The event id, where the stream can be resumed.
+    pub id: Option<String>,
+    /// The message; without one, only the id or the delay is written.
+    pub data: Option<Arc<str>>,
+    /// How long the client should wait before it comes back, in milliseconds.
+    pub retry_ms: Option<u32>,
+    /// Nothing follows.
+    pub last: bool,
+    /// The HTTP status if this is the whole answer.
+    pub status: u16,
+}
+
+/// Messages for one connection. Dropping it says that the connection is gone: a modern request is cancelled, a
+/// legacy one runs on and what it says is kept for a client that comes back.
+pub struct ResponseStream {
+    outlet: Outlet,
+    source: Source,
+    priming: Option<StreamFrame>,
+}
+
+pub(super) enum Source {
+    Session(Arc<SessionCell>, StreamId),
+    Exchange(Arc<ExchangeCell>),
+    /// A pipe, whose connection object speaks for itself.
+    Pipe,
+}
+
+impl ResponseStream {
+    pub(super) fn new(outlet: Outlet, source: Source, priming: Option<Frame>) -> Self {
+        Self { outlet, source, priming: priming.map(written) }
+    }
+
+    /// The next message, or `None` at the end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamFrame>> {
+        self.outlet.poll_next(cx).map(|frame| frame.map(written))
+    }
+
+    /// The next message, or `None` at the end.
+    pub async fn next(&mut self) -> Option<StreamFrame> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What opens the stream if it becomes one of events (2025-11-25, "Sending Messages to the Server").
+    pub fn priming(&mut self) -> Option<StreamFrame> {
+        self.priming.take()
+    }
+
+    /// Says that the whole answer was one message and left in one piece: nothing need be kept.
+    pub fn delivered(&mut self) {
+        if let Source::Session(cell, stream) = std::mem::replace(&mut self.source, Source::Pipe) {
+            cell.delivered(stream);
+        }
+    }
+
+    /// Whether the connection was cut because it was too slow.
+    pub fn is_overflowed(&self) -> bool {
+        self.outlet.is_overflowed()
+    }
+
+    /// The whole answer, if it is complete: all that was said and nothing more to come.
+    pub(super) fn take_complete(&mut self) -> Option<Vec<Frame>> {
+        let frames = self.outlet.take_if_closed()?;
+        let whole =
+            frames.iter().all(|frame| frame.text.is_some() && (frame.status != 200 || frame.retry_ms.is_none()));
+        if whole { Some(frames.into()) } else { None }
+    }
+
+    pub(super) fn put_back(&self, frames: Vec<Frame>) {
+        self.outlet.preload(frames);
+    }
+}
+
+impl Drop for ResponseStream {
+    fn drop(&mut self) {
+        match &self.source {
+            Source::Session(cell, stream) => cell.detach(*stream, &self.outlet),
+            Source::Exchange(cell) => cell.hang_up(),
+            Source::Pipe => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for ResponseStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResponseStream")
+    }
+}
+
+fn written(frame: Frame) -> StreamFrame {
+    let Frame { id, text, retry_ms, last, status } = frame;
+    StreamFrame { id: id.map(|id| id.to_string()), data: text, retry_ms, last, status }
+}

@@ -1,0 +1,48 @@
+//! Every bound of the host, with its unit and default.
+
+use std::time::Duration;
+
+use andon_core::limits::Limits;
+use andon_types::scan::ScanLimits;
+
+/// Bounds of a host.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Of one conversation.
+    pub conversation: Limits,
+    /// Of one message.
+    pub message: ScanLimits,
+    /// Sessions in all. Default 200,000.
+    pub sessions_max: usize,
+    /// Sessions of one authenticated principal. Default 100.
+    pub sessions_per_principal_max: usize,
+    /// Handlers that run at once, over all clients. Default 10,000.
+    pub handlers_max: usize,
+    /// Modern clients that listen for changes. Default 100,000.
+    pub listeners_max: usize,
+    /// Frames that may wait for one connection. Default 256.
+    pub queue_frames_max: usize,
+    /// Bytes that may wait for one connection. Default 1 MiB; one frame may be larger.
+    pub queue_bytes_max: usize,
+    /// How long a modern client may take to come back with answers. Default 15 min.
+    pub request_state_ttl: Duration,
+    /// Bytes of an echoed `requestState`. Default 64 KiB.
+    pub request_state_bytes_max: usize,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            conversation: Limits::default(),
+            message: ScanLimits::default(),
+            sessions_max: 200_000,
+            sessions_per_principal_max: 100,
+            handlers_max: 10_000,
+            listeners_max: 100_000,
+            queue_frames_max: 256,
+            queue_bytes_max: 1 << 20,
+            request_state_ttl: Duration::from_secs(15 * 60),
+            request_state_bytes_max: 64 << 10,
+        }
+    }
+}

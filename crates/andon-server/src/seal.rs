@@ -1,0 +1,162 @@
+//! Seals what a client has to carry for us: `requestState` and cursors. Nobody else can read, change, make or
+//! redirect one.
+
+use std::sync::{PoisonError, RwLock};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+
+/// A secret of 256 bits.
+pub type SealKey = [u8; 32];
+
+/// Why a sealed text was not opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealError {
+    /// Longer than allowed.
+    TooLarge,
+    /// Not of our making, for something or somebody else, or changed since.
+    Forged,
+    /// Too old.
+    Expired,
+}
+
+const FORMAT: u8 = 1;
+const NONCE_BYTES: usize = 24;
+const EXPIRY_BYTES: usize = 8;
+
+/// Seals and opens. The first key seals; every key opens, so that keys can be rotated with an overlap.
+pub struct Seal(RwLock<Vec<XChaCha20Poly1305>>);
+
+impl Seal {
+    /// A seal with these keys, newest first. Processes that share them open each other's seals.
+    pub fn new(keys: &[SealKey]) -> Self {
+        Self(RwLock::new(keys.iter().map(|key| XChaCha20Poly1305::new(&Key::from(*key))).collect()))
+    }
+
+    /// A seal with a fresh key, which is lost with the process.
+    pub fn generate() -> Self {
+        Self::new(&[random()])
+    }
+
+    /// Seals with `key` from now on; the `overlap` newest keys before it still open.
+    pub fn rotate(&self, key: &SealKey, overlap: usize) {
+        let mut ciphers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        ciphers.insert(0, XChaCha20Poly1305::new(&Key::from(*key)));
+        ciphers.truncate(overlap + 1);
+    }
+
+    /// Seals `plain` for `purpose`, for whoever and whatever `binding` names, until `expires_at_ms` of the wall clock.
+    pub fn seal(&self, purpose: &str, binding: &[&[u8]], expires_at_ms: u64, plain: &[u8]) -> String {
+        let nonce: [u8; NONCE_BYTES] = random();
+        let mut message = expires_at_ms.to_be_bytes().to_vec();
+        message.extend_from_slice(plain);
+        let aad = associated(purpose, binding);
+        let payload = Payload { msg: &message, aad: &aad };
+        let ciphers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let sealed =
+            ciphers[0].encrypt(&XNonce::from(nonce), payload).expect("messages are far below the cipher's limit");
+        let mut token = vec![FORMAT];
+        token.extend_from_slice(&nonce);
+        token.extend_from_slice(&sealed);
+        URL_SAFE_NO_PAD.encode(token)
+    }
+
+    /// Opens what [`Seal::seal`] made with the same purpose and binding.
+    ///
+    /// # Errors
+    /// See [`SealError`]. Which part was wrong is not told.
+    pub fn open(
+        &self,
+        purpose: &str,
+        binding: &[&[u8]],
+        now_ms: u64,
+        bytes_max: usize,
+        token: &str,
+    ) -> Result<Vec<u8>, SealError> {
+        if token.len() > bytes_max {
+            return Err(SealError::TooLarge);
+        }
+        let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| SealError::Forged)?;
+        let Some((&FORMAT, rest)) = token.split_first() else { return Err(SealError::Forged) };
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Forged)?;
+        let aad = associated(purpose, binding);
+        let ciphers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let message = ciphers
+            .iter()
+            .find_map(|cipher| cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok())
+            .ok_or(SealError::Forged)?;
+        let (expires, plain) = message.split_first_chunk::<EXPIRY_BYTES>().ok_or(SealError::Forged)?;
+        if u64::from_be_bytes(*expires) <= now_ms { Err(SealError::Expired) } else { Ok(plain.to_vec()) }
+    }
+}
+
+/// Bytes of the operating system's generator.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// Every part with its length, so that no two different bindings read alike.
+fn associated(purpose: &str, binding: &[&[u8]]) -> Vec<u8> {
+    let mut text = Vec::new();
+    for part in std::iter::once(&purpose.as_bytes()).chain(binding) {
+        text.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        text.extend_from_slice(part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Seal, SealError};
+
+    fn open(seal: &Seal, binding: &[&[u8]], token: &str) -> Result<Vec<u8>, SealError> {
+        seal.open("state", binding, 1_000, 4096, token)
+    }
+
+    #[test]
+    fn m15_n4_a_seal_is_bound_and_cannot_be_changed() {
+        let seal = Seal::generate();
+        let binding: &[&[u8]] = &[b"alice", b"tools/call", b"digest"];
+        let token = seal.seal("state", binding, 2_000, b"secret");
+        assert_eq!(open(&seal, binding, &token), Ok(b"secret".to_vec()));
+        assert!(!token.contains("secret"));
+        for other in [[b"bobby".as_slice(), b"tools/call", b"digest"], [b"alice", b"prompts/get", b"digest"]] {
+            assert_eq!(open(&seal, &other, &token), Err(SealError::Forged));
+        }
+        assert_eq!(open(&seal, &[b"alicetools/call", b"", b"digest"], &token), Err(SealError::Forged));
+        assert_eq!(seal.open("cursor", binding, 0, 4096, &token), Err(SealError::Forged));
+        for index in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).expect("ASCII");
+            assert_eq!(open(&seal, binding, &changed), Err(SealError::Forged), "byte {index}");
+            assert_eq!(open(&seal, binding, &token[..index]), Err(SealError::Forged), "cut at {index}");
+        }
+        assert_eq!(open(&seal, binding, &format!("{token}-TAMPERED")), Err(SealError::Forged));
+    }
+
+    #[test]
+    fn mr10_seals_expire_and_are_bounded() {
+        let seal = Seal::generate();
+        let token = seal.seal("state", &[], 1_000, b"x");
+        assert_eq!(open(&seal, &[], &token), Err(SealError::Expired));
+        assert_eq!(seal.open("state", &[], 0, 8, &token), Err(SealError::TooLarge));
+    }
+
+    #[test]
+    fn keys_rotate_with_an_overlap() {
+        let seal = Seal::new(&[[1; 32]]);
+        let old = seal.seal("state", &[], 2_000, b"x");
+        seal.rotate(&[2; 32], 1);
+        assert!(open(&seal, &[], &old).is_ok());
+        let newer = seal.seal("state", &[], 2_000, b"x");
+        seal.rotate(&[3; 32], 1);
+        assert_eq!(open(&seal, &[], &old), Err(SealError::Forged));
+        assert!(open(&seal, &[], &newer).is_ok());
+        assert!(open(&Seal::new(&[[2; 32]]), &[], &newer).is_ok(), "any process with the key opens it");
+    }
+}

@@ -1,0 +1,45 @@
+//! What the host asks of the application.
+
+use std::sync::Arc;
+
+use andon_types::capability::ServerCapabilities;
+use andon_types::error::ErrorObject;
+use andon_types::message::Json;
+use andon_types::meta::Implementation;
+use andon_types::method::Method;
+use futures_util::future::BoxFuture;
+
+pub use andon_core::io::{Reply, Text};
+
+use crate::call::Call;
+
+/// An application: it knows the tools, prompts and resources, and nothing of sessions and transports.
+///
+/// The host calls it for methods that exist in the peer's revision and whose capability it declares. It may be
+/// called from many tasks at once.
+pub trait Service: Send + Sync + 'static {
+    /// Who the server is, and what a model should know to use it.
+    fn identity(&self) -> (Implementation, Option<String>);
+
+    /// What the server can do, in the newest shape. Asked again after each announced change.
+    fn capabilities(&self) -> ServerCapabilities;
+
+    /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
+    /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
+    ///
+    /// # Errors
+    /// What disagrees, in words.
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String>;
+
+    /// Serves `tools/*`, `prompts/*`, `resources/*`, `completion/complete` and `subscriptions/listen`.
+    ///
+    /// The reply's body has the shape of `call.rules()`. A subscription's reply names the canonical URI as its
+    /// subject; a listen request's reply is the part of its filter that the server honours. A panic is answered
+    /// as an internal error and hurts nobody else.
+    fn call(
+        self: Arc<Self>,
+        call: Call,
+        method: Method,
+        params: Option<Json>,
+    ) -> BoxFuture<'static, Result<Reply, ErrorObject>>;
+}
