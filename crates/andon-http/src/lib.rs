@@ -1,1 +1,16 @@
-//! Streamable HTTP for andon servers.
+//! Streamable HTTP for andon servers: one endpoint, both eras, HTTP/1.1 and HTTP/2.
+//!
+//! It checks what a request is allowed to look like, turns it into a message for the host, and writes the answer
+//! as JSON or as a stream of events. It never decides what a message means. Read [`HttpService`] and [`Http`] first.
+
+mod body;
+mod gate;
+mod headers;
+mod listener;
+mod options;
+mod service;
+
+pub use body::ResponseBody;
+pub use listener::{BindError, Http};
+pub use options::HttpOptions;
+pub use service::HttpService;

@@ -1,0 +1,154 @@
+//! Bodies of answers: a text, or a stream of events.
+
+use std::convert::Infallible;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use andon_server::host::{ResponseStream, StreamFrame};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+/// The body of an answer.
+pub struct ResponseBody(Inner);
+
+enum Inner {
+    Text(Option<Bytes>),
+    Events(Box<Events>),
+}
+
+struct Events {
+    stream: ResponseStream,
+    first: Vec<StreamFrame>,
+    keep_alive_interval: Duration,
+    keep_alive: Pin<Box<Sleep>>,
+    is_over: bool,
+}
+
+impl ResponseBody {
+    pub(crate) fn text(text: impl Into<Bytes>) -> Self {
+        let text = text.into();
+        Self(Inner::Text((!text.is_empty()).then_some(text)))
+    }
+
+    /// Events: `first` and then what `stream` brings.
+    pub(crate) fn events(stream: ResponseStream, first: Vec<StreamFrame>, keep_alive_interval: Duration) -> Self {
+        let keep_alive = Box::pin(tokio::time::sleep(keep_alive_interval));
+        Self(Inner::Events(Box::new(Events { stream, first, keep_alive_interval, keep_alive, is_over: false })))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Inner::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Inner::Events(events) => events.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Inner::Text(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Inner::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Events that are ready at once leave in one piece of at most about this size.
+const PIECE_BYTES: usize = 16 << 10;
+
+impl Events {
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut text = String::new();
+        for frame in std::mem::take(&mut self.first) {
+            self.is_over |= frame.last;
+            write(&mut text, &frame);
+        }
+        while !self.is_over && text.len() < PIECE_BYTES {
+            match self.stream.poll_next(cx) {
+                Poll::Ready(Some(frame)) => {
+                    self.is_over = frame.last;
+                    write(&mut text, &frame);
+                }
+                Poll::Ready(None) => self.is_over = true,
+                Poll::Pending => break,
+            }
+        }
+        if !text.is_empty() {
+            self.keep_alive.as_mut().reset(Instant::now() + self.keep_alive_interval);
+            return Poll::Ready(Some(text.into()));
+        }
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        if self.keep_alive.as_mut().poll(cx).is_ready() {
+            self.keep_alive.as_mut().reset(Instant::now() + self.keep_alive_interval);
+            // The timer has to be polled once more to be heard of again.
+            let _pending = self.keep_alive.as_mut().poll(cx);
+            return Poll::Ready(Some(Bytes::from_static(b":\n\n")));
+        }
+        Poll::Pending
+    }
+}
+
+/// One event. A message is one line: JSON has no raw line ends outside strings, and none inside them.
+fn write(text: &mut String, frame: &StreamFrame) {
+    if let Some(id) = &frame.id {
+        text.push_str("id: ");
+        text.push_str(id);
+        text.push('\n');
+    }
+    if let Some(retry_ms) = frame.retry_ms {
+        text.push_str("retry: ");
+        text.push_str(&retry_ms.to_string());
+        text.push('\n');
+    }
+    match &frame.data {
+        Some(data) => {
+            text.push_str("data: ");
+            if data.contains(['\n', '\r']) {
+                // Line ends between tokens, as a handler's own JSON may have them.
+                text.extend(data.chars().filter(|c| !matches!(c, '\n' | '\r')));
+            } else {
+                text.push_str(data);
+            }
+            text.push('\n');
+        }
+        None if frame.id.is_some() => text.push_str("data: \n"),
+        None => {}
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use andon_server::host::StreamFrame;
+
+    use super::write;
+
+    fn written(id: Option<&str>, data: Option<&str>, retry_ms: Option<u32>) -> String {
+        let mut text = String::new();
+        let (id, data) = (id.map(str::to_owned), data.map(Into::into));
+        write(&mut text, &StreamFrame { id, data, retry_ms, last: false, status: 200 });
+        text
+    }
+
+    #[test]
+    fn e8_a_message_is_one_event_and_one_line() {
+        assert_eq!(written(Some("1-1-1"), Some("{}"), None), "id: 1-1-1\ndata: {}\n\n");
+        assert_eq!(written(Some("1-1-0"), None, None), "id: 1-1-0\ndata: \n\n");
+        assert_eq!(written(None, None, Some(500)), "retry: 500\n\n");
+        assert_eq!(written(None, Some("{\n\"a\":\r\n1}"), None), "data: {\"a\":1}\n\n");
+        let hostile = serde_json::json!({ "text": "\n\ndata: x\r\u{2028}\u{feff}" }).to_string();
+        assert_eq!(written(None, Some(&hostile), None).matches('\n').count(), 2);
+    }
+}

@@ -1,0 +1,323 @@
+//! The endpoint: one path, three verbs.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use andon_server::host::{Answer, Host, Inbound, ResponseStream};
+use andon_server::principal::{Principal, TokenError};
+use andon_types::error::ErrorObject;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt as _;
+use tokio::time::Instant;
+
+use crate::body::ResponseBody;
+use crate::gate::{self, Refusal};
+use crate::headers::{self, LAST_EVENT_ID, SESSION_ID};
+use crate::options::HttpOptions;
+
+/// An MCP endpoint as a tower service. Cheap to clone; mount it in any HTTP server, or let [`Http`](crate::Http)
+/// listen.
+#[derive(Clone)]
+pub struct HttpService(Arc<Inner>);
+
+struct Inner {
+    host: Arc<Host>,
+    options: HttpOptions,
+}
+
+/// How long a body may come slower than [`BODY_RATE_MIN`].
+const BODY_GRACE: Duration = Duration::from_secs(5);
+/// Bytes per second.
+const BODY_RATE_MIN: f64 = 1024.0;
+
+impl HttpService {
+    /// The endpoint of `host`.
+    pub fn new(host: Arc<Host>, options: HttpOptions) -> Self {
+        Self(Arc::new(Inner { host, options }))
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &HttpOptions {
+        &self.0.options
+    }
+
+    /// The host behind the endpoint.
+    pub fn host(&self) -> &Arc<Host> {
+        &self.0.host
+    }
+
+    /// Answers one request, whatever is wrong with it.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let (parts, body) = request.into_parts();
+        match self.answer(&parts, body).await {
+            Ok(response) => response,
+            Err((status, why)) => refused(status, &why, &self.0.options),
+        }
+    }
+
+    async fn answer<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+    {
+        gate::check(parts, &self.0.options)?;
+        match parts.uri.path() {
+            path if path == self.0.options.path => {}
+            "/healthz" if parts.method == Method::GET => return Ok(plain(200, "ok\n")),
+            "/readyz" if parts.method == Method::GET => {
+                let ready = !self.0.host.is_draining();
+                return Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") });
+            }
+            _ => return Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
+        }
+        match parts.method {
+            Method::POST => self.post(parts, body).await,
+            Method::GET => self.get(parts).await,
+            Method::DELETE => {
+                let principal = self.principal(parts).await?;
+                let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
+                Ok(self.ready(self.0.host.delete(&head, &principal)))
+            }
+            _ => Err((405, "the endpoint takes POST, GET and DELETE".to_owned())),
+        }
+    }
+
+    async fn post<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+    {
+        if !headers::is_json(&parts.headers) {
+            return Err((415, "the body is application/json in UTF-8".to_owned()));
+        }
+        if parts.headers.contains_key(CONTENT_ENCODING) {
+            return Err((415, "the body is not compressed".to_owned()));
+        }
+        let both = ["application/json", "text/event-stream"];
+        if !both.iter().all(|media| headers::accepts(&parts.headers, media)) {
+            return Err((406, "the header Accept lists application/json and text/event-stream".to_owned()));
+        }
+        let principal = self.principal(parts).await?;
+        let head = match headers::head(&parts.headers) {
+            Ok(head) => head,
+            Err(bad) => return Ok(self.ready(Answer::error(400, None, &ErrorObject::header_mismatch(bad.0)))),
+        };
+        let body = read(parts, body, self.0.options.body_bytes_max).await?;
+        match self.0.host.post(Inbound { head, body, principal }) {
+            Answer::Stream { stream, session_id } => Ok(self.when_known(stream, session_id).await),
+            answer => Ok(self.ready(answer)),
+        }
+    }
+
+    async fn get(&self, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
+        if !headers::accepts(&parts.headers, "text/event-stream") {
+            return Err((406, "the header Accept lists text/event-stream".to_owned()));
+        }
+        let principal = self.principal(parts).await?;
+        let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
+        let last_event_id = headers::single(&parts.headers, &LAST_EVENT_ID).map_err(|bad| (400, bad.0))?;
+        match self.0.host.get(&head, &principal, last_event_id) {
+            Ok(mut stream) => {
+                let first = stream.priming().into_iter().collect();
+                Ok(self.events(stream, first, None))
+            }
+            Err(answer) => Ok(self.ready(answer)),
+        }
+    }
+
+    /// JSON or events: whichever the first moments of the call make of it.
+    async fn when_known(&self, mut stream: ResponseStream, session_id: Option<String>) -> Response<ResponseBody> {
+        match tokio::time::timeout(self.0.options.sse_after, stream.next()).await {
+            Ok(None) => self.ready(Answer::Ready { status: 202, body: None, session_id, retry_after_s: None }),
+            Ok(Some(frame)) if frame.last && frame.data.is_some() => {
+                stream.delivered();
+                self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s: None })
+            }
+            known => {
+                let first = stream.priming().into_iter().chain(known.ok().flatten()).collect();
+                self.events(stream, first, session_id)
+            }
+        }
+    }
+
+    fn events(
+        &self,
+        stream: ResponseStream,
+        first: Vec<andon_server::host::StreamFrame>,
+        session_id: Option<String>,
+    ) -> Response<ResponseBody> {
+        let body = ResponseBody::events(stream, first, self.0.options.keep_alive_interval);
+        let mut response = Response::new(body);
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        name_session(headers, session_id);
+        response
+    }
+
+    fn ready(&self, answer: Answer) -> Response<ResponseBody> {
+        match answer {
+            Answer::Ready { status, body, session_id, retry_after_s } => {
+                let mut response = match body {
+                    Some(body) => json(status, Bytes::from_owner(Shared(body))),
+                    None => plain(status, ""),
+                };
+                if let Some(seconds) = retry_after_s {
+                    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+                }
+                name_session(response.headers_mut(), session_id);
+                response
+            }
+            Answer::Stream { stream, session_id } => self.events(stream, Vec::new(), session_id),
+        }
+    }
+
+    /// Who sends this very request: a session id is no proof (security best practices).
+    async fn principal(&self, parts: &Parts) -> Result<Principal, Refusal> {
+        let Some(verifier) = &self.0.options.verifier else { return Ok(Principal::anonymous()) };
+        let unauthorized = |why: &str| (401, why.to_owned());
+        let value = headers::single(&parts.headers, &AUTHORIZATION).map_err(|bad| (400, bad.0))?;
+        let value = value.ok_or_else(|| unauthorized("the header Authorization is missing"))?;
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
+            return Err(unauthorized("the header Authorization is: Bearer <token>"));
+        }
+        verifier.verify(token).await.map_err(|error| match error {
+            TokenError::Invalid => unauthorized("the token is not valid here"),
+            TokenError::InsufficientScope(scopes) => (403, format!("the token lacks the scope {}", scopes.join(" "))),
+            TokenError::Unavailable => (503, "tokens cannot be checked now: try again later".to_owned()),
+        })
+    }
+}
+
+impl<B> tower_service::Service<Request<B>> for HttpService
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.handle(request).await) })
+    }
+}
+
+/// An answer's text as bytes, without a copy.
+struct Shared(Arc<str>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// Reads a body of at most `bytes_max`, that comes fast enough.
+async fn read<B>(parts: &Parts, body: B, bytes_max: usize) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+{
+    let too_large = || (413, format!("a body of at most {bytes_max} bytes"));
+    let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > bytes_max as u64) {
+        return Err(too_large());
+    }
+    let slow = || (408, "the body comes too slowly".to_owned());
+    let mut body = std::pin::pin!(body);
+    let began_at = Instant::now();
+    let mut first: Option<Bytes> = None;
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_GRACE, body.frame()).await.map_err(|_| slow())?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| (400, "the body ended before its end".to_owned()))?;
+        // Trailers mean nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        let length = first.as_ref().map_or(0, Bytes::len) + rest.len() + data.len();
+        if length > bytes_max {
+            return Err(too_large());
+        }
+        let elapsed = began_at.elapsed();
+        #[allow(clippy::cast_precision_loss, reason = "a body is far below 2^52 bytes")]
+        let is_slow = elapsed > BODY_GRACE && (length as f64) < BODY_RATE_MIN * elapsed.as_secs_f64();
+        if is_slow {
+            return Err(slow());
+        }
+        match &first {
+            None => first = Some(data),
+            Some(_) => rest.extend_from_slice(&data),
+        }
+    }
+    let first = first.unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + rest.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&rest);
+    Ok(whole.freeze())
+}
+
+fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBody> {
+    let error = ErrorObject::invalid_request(why);
+    let body = andon_types::message::encode_error(None, &error, andon_types::revision::Revision::LATEST.rules());
+    let mut response = json(status, body.into());
+    let headers = response.headers_mut();
+    if status == 405 {
+        headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    }
+    if status == 401 || status == 403 && options.verifier.is_some() && why.contains("scope") {
+        headers.insert(http::header::WWW_AUTHENTICATE, challenge(status, why, options));
+    }
+    // What of the body was not read must not be taken for the next request.
+    if status == 413 || status == 408 {
+        headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn challenge(status: u16, why: &str, options: &HttpOptions) -> HeaderValue {
+    let mut text = "Bearer".to_owned();
+    let mut separator = ' ';
+    if status == 403 {
+        let scope = why.rsplit("scope ").next().unwrap_or_default();
+        text.push_str(&format!(" error=\"insufficient_scope\", scope=\"{scope}\""));
+        separator = ',';
+    }
+    if let Some(url) = &options.resource_metadata {
+        text.push_str(&format!("{separator}resource_metadata=\"{url}\""));
+    }
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}
+
+fn json(status: u16, body: Bytes) -> Response<ResponseBody> {
+    let mut response = plain(status, body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn plain(status: u16, body: impl Into<Bytes>) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::text(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn name_session(headers: &mut http::HeaderMap, session_id: Option<String>) {
+    if let Some(value) = session_id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+        headers.insert(SESSION_ID, value);
+    }
+}
