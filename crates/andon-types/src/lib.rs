@@ -15,4 +15,6 @@ pub mod method;
 pub mod raw;
 pub mod revision;
 pub mod scan;
+pub mod template;
 pub mod tools;
+pub mod uri;
