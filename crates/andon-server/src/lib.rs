@@ -13,5 +13,6 @@ pub mod change;
 pub mod host;
 pub mod options;
 pub mod principal;
+pub mod schema;
 pub mod seal;
 pub mod service;

@@ -1,0 +1,119 @@
+//! JSON Schema: compiled once, without network or files, and never dearer than a bound.
+
+mod cost;
+pub mod headers;
+mod normalise;
+
+use std::fmt;
+
+use andon_types::error::clip;
+use jsonschema::{Draft, PatternOptions};
+use serde_json::Value;
+
+pub use normalise::{output_schema_of, schema_of};
+
+/// Bytes of a schema.
+pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
+/// What is told of what is wrong with a value.
+const VIOLATIONS_MAX: usize = 8;
+/// Subschemas applied to values in one validation.
+const APPLICATIONS_MAX: u64 = 4_000_000;
+/// Bytes of a compiled pattern.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// A schema that values are checked against. 2020-12 unless it says otherwise (base protocol, "JSON Schema Usage").
+#[derive(Debug)]
+pub struct Validator {
+    compiled: jsonschema::Validator,
+    cost: cost::Cost,
+}
+
+/// Why a schema is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaError(String);
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SchemaError {}
+
+impl Validator {
+    /// Compiles `schema`.
+    ///
+    /// # Errors
+    /// When it is no schema, of an unknown dialect, too large or too deep, refers outside itself, refers to itself
+    /// without end, or has a pattern that cannot be matched in linear time.
+    pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        let fail = |why: String| Err(SchemaError(why));
+        if schema.to_string().len() > SCHEMA_BYTES_MAX {
+            return fail(format!("a schema has at most {SCHEMA_BYTES_MAX} bytes"));
+        }
+        let cost = cost::analyse(schema).map_err(SchemaError)?;
+        let draft = match schema.get("$schema").and_then(Value::as_str) {
+            None => Draft::Draft202012,
+            Some(dialect) => match dialect_of(dialect) {
+                Some(draft) => draft,
+                None => return fail(format!("the dialect {:?} is not known", clip(dialect))),
+            },
+        };
+        let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
+        let options = jsonschema::options().with_draft(draft).offline().with_pattern_options(patterns);
+        let compiled = options.build(schema).map_err(|error| {
+            SchemaError(format!("{} at {}", clip(&error.masked().to_string()), clip(&error.schema_path().to_string())))
+        })?;
+        Ok(Self { compiled, cost })
+    }
+
+    /// Checks `value`.
+    ///
+    /// # Errors
+    /// What is wrong and where, in words: at most eight things, without the values themselves.
+    pub fn check(&self, value: &Value) -> Result<(), String> {
+        let (nodes, depth) = size(value);
+        if nodes.saturating_mul(self.cost.per_value) > APPLICATIONS_MAX || depth > self.cost.depth_max {
+            return Err("the value is too large to be checked against its schema".to_owned());
+        }
+        let mut wrong = Vec::new();
+        for error in self.compiled.iter_errors(value).take(VIOLATIONS_MAX) {
+            let path = error.instance_path().to_string();
+            let place = if path.is_empty() { String::new() } else { format!("{}: ", clip(&path)) };
+            wrong.push(format!("{place}{}", clip(&error.masked().to_string())));
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+    }
+}
+
+fn dialect_of(dialect: &str) -> Option<Draft> {
+    let name = dialect.trim_end_matches('#');
+    let name = name.strip_prefix("https://").or(name.strip_prefix("http://"))?;
+    Some(match name {
+        "json-schema.org/draft/2020-12/schema" => Draft::Draft202012,
+        "json-schema.org/draft/2019-09/schema" => Draft::Draft201909,
+        "json-schema.org/draft-07/schema" => Draft::Draft7,
+        "json-schema.org/draft-06/schema" => Draft::Draft6,
+        "json-schema.org/draft-04/schema" => Draft::Draft4,
+        _ => return None,
+    })
+}
+
+/// Values in `value`, and how deep they nest.
+fn size(value: &Value) -> (u64, u32) {
+    let children: Box<dyn Iterator<Item = &Value>> = match value {
+        Value::Array(items) => Box::new(items.iter()),
+        Value::Object(members) => Box::new(members.values()),
+        _ => return (1, 0),
+    };
+    let (mut nodes, mut depth) = (1_u64, 0);
+    for child in children {
+        let (more, below) = size(child);
+        nodes += more;
+        depth = depth.max(below + 1);
+    }
+    (nodes, depth)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,200 @@
+//! `x-mcp-header`: arguments that a client mirrors in headers (2026-07-28, Streamable HTTP, "Custom Headers from
+//! Tool Parameters").
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+const KEYWORD: &str = "x-mcp-header";
+/// Integers that every JSON reader keeps exact.
+const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
+
+/// An argument that is mirrored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderParam {
+    /// The suffix after `Mcp-Param-`.
+    pub header: String,
+    /// Names of nested properties, outermost first.
+    pub path: Vec<String>,
+}
+
+/// The mirrored arguments of a tool with this input schema.
+///
+/// # Errors
+/// What is wrong with an annotation, in words; a client leaves such a tool out.
+pub fn header_params(schema: &Value) -> Result<Vec<HeaderParam>, String> {
+    let mut found = Vec::new();
+    collect(schema, &mut Vec::new(), &mut found)?;
+    let mut total = 0;
+    count(schema, &mut total);
+    if total != found.len() {
+        return Err(format!("{KEYWORD} stands only on properties that are reached by properties alone"));
+    }
+    let mut names = HashSet::new();
+    match found.iter().find(|param| !names.insert(param.header.to_ascii_lowercase())) {
+        Some(twice) => Err(format!("{KEYWORD} {:?} stands twice", twice.header)),
+        None => Ok(found),
+    }
+}
+
+/// Whether `headers` (suffix, value) mirror `arguments`, the text of an object.
+///
+/// # Errors
+/// What disagrees, in words.
+pub fn check_headers(expected: &[HeaderParam], arguments: &str, headers: &[(String, String)]) -> Result<(), String> {
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let arguments: Value = serde_json::from_str(arguments).map_err(|_| "the arguments are not JSON".to_owned())?;
+    for param in expected {
+        let header = headers.iter().find(|(suffix, _)| suffix.eq_ignore_ascii_case(&param.header));
+        let argument =
+            param.path.iter().try_fold(&arguments, |value, name| value.get(name)).filter(|value| !value.is_null());
+        let name = &param.header;
+        match (header, argument) {
+            (None, None) => {}
+            (None, Some(_)) => return Err(format!("the header Mcp-Param-{name} is missing")),
+            (Some(_), None) => {
+                return Err(format!("the header Mcp-Param-{name} mirrors an argument that is not there"));
+            }
+            (Some((_, value)), Some(argument)) => {
+                let value = decode(value).ok_or_else(|| format!("the header Mcp-Param-{name} is wrapped badly"))?;
+                if !says(&value, argument) {
+                    return Err(format!("the header Mcp-Param-{name} and its argument disagree"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<HeaderParam>) -> Result<(), String> {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return Ok(()) };
+    for (name, property) in properties {
+        path.push(name.clone());
+        if let Some(header) = property.get(KEYWORD) {
+            let header = header.as_str().filter(|header| is_token(header));
+            let header = header.ok_or_else(|| format!("{KEYWORD} of {name:?} is not the name of a header"))?;
+            let kind = property.get("type").and_then(Value::as_str).unwrap_or_default();
+            if !matches!(kind, "string" | "integer" | "boolean") {
+                return Err(format!("{KEYWORD} of {name:?} is not on a string, an integer or a boolean"));
+            }
+            found.push(HeaderParam { header: header.to_owned(), path: path.clone() });
+        }
+        collect(property, path, found)?;
+        path.pop();
+    }
+    Ok(())
+}
+
+/// All annotations, wherever they stand.
+fn count(node: &Value, total: &mut usize) {
+    match node {
+        Value::Array(items) => items.iter().for_each(|item| count(item, total)),
+        Value::Object(members) => {
+            for (key, value) in members {
+                match (key.as_str(), value) {
+                    (KEYWORD, _) => *total += 1,
+                    ("const" | "enum" | "default" | "examples", _) => {}
+                    ("properties", Value::Object(named)) => named.values().for_each(|value| count(value, total)),
+                    _ => count(value, total),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn decode(value: &str) -> Option<String> {
+    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+        None => Some(value.to_owned()),
+        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
+    }
+}
+
+fn says(header: &str, argument: &Value) -> bool {
+    match argument {
+        Value::String(text) => header == text,
+        Value::Bool(flag) => header == if *flag { "true" } else { "false" },
+        Value::Number(number) => match (header.parse::<f64>(), number.as_f64()) {
+            (Ok(said), Some(meant)) => said.abs() <= INTEGER_MAX && said.to_bits() == meant.to_bits(),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{check_headers, header_params};
+
+    fn schema(property: &Value) -> Value {
+        json!({ "type": "object", "properties": { "p": property } })
+    }
+
+    #[test]
+    fn v10_hdr4_hdr8_bad_annotations_are_refused() {
+        let bad = |header: &str| json!({ "type": "string", "x-mcp-header": header });
+        for property in [
+            bad(""),
+            bad("a b"),
+            bad("a:b"),
+            bad("\u{e9}"),
+            bad("a\r\nb"),
+            json!({ "type": "number", "x-mcp-header": "A" }),
+            json!({ "type": "object", "x-mcp-header": "A" }),
+            json!({ "type": "array", "x-mcp-header": "A" }),
+            json!({ "type": "null", "x-mcp-header": "A" }),
+            json!({ "x-mcp-header": "A" }),
+            json!({ "type": "array", "items": { "type": "string", "x-mcp-header": "A" } }),
+            json!({ "oneOf": [{ "type": "string", "x-mcp-header": "A" }] }),
+        ] {
+            assert!(header_params(&schema(&property)).is_err(), "{property}");
+        }
+        let twice = json!({ "type": "object", "properties": {
+            "a": { "type": "string", "x-mcp-header": "Name" }, "b": { "type": "string", "x-mcp-header": "NAME" } } });
+        assert!(header_params(&twice).is_err());
+        let nested =
+            schema(&json!({ "type": "object", "properties": { "q": { "type": "integer", "x-mcp-header": "Q" } } }));
+        assert_eq!(header_params(&nested).expect("fine")[0].path, ["p", "q"]);
+        let named = json!({ "type": "object", "properties": { "x-mcp-header": { "type": "string" } } });
+        assert_eq!(header_params(&named), Ok(vec![]), "a property may have that name");
+    }
+
+    #[test]
+    fn n3_hdr3_hdr5_headers_mirror_arguments() {
+        let check = |kind: &str, argument: Value, header: Option<&str>| {
+            let params = header_params(&schema(&json!({ "type": kind, "x-mcp-header": "P" }))).expect("fine");
+            let headers: Vec<_> = header.map(|value| ("p".to_owned(), value.to_owned())).into_iter().collect();
+            check_headers(&params, &json!({ "p": argument }).to_string(), &headers).is_ok()
+        };
+        for (kind, argument, header, good) in [
+            ("string", json!("Hello"), Some("Hello"), true),
+            ("string", json!("Hello"), Some("=?base64?SGVsbG8=?="), true),
+            ("string", json!("Hello"), Some("=?base64?SGVsbG8?="), false),
+            ("string", json!("Hello"), Some("=?base64?SGVs!!!bG8=?="), false),
+            ("string", json!("SGVsbG8="), Some("SGVsbG8="), true),
+            ("string", json!("=?base64?SGVsbG8="), Some("=?base64?SGVsbG8="), true),
+            ("string", json!("x"), None, false),
+            ("string", json!(null), None, true),
+            ("string", json!(null), Some("x"), false),
+            ("string", json!(""), Some(""), true),
+            ("integer", json!(42), Some("42.0"), true),
+            ("integer", json!(42), Some("43"), false),
+            ("integer", json!(42), Some("x"), false),
+            ("boolean", json!(true), Some("true"), true),
+            ("boolean", json!(true), Some("True"), false),
+        ] {
+            assert_eq!(check(kind, argument.clone(), header), good, "{kind} {argument} {header:?}");
+        }
+        assert_eq!(check_headers(&[], "{}", &[("x".into(), "y".into())]), Ok(()), "hdr9: unknown ones are ignored");
+    }
+}
