@@ -1,5 +1,6 @@
 //! Everything that can happen to a machine, and everything that it can want done.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -319,3 +320,18 @@ impl From<AskError> for ErrorObject {
         }
     }
 }
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDeclared(required) => write!(f, "the client does not declare what the question needs: {required}"),
+            Self::TimedOut => f.write_str("the client did not answer a question in time"),
+            Self::Cancelled => f.write_str("the call was cancelled"),
+            Self::Refused(error) => write!(f, "the client refused a question: {}", error.message),
+            Self::Invalid(why) => write!(f, "no valid answer to a question: {why}"),
+            Self::TooMany => f.write_str("too many questions to the client at once"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}

@@ -5,14 +5,34 @@
 
 mod alarm;
 mod cancel;
+mod checks;
 mod conversation;
+mod cursor;
+mod elicit;
+mod item;
+mod listing;
 mod outlet;
+mod router;
 
+pub mod arguments;
 pub mod call;
+pub mod catalogue;
 pub mod change;
+pub mod context;
+pub mod entry;
+pub mod error;
+pub mod extract;
+pub mod failure;
+pub mod handler;
 pub mod host;
 pub mod options;
+pub mod output;
+pub mod output_kind;
 pub mod principal;
+pub mod sampling;
 pub mod schema;
 pub mod seal;
+pub mod serve;
+pub mod server;
 pub mod service;
+pub mod testing;

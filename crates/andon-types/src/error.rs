@@ -1,6 +1,8 @@
 //! Errors as they travel: code, message, data. [`ErrorObject`] has one constructor per meaning, so that a
 //! code is never picked by hand elsewhere.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -125,6 +127,14 @@ impl ErrorObject {
         }
     }
 }
+
+impl fmt::Display for ErrorObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for ErrorObject {}
 
 /// At most 256 bytes of a peer's text, so that an error never echoes a megabyte.
 pub fn clip(text: &str) -> &str {

@@ -1,0 +1,186 @@
+//! The [`Service`] that a `Server` builds: routes the methods of the protocol to the items of the catalogue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
+use andon_types::error::ErrorObject;
+use andon_types::message::Json;
+use andon_types::meta::{CacheHint, Implementation};
+use andon_types::method::Method;
+use andon_types::revision::Revision;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::call::Call;
+use crate::catalogue::{Section, Snapshot};
+use crate::context::{Context, Shared};
+use crate::cursor::Cursors;
+use crate::item::Item;
+use crate::listing::with_cursor;
+use crate::service::{Reply, Service, Text};
+
+mod completion;
+mod prompts;
+mod resources;
+mod tools;
+
+/// The most bytes of one result, encoded. What a handler returns beyond it is answered with an error.
+pub(crate) const RESULT_BYTES_MAX: usize = 16 << 20;
+
+/// Serves a catalogue.
+pub(crate) struct Router {
+    pub(crate) info: Implementation,
+    pub(crate) instructions: Option<String>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) settings: Settings,
+    pub(crate) cursors: Cursors,
+}
+
+/// What the router needs to know beside the catalogue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) page_size: usize,
+    /// How long a call of a tool may take that says nothing itself; `None` is the host's default.
+    pub(crate) tool_timeout: Option<Duration>,
+    /// How long clients may keep lists, and reads that say nothing themselves.
+    pub(crate) cache: CacheHint,
+    /// Kinds that the server declares though it has no item of them yet.
+    pub(crate) declared: Declared,
+}
+
+/// What a server declares even while it is empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Declared {
+    pub(crate) tools: bool,
+    pub(crate) prompts: bool,
+    pub(crate) resources: bool,
+}
+
+impl Service for Router {
+    fn identity(&self) -> (Implementation, Option<String>) {
+        (self.info.clone(), self.instructions.clone())
+    }
+
+    fn capabilities(&self) -> ServerCapabilities {
+        let snapshot = self.snapshot();
+        let has = |declared: bool, empty: bool| declared || !empty;
+        let declared = self.settings.declared;
+        let resources =
+            has(declared.resources, snapshot.resources.items().is_empty()) || !snapshot.templates.items().is_empty();
+        let listed = Listed { list_changed: true };
+        ServerCapabilities {
+            tools: has(declared.tools, snapshot.tools.items().is_empty()).then_some(listed),
+            prompts: has(declared.prompts, snapshot.prompts.items().is_empty()).then_some(listed),
+            resources: resources.then_some(ResourcesCapability { subscribe: true, list_changed: true }),
+            logging: Some(serde_json::Map::new()),
+            completions: snapshot.completes().then(serde_json::Map::new),
+            extensions: None,
+        }
+    }
+
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+        self.check_headers(params, headers)
+    }
+
+    fn call(
+        self: Arc<Self>,
+        call: Call,
+        method: Method,
+        params: Option<Json>,
+    ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
+        match method {
+            Method::ToolsCall => Box::pin(async move { self.call_tool(call, params.as_ref()).await }),
+            Method::ResourcesRead => Box::pin(async move { self.read(call, params.as_ref()).await }),
+            Method::PromptsGet => Box::pin(async move { self.prompt(call, params.as_ref()).await }),
+            Method::Complete => Box::pin(async move { self.complete(call, params.as_ref()).await }),
+            _ => Box::pin(std::future::ready(self.answer(&call, method, params.as_ref()))),
+        }
+    }
+}
+
+impl Router {
+    /// What needs no handler.
+    fn answer(&self, call: &Call, method: Method, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+        let snapshot = self.snapshot();
+        match method {
+            Method::ToolsList => self.list(call, method, &snapshot.tools, params),
+            Method::PromptsList => self.list(call, method, &snapshot.prompts, params),
+            Method::ResourcesList => self.list(call, method, &snapshot.resources, params),
+            Method::TemplatesList => self.list(call, method, &snapshot.templates, params),
+            Method::Subscribe => self.subscribe(params),
+            Method::Unsubscribe => self.unsubscribe(params),
+            Method::Listen => self.listen(call, params),
+            // The machines answer the rest themselves.
+            _ => Err(ErrorObject::method_not_found(method.as_str())),
+        }
+    }
+
+    fn list<T: Item>(
+        &self,
+        call: &Call,
+        method: Method,
+        section: &Section<T>,
+        params: Option<&Json>,
+    ) -> Result<Reply, ErrorObject> {
+        let wanted: ListParams = read_params(params)?;
+        let after = match wanted.cursor {
+            Some(cursor) => self.cursors.open(method, call.principal(), &cursor)?,
+            None => 0,
+        };
+        let revision: Revision = call.revision();
+        let page = section.pages(revision, self.settings.page_size).page(section.items(), revision, after);
+        let body = match page.next_after {
+            Some(last) => with_cursor(&page.body, &self.cursors.seal(method, call.principal(), last)),
+            None => page.body,
+        };
+        Ok(Reply { body, cache: Some(self.settings.cache), ..Reply::default() })
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.catalogue.snapshot()
+    }
+
+    fn context(&self, call: Call) -> Context {
+        Context::new(call, Arc::clone(&self.shared))
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct ListParams {
+    cursor: Option<String>,
+}
+
+/// The parameters as a `T`; absent ones are an empty object.
+fn read_params<'a, T: Deserialize<'a>>(params: Option<&'a Json>) -> Result<T, ErrorObject> {
+    let text = params.map_or("{}", Json::as_str);
+    serde_json::from_str(text).map_err(|error| ErrorObject::invalid_params(format!("bad parameters: {error}")))
+}
+
+/// The text of `value`, unless it is longer than [`RESULT_BYTES_MAX`].
+fn encode(value: &impl Serialize) -> Result<Text, TooLarge> {
+    let mut text = Capped(Vec::with_capacity(128));
+    serde_json::to_writer(&mut text, value).map_err(|_| TooLarge)?;
+    String::from_utf8(text.0).map(Text::Owned).map_err(|_| TooLarge)
+}
+
+/// A result is too large, or cannot be JSON.
+#[derive(Debug)]
+struct TooLarge;
+
+/// Text that refuses to grow beyond the limit, so that a huge result is not encoded in full.
+struct Capped(Vec<u8>);
+
+impl std::io::Write for Capped {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > RESULT_BYTES_MAX {
+            return Err(std::io::Error::other("the result is too large"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

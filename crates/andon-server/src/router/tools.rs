@@ -1,0 +1,124 @@
+//! `tools/call`.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use andon_types::adapt::Adapt as _;
+use andon_types::content::Content;
+use andon_types::error::{ErrorObject, clip};
+use andon_types::message::Json;
+use andon_types::revision::Rules;
+use andon_types::tools::CallToolResult;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tracing::error;
+
+use super::{RESULT_BYTES_MAX, Router, encode, read_params};
+use crate::arguments::Arguments;
+use crate::call::Call;
+use crate::failure::{Shown, ToolError};
+use crate::item::ToolItem;
+use crate::schema::headers::check_headers;
+use crate::service::Reply;
+
+#[derive(Deserialize)]
+struct CallParams<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    arguments: Option<&'a RawValue>,
+}
+
+impl Router {
+    pub(super) async fn call_tool(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+        let CallParams { name, arguments } = read_params(params)?;
+        let item = self.tool(&name)?;
+        let rules = call.rules();
+        let arguments = match read_arguments(&item, arguments) {
+            Ok(arguments) => arguments,
+            Err(Refused::NoObject) => return Err(ErrorObject::invalid_params("\"arguments\" is an object")),
+            Err(Refused::Invalid(why)) => return answer(&item, rules, Err(ToolError::arguments(why))),
+        };
+        let slot = item.slots.as_ref().map(|slots| Arc::clone(slots).try_acquire_owned());
+        if let Some(Err(_)) = slot {
+            let why = format!("as many calls of `{name}` as it takes are running; try again later");
+            return Err(ErrorObject::unavailable(why));
+        }
+        if let Some(timeout) = item.entry.timeout.or(self.settings.tool_timeout) {
+            call.set_timeout(timeout);
+        }
+        let outcome = item.entry.handler.call(arguments, self.context(call)).await;
+        answer(&item, rules, outcome)
+    }
+
+    fn tool(&self, name: &str) -> Result<Arc<ToolItem>, ErrorObject> {
+        let found = self.snapshot().tools.find(name).cloned();
+        found.ok_or_else(|| ErrorObject::invalid_params(format!("unknown tool: {}", clip(name))))
+    }
+
+    /// A tool that does not exist, or parameters that are none, have no headers that could disagree: the call itself
+    /// is answered with what is wrong.
+    pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+        let Ok(CallParams { name, arguments }) = read_params(params) else { return Ok(()) };
+        let Ok(item) = self.tool(&name) else { return Ok(()) };
+        let Some(expected) = &item.headers else { return Ok(()) };
+        check_headers(expected, arguments.map_or("{}", RawValue::get), headers)
+    }
+}
+
+enum Refused {
+    NoObject,
+    Invalid(String),
+}
+
+fn read_arguments(item: &ToolItem, raw: Option<&RawValue>) -> Result<Arguments, Refused> {
+    let text = raw.map_or("{}", RawValue::get);
+    if !text.starts_with('{') {
+        return Err(Refused::NoObject);
+    }
+    let tree = serde_json::from_str(text).map_err(|error| Refused::Invalid(error.to_string()))?;
+    item.input.check(&tree).map_err(|error| Refused::Invalid(format!("bad arguments: {error}")))?;
+    Ok(Arguments::new(text.to_owned()))
+}
+
+fn answer(item: &ToolItem, rules: &Rules, outcome: Result<CallToolResult, ToolError>) -> Result<Reply, ErrorObject> {
+    let result = match outcome {
+        Ok(result) => check_output(item, result),
+        Err(failure) => match failure.shown() {
+            Shown::Result(result) => result,
+            Shown::Arguments(why) if rules.argument_errors_are_results => CallToolResult::error(why),
+            Shown::Arguments(why) => return Err(ErrorObject::invalid_params(why)),
+            Shown::Error(error) => return Err(error),
+        },
+    };
+    reply(item, rules, result)
+}
+
+/// What goes out as structured content is what the output schema says (server, tools, "Output Schema").
+fn check_output(item: &ToolItem, mut result: CallToolResult) -> CallToolResult {
+    if let (Some(validator), false) = (&item.output, result.is_error) {
+        let checked = match &result.structured_content {
+            Some(content) => validator.check(&content.to_value()),
+            None => Err("there is no structured content".to_owned()),
+        };
+        if let Err(why) = checked {
+            error!(tool = item.entry.tool.name, why, "a tool's result does not match its output schema");
+            return CallToolResult::error("the tool's result does not match its output schema");
+        }
+    }
+    if let (true, Some(content)) = (result.content.is_empty(), &result.structured_content) {
+        result.content.push(Content::text(content.as_str()));
+    }
+    result
+}
+
+fn reply(item: &ToolItem, rules: &Rules, mut result: CallToolResult) -> Result<Reply, ErrorObject> {
+    result.adapt(rules);
+    let meta = result.meta.take();
+    let body = encode(&result).or_else(|_| {
+        error!(tool = item.entry.tool.name, "a tool's result is larger than {RESULT_BYTES_MAX} bytes, or no JSON");
+        encode(&CallToolResult::error("the tool's result is too large to be sent"))
+    });
+    let body = body.map_err(|_| ErrorObject::internal())?;
+    Ok(Reply { body, meta, ..Reply::default() })
+}
