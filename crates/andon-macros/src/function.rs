@@ -137,20 +137,28 @@ impl Function {
         Ok(calls)
     }
 
-    /// The unit struct in the function's place, with the function as `call`, and `rest` in a scope of its own.
-    pub(crate) fn emit(&self, rest: &TokenStream) -> TokenStream {
+    /// What stands in the function's place: a function of the same name that makes the entry by the expression
+    /// `entry`, and a type of the same name with the function as `call`, which `rest` makes a handler. A unit struct
+    /// would do for both, but its name could not be given to a variable any more.
+    pub(crate) fn emit(&self, kind: &Ident, entry: &TokenStream, rest: &TokenStream) -> TokenStream {
         let ItemFn { attrs, vis, sig, block, .. } = &self.item;
         let name = &sig.ident;
         let (cfgs, attrs): (Vec<&Attribute>, Vec<&Attribute>) = attrs.iter().partition(|it| it.path().is_ident("cfg"));
-        let doc = self.doc.clone().unwrap_or_else(|| format!("`{name}`, to be given to a server."));
+        let doc = self.doc.clone().unwrap_or_else(|| format!("The entry of `{name}`, to be given to a server."));
         let mut inner = sig.clone();
         inner.ident = format_ident!("call", span = name.span());
         quote! {
             #(#cfgs)*
             #[doc = #doc]
+            #vis fn #name() -> ::andon::__private::#kind {
+                use ::andon::__private as __andon;
+                #entry
+            }
+
+            #(#cfgs)*
+            #[doc = #doc]
             #[allow(non_camel_case_types)]
-            #[derive(Clone, Copy, Debug)]
-            #vis struct #name;
+            #vis struct #name {}
 
             #(#cfgs)*
             impl #name {
@@ -237,7 +245,7 @@ fn take_doc(attrs: &mut Vec<Attribute>) -> Option<String> {
             && let Lit::Str(text) = &literal.lit
         {
             let text = text.value();
-            lines.extend(text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()));
+            lines.extend(text.split('\n').map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned()));
             return false;
         }
         true

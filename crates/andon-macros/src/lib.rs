@@ -1,7 +1,7 @@
 //! The attribute macros `#[tool]`, `#[resource]` and `#[prompt]`.
 //!
-//! They are sugar: each turns an `async fn` into a value of the same name that `Server::with` takes, by writing the
-//! entry and the handler that one could write by hand with `ToolEntry`, `ResourceEntry`, `TemplateEntry` and
+//! They are sugar: each turns an `async fn` into a function of the same name that makes an entry, which is what
+//! `Server::with` takes. It writes the entry and the handler that one could write by hand with `ToolEntry`, `ResourceEntry`, `TemplateEntry` and
 //! `PromptEntry`. They decide nothing about the protocol. The code they emit names everything by `::andon`.
 //!
 //! The function itself stays reachable as `name::call(..)`, so that it can be tested without a server.

@@ -1,7 +1,7 @@
 //! `#[prompt]`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Ident, ItemFn, Result};
 
@@ -18,17 +18,8 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
     let calls = function.common(&options)?;
     let completers = function.completers(&options)?;
     let arguments = function.parameters.iter().filter(|it| it.is_argument()).map(argument);
-    let handler = handler(&function);
-    Ok(function.emit(&quote! {
-        #handler
-
-        impl __andon::Register for #name {
-            fn register(self, __entries: &mut __andon::Entries) {
-                let __entry = __andon::PromptEntry::new(#wire_name, #name) #calls #(#arguments)* #completers;
-                __andon::Register::register(__entry, __entries);
-            }
-        }
-    }))
+    let entry = quote!(__andon::PromptEntry::new(#wire_name, #name {}) #calls #(#arguments)* #completers);
+    Ok(function.emit(&format_ident!("PromptEntry"), &entry, &handler(&function)))
 }
 
 fn argument(parameter: &Parameter) -> TokenStream {

@@ -1,7 +1,7 @@
 //! `#[resource]`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Ident, ItemFn, Result};
 
@@ -22,17 +22,9 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
     let mut calls = function.common(&options)?;
     calls.extend(options.text("mime")?.map(|mime| quote!(.mime_type(#mime))));
     calls.extend(function.completers(&options)?);
-    let entry = if variables.is_empty() { quote!(ResourceEntry) } else { quote!(TemplateEntry) };
-    let handler = handler(&function);
-    Ok(function.emit(&quote! {
-        #handler
-
-        impl __andon::Register for #name {
-            fn register(self, __entries: &mut __andon::Entries) {
-                __andon::Register::register(__andon::#entry::new(#uri, #wire_name, #name) #calls, __entries);
-            }
-        }
-    }))
+    let kind = format_ident!("{}", if variables.is_empty() { "ResourceEntry" } else { "TemplateEntry" });
+    let entry = quote!(__andon::#kind::new(#uri, #wire_name, #name {}) #calls);
+    Ok(function.emit(&kind, &entry, &handler(&function)))
 }
 
 fn handler(function: &Function) -> TokenStream {

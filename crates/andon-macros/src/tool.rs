@@ -1,7 +1,7 @@
 //! `#[tool]`.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, ItemFn, Result};
 
@@ -32,23 +32,17 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
     let handler = handler(&function);
     let output = function.output();
     let calls = calls(&function, &options)?;
-    Ok(function.emit(&quote! {
-        #handler
-
-        impl __andon::Register for #name {
-            fn register(self, __entries: &mut __andon::Entries) {
-                #[allow(unused_imports)]
-                use __andon::output_kind::{FallibleKind as _, KnownKind as _, OwnKind as _, Probe};
-                let __probe = Probe::<#output>::new();
-                let __entry = __andon::ToolEntry::new(#wire_name, #schema, #name) #calls;
-                let __entry = match (&&&__probe).kind().schema(&__probe) {
-                    ::core::option::Option::Some(__schema) => __entry.output_schema(__schema),
-                    ::core::option::Option::None => __entry,
-                };
-                __andon::Register::register(__entry, __entries);
-            }
+    let entry = quote! {
+        #[allow(unused_imports)]
+        use __andon::output_kind::{FallibleKind as _, KnownKind as _, OwnKind as _, Probe};
+        let __probe = Probe::<#output>::new();
+        let __entry = __andon::ToolEntry::new(#wire_name, #schema, #name {}) #calls;
+        match (&&&__probe).kind().schema(&__probe) {
+            ::core::option::Option::Some(__schema) => __entry.output_schema(__schema),
+            ::core::option::Option::None => __entry,
         }
-    }))
+    };
+    Ok(function.emit(&format_ident!("ToolEntry"), &entry, &handler))
 }
 
 /// An expression for the schema of the arguments.

@@ -412,7 +412,8 @@ impl PromptEntry {
     }
 }
 
-/// Something that `Server::with` and `Catalogue::add` take: an entry, an item of a macro, a tuple or list of them.
+/// Something that `Server::with` and `Catalogue::add` take: an entry, a function that makes one (which is what a
+/// macro leaves in its function's place), a tuple or list of them.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no tool, resource or prompt",
     label = "this item",
@@ -443,6 +444,13 @@ macro_rules! register_entry {
 }
 
 register_entry!(ToolEntry => tools, ResourceEntry => resources, TemplateEntry => templates, PromptEntry => prompts);
+
+/// What a macro leaves in a function's place makes the entry.
+impl<F: FnOnce() -> T, T: Register> Register for F {
+    fn register(self, entries: &mut Entries) {
+        self().register(entries);
+    }
+}
 
 impl<T: Register> Register for Vec<T> {
     fn register(self, entries: &mut Entries) {

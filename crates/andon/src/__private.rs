@@ -2,7 +2,7 @@
 
 pub use andon_server::arguments::{ArgumentNote, Arguments, ArgumentsSchema};
 pub use andon_server::context::Context;
-pub use andon_server::entry::{Entries, PromptEntry, Register, ResourceEntry, TemplateEntry, ToolEntry};
+pub use andon_server::entry::{PromptEntry, ResourceEntry, TemplateEntry, ToolEntry};
 pub use andon_server::extract::{Args, FromContext};
 pub use andon_server::failure::{ProtocolError, ToolError};
 pub use andon_server::handler::{BoxFuture, PromptArguments, PromptHandler, ReadRequest, ResourceHandler, ToolHandler};

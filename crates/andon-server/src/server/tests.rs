@@ -10,7 +10,7 @@ fn schema() -> Value {
 fn adder() -> Server {
     Server::new("adder", "1.0.0").tool("add", schema(), |arguments: Value, _| async move {
         let (a, b) = (arguments["a"].as_i64(), arguments["b"].as_i64());
-        Ok::<_, ToolError>(a.zip(b).and_then(|(a, b)| a.checked_add(b)).ok_or_else(|| ToolError::new("too large"))?)
+        a.zip(b).and_then(|(a, b)| a.checked_add(b)).ok_or_else(|| ToolError::new("too large"))
     })
 }
 
