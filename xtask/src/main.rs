@@ -1,2 +1,41 @@
-//! The project's own tasks: cargo xtask test, tidy, revisions.
-fn main() {}
+//! The project's own tasks: `cargo xtask test`, `tidy`, `revisions`.
+
+mod conformance;
+mod fuzz;
+mod interop;
+mod revisions;
+mod steps;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+/// What a step says when it fails: what to do, in words.
+type Outcome = Result<(), String>;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  test [--only STEP]...   everything that must hold; --list names the steps
+  tidy                    the house rules
+  revisions [--check]     writes docs/revisions.md from the table in andon-types
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test", rest @ ..] => steps::run(rest),
+        ["tidy"] => tidy::run(),
+        ["revisions"] => revisions::write(),
+        ["revisions", "--check"] => revisions::check(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

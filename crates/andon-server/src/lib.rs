@@ -36,3 +36,4 @@ pub mod serve;
 pub mod server;
 pub mod service;
 pub mod testing;
+pub mod transport;

@@ -78,6 +78,13 @@ impl Connection {
             || modern.values().any(|cell| cell.with(|exchange| !exchange.is_over() && !exchange.is_listening()))
     }
 
+    /// Waits until no request is in flight.
+    pub async fn wait_until_quiet(&self) {
+        while self.is_busy() {
+            self.host.one_less_runs().await;
+        }
+    }
+
     /// Whether the session opened, for transports that give up on clients which never do.
     pub fn is_initialized(&self) -> bool {
         self.session.with(|session| session.phase()) != Phase::NotInitialized

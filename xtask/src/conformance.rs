@@ -1,0 +1,90 @@
+//! The official conformance suite under a strict gate: a scenario counts when it has a success, no failure, no
+//! warning, and nothing skipped that could have run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::tools::{Server, cargo, node, npm, root, target};
+
+const PACKAGES: [&str; 2] = ["@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3"];
+const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
+/// What must have succeeded by itself, since the suite calls it information where it was not tried.
+const DEMANDED: [(&str, &str, &str); 1] = [("2025-11-25", "server-sse-polling", "server-sse-disconnect-resume")];
+
+pub(crate) fn run() -> Outcome {
+    let folder = npm("conformance", &PACKAGES)?;
+    cargo(&["build", "--package", "andon-conformance", "--bin", "conformance-server"], &[])?;
+    let server = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
+    let mut missed = Vec::new();
+    for revision in REVISIONS {
+        let out = target().join("conformance").join("out").join(revision);
+        // What an earlier run left is no result of this one.
+        drop(std::fs::remove_dir_all(&out));
+        let suite = folder.join("node_modules/@modelcontextprotocol/conformance/dist/index.js");
+        let mut command = Command::new(node(&folder));
+        command.arg(suite).args(["server", "--url", &server.url, "--requirements", revision, "-o"]).arg(&out);
+        command.current_dir(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        // Its exit code knows neither warnings nor what was skipped: the gate reads the checks.
+        let _judged_by_the_gate = command.status().map_err(|error| format!("the suite did not start: {error}"))?;
+        let names = std::fs::read_to_string(root().join(format!("conformance/expected/server-{revision}.txt")))
+            .map_err(|error| format!("the names of the scenarios: {error}"))?;
+        let names: Vec<&str> = names.lines().filter(|line| !line.is_empty()).collect();
+        let results = read(&out)?;
+        let bad: Vec<String> = names.iter().filter_map(|name| judge(revision, name, results.get(*name))).collect();
+        println!("server {revision}: {}/{} scenarios", names.len() - bad.len(), names.len());
+        missed.extend(bad);
+    }
+    if missed.is_empty() { Ok(()) } else { Err(format!("scenarios missed:\n{}", missed.join("\n"))) }
+}
+
+/// The checks of each scenario, by its name.
+fn read(out: &Path) -> Result<BTreeMap<String, Vec<Value>>, String> {
+    let mut results: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let folders = std::fs::read_dir(out).map_err(|error| format!("the suite left no results: {error}"))?;
+    for folder in folders.flatten() {
+        let Ok(text) = std::fs::read_to_string(folder.path().join("checks.json")) else { continue };
+        let checks: Vec<Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let name = folder.file_name().to_string_lossy().into_owned();
+        // server-<scenario>-<time>: the time begins with the year.
+        let end = name.rfind("-20").filter(|at| name[at + 1..].contains('T')).map_or(name.len(), |_| time_starts(&name));
+        let name = name[..end].strip_prefix("server-").unwrap_or(&name[..end]).to_owned();
+        results.entry(name).or_default().extend(checks);
+    }
+    Ok(results)
+}
+
+/// Where `-YYYY-MM-DDT..` begins.
+fn time_starts(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let is_time = |at: &usize| {
+        let shape = bytes.get(*at..at + 12).unwrap_or_default();
+        shape.len() == 12
+            && shape.iter().enumerate().all(|(index, byte)| match index {
+                0 | 5 | 8 => *byte == b'-',
+                11 => *byte == b'T',
+                _ => byte.is_ascii_digit(),
+            })
+    };
+    (0..name.len()).find(is_time).unwrap_or(name.len())
+}
+
+fn judge(revision: &str, name: &str, checks: Option<&Vec<Value>>) -> Option<String> {
+    let Some(checks) = checks else { return Some(format!("  {revision} {name}: not run")) };
+    let status = |check: &Value| check["status"].as_str().unwrap_or_default().to_owned();
+    let tell = |check: &Value| {
+        let said = check["errorMessage"].as_str().or(check["description"].as_str()).unwrap_or_default();
+        format!("  {revision} {name}: {} {}: {said}", status(check), check["id"].as_str().unwrap_or_default())
+    };
+    if let Some(bad) = checks.iter().find(|check| matches!(status(check).as_str(), "FAILURE" | "WARNING" | "SKIPPED")) {
+        return Some(tell(bad));
+    }
+    let succeeded = |id: Option<&str>| {
+        checks.iter().any(|check| status(check) == "SUCCESS" && id.is_none_or(|id| check["id"].as_str() == Some(id)))
+    };
+    let demanded = DEMANDED.iter().find(|(of, scenario, _)| *of == revision && *scenario == name).map(|row| row.2);
+    (!succeeded(demanded)).then(|| format!("  {revision} {name}: nothing succeeded"))
+}

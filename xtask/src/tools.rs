@@ -1,0 +1,98 @@
+//! Programs that steps run, and where things are.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::Outcome;
+
+/// The root of the project.
+pub(crate) fn root() -> PathBuf {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    own.parent().map_or(own.clone(), PathBuf::from)
+}
+
+/// Where builds and downloads go.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Runs cargo in the root.
+pub(crate) fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(words).envs(environment.iter().copied()).current_dir(root());
+    finish(command)
+}
+
+/// Runs `command` to its end; it has to succeed.
+pub(crate) fn finish(mut command: Command) -> Outcome {
+    let name = format!("{command:?}");
+    let status = command.stdin(Stdio::null()).status().map_err(|error| format!("{name} did not start: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{name} ended with {status}")) }
+}
+
+/// What a program prints.
+pub(crate) fn output(program: &str, words: &[&str]) -> Result<String, String> {
+    let output = Command::new(program).args(words).output();
+    let output = output.map_err(|error| format!("{program} is needed and did not start: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A server that runs until it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    /// Its endpoint.
+    pub(crate) url: String,
+}
+
+impl Server {
+    /// Starts `binary` of the debug build, and reads its endpoint from the line `listening on URL` of its standard error.
+    pub(crate) fn start(binary: &str, words: &[&str]) -> Result<Self, String> {
+        let path = target().join("debug").join(binary);
+        let mut child = Command::new(&path)
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{} did not start: {error}", path.display()))?;
+        let lines = child.stderr.take().map(BufReader::new).ok_or("no standard error")?;
+        let mut lines = lines.lines().map_while(Result::ok);
+        let url = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned()));
+        // Whatever else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let url = url.ok_or_else(|| format!("{binary} ended before it listened"))?;
+        Ok(Self { child, url })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already; then there is nothing to end.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A folder below `target` with these npm packages, and the Node.js that comes as one of them.
+pub(crate) fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let folder = target().join(folder);
+    let stamp = folder.join("installed");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    std::fs::write(folder.join("package.json"), "{\"private\":true,\"type\":\"module\"}")
+        .map_err(|error| error.to_string())?;
+    let mut command = Command::new("npm");
+    command.args(["install", "--no-audit", "--no-fund", "--loglevel=error"]).args(packages).current_dir(&folder);
+    finish(command).map_err(|why| format!("npm is needed, with its registry: {why}"))?;
+    std::fs::write(&stamp, wanted).map_err(|error| error.to_string())?;
+    Ok(folder)
+}
+
+/// The Node.js 22 of an npm folder.
+pub(crate) fn node(folder: &std::path::Path) -> PathBuf {
+    folder.join("node_modules").join("node").join("bin").join("node")
+}
