@@ -50,7 +50,8 @@ fn read(out: &Path) -> Result<BTreeMap<String, Vec<Value>>, String> {
         let checks: Vec<Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let name = folder.file_name().to_string_lossy().into_owned();
         // server-<scenario>-<time>: the time begins with the year.
-        let end = name.rfind("-20").filter(|at| name[at + 1..].contains('T')).map_or(name.len(), |_| time_starts(&name));
+        let end =
+            name.rfind("-20").filter(|at| name[at + 1..].contains('T')).map_or(name.len(), |_| time_starts(&name));
         let name = name[..end].strip_prefix("server-").unwrap_or(&name[..end]).to_owned();
         results.entry(name).or_default().extend(checks);
     }

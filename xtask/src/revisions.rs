@@ -15,7 +15,11 @@ pub(crate) fn write() -> Outcome {
 
 pub(crate) fn check() -> Outcome {
     let known = std::fs::read_to_string(path()).unwrap_or_default();
-    if known == table() { Ok(()) } else { Err("docs/revisions.md is not what the table says: cargo xtask revisions".into()) }
+    if known == table() {
+        Ok(())
+    } else {
+        Err("docs/revisions.md is not what the table says: cargo xtask revisions".into())
+    }
 }
 
 fn path() -> PathBuf {
@@ -35,7 +39,8 @@ fn table() -> String {
     let mut methods = String::new();
     for method in Method::all() {
         let cells = Revision::ALL.map(|revision| mark(method.is_in(revision)));
-        writeln!(methods, "| `{}` | {} |", method.as_str(), cells.join(" | ")).expect("writing to a string does not fail");
+        writeln!(methods, "| `{}` | {} |", method.as_str(), cells.join(" | "))
+            .expect("writing to a string does not fail");
     }
     let rule = "|---|---|---|---|---|---|";
     write!(text, "\n## Features\n\n| feature | {dates} |\n{rule}\n{body}\n## Methods that a client calls\n\n| method | {dates} |\n{rule}\n{methods}")

@@ -16,7 +16,10 @@ const STEPS: [Step; 10] = [
     Step { name: "revisions", run: revisions::check },
     Step { name: "clippy", run: || cargo(&["clippy", "--workspace", "--all-targets", "--", "-Dwarnings"], &[]) },
     Step { name: "tests", run: || cargo(&["test", "--workspace", "--no-fail-fast"], &[]) },
-    Step { name: "docs", run: || cargo(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-Dwarnings")]) },
+    Step {
+        name: "docs",
+        run: || cargo(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-Dwarnings")]),
+    },
     Step { name: "wasm", run: wasm },
     Step { name: "fuzz", run: fuzz::run },
     Step { name: "conformance", run: conformance::run },

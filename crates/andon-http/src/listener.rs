@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_server::error::Error;
 use andon_server::host::Host;
+use andon_server::serve::{Serve, Shutdown};
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -112,7 +115,7 @@ impl Http {
     ///
     /// # Errors
     /// When the port cannot be used with the runtime.
-    pub async fn serve(self, host: Arc<Host>, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
+    pub async fn run(self, host: Arc<Host>, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
         self.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(self.listener)?;
         let slots = Arc::new(Semaphore::new(self.options.connections_max));
@@ -155,6 +158,21 @@ impl Http {
         let listener = std::net::TcpListener::bind(address).map_err(BindError::Io)?;
         let address = listener.local_addr().map_err(BindError::Io)?;
         Ok(Self { listener, address, options: HttpOptions::default() })
+    }
+}
+
+impl Serve for Http {
+    fn serve(self, host: Arc<Host>, mut shutdown: Shutdown) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { self.run(host, shutdown.requested()).await.map_err(|error| Error::io("HTTP", error)) })
+    }
+}
+
+impl From<BindError> for Error {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Io(error) => Error::io("cannot listen", error),
+            refused @ BindError::NotLoopback(_) => Error::misuse(refused.to_string()),
+        }
     }
 }
 

@@ -103,10 +103,11 @@ impl Outlet {
         Poll::Pending
     }
 
-    /// Takes all frames if nothing more comes; otherwise leaves them.
-    pub(crate) fn take_if_closed(&self) -> Option<VecDeque<Frame>> {
+    /// Takes all frames if nothing more comes and all are `good`; otherwise leaves them.
+    pub(crate) fn take_if_closed(&self, good: impl Fn(&Frame) -> bool) -> Option<VecDeque<Frame>> {
         let mut state = self.lock();
-        (state.closed && !state.overflowed).then(|| std::mem::take(&mut state.queue))
+        let whole = state.closed && !state.overflowed && state.queue.iter().all(good);
+        whole.then(|| std::mem::take(&mut state.queue))
     }
 
     /// Ready while less than half of the bounds waits.

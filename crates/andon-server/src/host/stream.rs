@@ -71,12 +71,9 @@ impl ResponseStream {
         self.outlet.is_overflowed()
     }
 
-    /// The whole answer, if it is complete: all that was said and nothing more to come.
+    /// The whole answer, if it is complete: nothing but messages, and nothing more to come.
     pub(super) fn take_complete(&mut self) -> Option<Vec<Frame>> {
-        let frames = self.outlet.take_if_closed()?;
-        let whole =
-            frames.iter().all(|frame| frame.text.is_some() && (frame.status != 200 || frame.retry_ms.is_none()));
-        if whole { Some(frames.into()) } else { None }
+        self.outlet.take_if_closed(|frame| frame.text.is_some()).map(Into::into)
     }
 
     pub(super) fn put_back(&self, frames: Vec<Frame>) {

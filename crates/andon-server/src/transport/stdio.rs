@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use rustix::stdio::{dup2_stdout, stderr, stdout};
 
 use super::serve_lines;
+use crate::error::Error;
 use crate::host::Host;
 use crate::principal::Principal;
+use crate::serve::{Serve, Shutdown};
 
 /// Serves the process that started this one. Whatever else is printed to standard output, by a handler or by a
 /// library, goes to standard error: only messages reach the client.
@@ -24,5 +27,11 @@ impl Stdio {
         dup2_stdout(stderr())?;
         let output = tokio::fs::File::from_std(own);
         serve_lines(&host, Principal::anonymous(), tokio::io::stdin(), output, shutdown).await
+    }
+}
+
+impl Serve for Stdio {
+    fn serve(self, host: Arc<Host>, mut shutdown: Shutdown) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { self.run(host, shutdown.requested()).await.map_err(|error| Error::io("stdio", error)) })
     }
 }
