@@ -1,2 +1,118 @@
-//! The command andon.
-fn main() {}
+//! The command `andon`.
+
+mod demo;
+mod logs;
+mod welcome;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use andon::prelude::Http;
+use andon::server::transport::Stdio;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+/// A runtime for the Model Context Protocol.
+#[derive(Parser)]
+#[command(name = "andon", version, about, arg_required_else_help = true)]
+struct Andon {
+    #[command(subcommand)]
+    command: Command,
+    /// How logs are written to standard error.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto)]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as andon_http=debug.
+    #[arg(long, global = true, default_value = "info", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the built-in demo server to MCP clients.
+    Serve(Serve),
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Args)]
+struct Serve {
+    /// The address to listen on; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", conflicts_with = "stdio")]
+    listen: String,
+    /// Serve the process that started this one, over its standard input and output.
+    #[arg(long)]
+    stdio: bool,
+    /// Listen on an address that other machines reach. Put authentication in front.
+    #[arg(long, conflicts_with = "stdio")]
+    public: bool,
+    /// Another name under which the server is reached; may be repeated.
+    #[arg(long, value_name = "NAME", conflicts_with = "stdio")]
+    allow_host: Vec<String>,
+    /// An origin whose web pages may call the server, such as https://app.example; may be repeated.
+    #[arg(long, value_name = "ORIGIN", conflicts_with = "stdio")]
+    allow_origin: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+fn main() -> ExitCode {
+    let andon = Andon::parse();
+    let for_people = match andon.log_format {
+        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Human => true,
+        LogFormat::Json => false,
+    };
+    if let Err(why) = logs::start(&andon.log, for_people) {
+        eprintln!("andon: {why}");
+        return ExitCode::from(2);
+    }
+    let outcome = match andon.command {
+        Command::Serve(serve) => run(serve),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Andon::command(), "andon", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("andon: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(serve: Serve) -> andon::Result {
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| andon::Error::io("cannot start", error))?;
+    let outcome = runtime.block_on(start(serve));
+    // A read of standard input cannot be interrupted; it must not keep the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn start(serve: Serve) -> andon::Result {
+    let server = demo::server();
+    if serve.stdio {
+        return server.serve(Stdio).await;
+    }
+    let bound = if serve.public { Http::bind_public(&serve.listen) } else { Http::bind(&serve.listen) };
+    let mut http = bound?;
+    for name in serve.allow_host {
+        http = http.allow_host(name);
+    }
+    for origin in serve.allow_origin {
+        http = http.allow_origin(origin);
+    }
+    welcome::print(&http.url());
+    server.serve(http).await
+}
