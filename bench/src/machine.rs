@@ -1,0 +1,101 @@
+//! What the operating system knows of cores and processes.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// Which cores serve and which generate load. Empty lists leave the choice to the operating system.
+#[derive(Debug, Clone, Default)]
+pub struct Cores {
+    /// For the server under test.
+    pub server: Vec<usize>,
+    /// For the load generator.
+    pub generator: Vec<usize>,
+}
+
+impl Cores {
+    /// Keeps `server_cores_count` cores for the server if the machine has at least four, and pins nothing below.
+    pub fn divide(server_cores_count: usize) -> Self {
+        let mut generator = allowed();
+        if generator.len() < 4 || server_cores_count == 0 || server_cores_count >= generator.len() {
+            return Self::default();
+        }
+        let server = generator.split_off(generator.len() - server_cores_count);
+        Self { server, generator }
+    }
+}
+
+/// The cores this thread may run on, in ascending order.
+#[cfg(target_os = "linux")]
+pub fn allowed() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
+}
+
+/// The cores this thread may run on: not known here.
+#[cfg(not(target_os = "linux"))]
+pub fn allowed() -> Vec<usize> {
+    Vec::new()
+}
+
+/// Pins this thread, and the threads and processes it starts from now on. An empty list changes nothing.
+///
+/// # Errors
+/// The operating system refuses.
+#[cfg(target_os = "linux")]
+pub fn pin(cores: &[usize]) -> io::Result<()> {
+    if cores.is_empty() {
+        return Ok(());
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for &core in cores {
+        set.set(core);
+    }
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// Pins nothing here.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn pin(_cores: &[usize]) -> io::Result<()> {
+    Ok(())
+}
+
+/// The processor time that a process has used, in user and in kernel mode. Exact to 10 ms.
+///
+/// # Errors
+/// There is no such process, or no `/proc`.
+pub fn cpu_time(pid: u32) -> io::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is a name in parentheses, which may hold anything; utime and stime are fields 14 and 15.
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut times = after_name.split_ascii_whitespace().skip(11).take(2);
+    let mut ticks = || times.next().and_then(|field| field.parse::<u64>().ok());
+    let (Some(user), Some(kernel)) = (ticks(), ticks()) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no times in /proc/<pid>/stat"));
+    };
+    Ok(Duration::from_secs(user + kernel) / ticks_per_second())
+}
+
+/// Memory of a process that is resident now, in KiB.
+///
+/// # Errors
+/// There is no such process, or no `/proc`.
+pub fn resident_kib(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmRSS in /proc/<pid>/status"))
+}
+
+#[cfg(target_os = "linux")]
+fn ticks_per_second() -> u32 {
+    u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ticks_per_second() -> u32 {
+    100
+}
