@@ -50,7 +50,7 @@ struct Serve {
     /// Another name under which the server is reached; may be repeated.
     #[arg(long, value_name = "NAME", conflicts_with = "stdio")]
     allow_host: Vec<String>,
-    /// An origin whose web pages may call the server, such as https://app.example; may be repeated.
+    /// An origin whose web pages may call the server, such as `https://app.example`; may be repeated.
     #[arg(long, value_name = "ORIGIN", conflicts_with = "stdio")]
     allow_origin: Vec<String>,
 }

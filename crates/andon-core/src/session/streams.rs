@@ -58,6 +58,11 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         self.attached && !self.finished
     }
