@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use andon_core::io::{Input, StreamId};
+use andon_core::io::{Frame, Input, StreamId};
 use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
 use andon_types::error::ErrorObject;
 use andon_types::message::{Malformed, Message, RequestId, encode_error};
@@ -34,7 +34,7 @@ impl Host {
             cell.input(Input::Message { stream: NO_STREAM, message });
             return Answer::empty(202);
         }
-        self.answer(&cell, vec![message])
+        self.answer(&cell, vec![message], Vec::new())
     }
 
     /// Batches are of 2025-03-26 alone.
@@ -70,8 +70,11 @@ impl Host {
             .filter_map(|message| message.as_ref().err())
             .map(|malformed| encode_error(malformed.id.as_ref(), &malformed.error, rules))
             .collect();
-        let answer = self.answer(&cell, messages.into_iter().flatten().collect());
-        with_refusals(answer, malformed)
+        if good().all(|message| request_id(message).is_none()) {
+            let body = Some(format!("[{}]", malformed.join(",")).into());
+            return Answer::Ready { status: 400, body, session_id: None, retry_after_s: None };
+        }
+        self.answer(&cell, messages.into_iter().flatten().collect(), malformed)
     }
 
     /// Opens a standing stream, or resumes the stream of `last_event_id`.
@@ -134,7 +137,7 @@ impl Host {
         let tag = u32::from_be_bytes(random());
         let session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
         let cell = Cell::new(self.number(), inbound.principal.clone(), self, session);
-        let mut answer = self.answer(&cell, vec![message]);
+        let mut answer = self.answer(&cell, vec![message], Vec::new());
         if cell.with(|session| session.phase()) == Phase::NotInitialized {
             self.sessions.give_back(&inbound.principal);
             return answer;
@@ -146,14 +149,16 @@ impl Host {
         answer
     }
 
-    /// Gives `messages` to the session on a new stream, and answers with what that stream says.
-    fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>) -> Answer {
+    /// Gives `messages` to the session on a new stream, and answers with `refusals` and what that stream says.
+    fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>, refusals: Vec<String>) -> Answer {
+        let frame =
+            |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
         let (outlet, now) = (self.outlet(), self.now());
         let requests = messages.iter().filter(|message| request_id(message).is_some()).count();
         let opened = cell.open(&outlet, |session| {
             let stream = session.open_stream(now, StreamKind::Request);
             session.owe(stream, u32::try_from(requests).unwrap_or(u32::MAX));
-            Ok::<_, AttachError>((stream, Vec::new()))
+            Ok::<_, AttachError>((stream, refusals.into_iter().map(frame).collect()))
         });
         let Ok(id) = opened else { return Answer::empty(503) };
         let is_batch = messages.len() > 1;
@@ -231,24 +236,4 @@ fn refuse_attach(error: AttachError) -> Answer {
 
 fn retry_after(status: u16) -> Option<u32> {
     (status == 429).then_some(1)
-}
-
-/// Elements of a batch that were no messages are answered with the others.
-fn with_refusals(answer: Answer, refusals: Vec<String>) -> Answer {
-    use andon_core::io::Frame;
-    if refusals.is_empty() {
-        return answer;
-    }
-    let frame = |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
-    match answer {
-        Answer::Stream { stream, session_id } => {
-            stream.put_back(refusals.into_iter().map(frame).collect());
-            Answer::Stream { stream, session_id }
-        }
-        Answer::Ready { body, .. } => {
-            let all: Vec<&str> = refusals.iter().map(String::as_str).chain(body.as_deref()).collect();
-            let body = Some(format!("[{}]", all.join(",")).into());
-            Answer::Ready { status: 200, body, session_id: None, retry_after_s: None }
-        }
-    }
 }
