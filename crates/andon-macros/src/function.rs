@@ -207,6 +207,16 @@ fn parameter(input: &mut PatType, whole: &str) -> Result<Parameter> {
     Ok(Parameter { name, ty, source, doc })
 }
 
+/// An expression for what `read`, an expression for an `Option`, has in it, or else for `default`.
+pub(crate) fn or_default(read: &TokenStream, default: &Expr) -> TokenStream {
+    quote! {
+        match #read {
+            ::core::option::Option::Some(__value) => __value,
+            ::core::option::Option::None => #default,
+        }
+    }
+}
+
 fn last_segment(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),

@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Ident, ItemFn, Result};
 
-use crate::function::{Function, Parameter, Source};
+use crate::function::{Function, Parameter, Source, or_default};
 use crate::options::Options;
 
 const OPTIONS: [&str; 5] = ["name", "title", "description", "icon", "complete"];
@@ -75,7 +75,9 @@ fn read(parameter: &Parameter) -> TokenStream {
             quote_spanned!(inner.span()=> let #name = __arguments.optional::<#inner>(#wire)?;)
         }
         Source::Default(default) => {
-            quote_spanned!(ty.span()=> let #name = __arguments.optional::<#ty>(#wire)?.unwrap_or_else(|| #default);)
+            let read = quote_spanned!(ty.span()=> __arguments.optional::<#ty>(#wire)?);
+            let value = or_default(&read, default);
+            quote!(let #name = #value;)
         }
     }
 }

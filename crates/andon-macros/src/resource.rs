@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Ident, ItemFn, Result};
 
-use crate::function::{Function, Parameter, Source};
+use crate::function::{Function, Parameter, Source, or_default};
 use crate::options::Options;
 
 const OPTIONS: [&str; 6] = ["name", "title", "description", "mime", "icon", "complete"];
@@ -63,9 +63,11 @@ fn read(parameter: &Parameter) -> TokenStream {
         Source::Optional(inner) => {
             quote_spanned!(inner.span()=> let #name = __request.variables.optional::<#inner>(#wire)?;)
         }
-        Source::Default(default) => quote_spanned! {ty.span()=>
-            let #name = __request.variables.optional::<#ty>(#wire)?.unwrap_or_else(|| #default);
-        },
+        Source::Default(default) => {
+            let read = quote_spanned!(ty.span()=> __request.variables.optional::<#ty>(#wire)?);
+            let value = or_default(&read, default);
+            quote!(let #name = #value;)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, Expr, Ident, ItemFn, Result};
 
-use crate::function::{Function, Parameter, Source, inside};
+use crate::function::{Function, Parameter, Source, inside, or_default};
 use crate::options::Options;
 
 const OPTIONS: [&str; 11] = [
@@ -152,7 +152,8 @@ fn read(parameter: &Parameter) -> TokenStream {
     match &parameter.source {
         Source::Optional(inner) => quote_spanned!(inner.span()=> __members.optional::<#inner>(#wire)?),
         Source::Default(default) => {
-            quote_spanned!(ty.span()=> __members.optional::<#ty>(#wire)?.unwrap_or_else(|| #default))
+            let read = quote_spanned!(ty.span()=> __members.optional::<#ty>(#wire)?);
+            or_default(&read, default)
         }
         _ => quote_spanned!(ty.span()=> __members.required::<#ty>(#wire)?),
     }

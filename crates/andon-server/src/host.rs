@@ -114,6 +114,8 @@ pub struct Host {
     next_number: AtomicU64,
     sessions: table::Table,
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
+    /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
+    pipes: Mutex<HashMap<u64, Weak<table::SessionCell>>>,
     /// Two-way with the machines: URI to the conversations that want to hear of it.
     subscriptions: Mutex<HashMap<Arc<str>, Subscribers>>,
     alarm: Alarm,
@@ -138,6 +140,7 @@ impl Host {
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),
             listeners: Mutex::default(),
+            pipes: Mutex::default(),
             subscriptions: Mutex::default(),
             alarm: Alarm::default(),
             clock: Once::new(),
@@ -284,7 +287,8 @@ impl Drop for Running {
 impl Listener for Host {
     fn list_changed(&self, kind: ListKind) {
         *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer_of(&*self.service));
-        for session in self.sessions.all() {
+        let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for session in self.sessions.all().into_iter().chain(pipes.iter().filter_map(Weak::upgrade)) {
             session.input(Input::Changed(kind));
         }
         for listener in self.listeners() {

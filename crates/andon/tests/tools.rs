@@ -112,8 +112,9 @@ async fn modern() -> Client {
 }
 
 async fn listed(client: &Client, name: &str) -> Value {
-    let tools = client.request("tools/list", json!({})).await.unwrap();
-    tools["tools"].as_array().unwrap().iter().find(|tool| tool["name"] == name).unwrap().clone()
+    let tools = client.request("tools/list", json!({})).await.expect("tools are listed");
+    let tools = tools["tools"].as_array().expect("a list");
+    tools.iter().find(|tool| tool["name"] == name).expect("the tool is there").clone()
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ impl Host {
         let tag = u32::from_be_bytes(random());
         let session = Session::new(self.now(), Shape::Pipe, tag, self.limits.clone(), self.offer());
         let session = Cell::new(self.number(), principal.clone(), self, session);
+        let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
+        pipes.insert(session.number, Arc::downgrade(&session));
+        drop(pipes);
         let now = self.now();
         let opened = session
             .open(&outlet, |session| Ok::<_, AttachError>((session.open_stream(now, StreamKind::Pipe), Vec::new())));
@@ -173,6 +176,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.host.pipes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.number);
         self.session.input(Input::End);
         let exchanges = std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
         for cell in exchanges.values() {
