@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
 use crate::peer::Peer;
@@ -59,7 +62,7 @@ pub const INITIALIZE: &str = concat!(
 /// The notification that opens a session for calls.
 pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
-/// The body of an echo call with the number `00000000` in two places.
+/// The body of an echo call, with the number `100000000` as its id and in its message.
 pub fn call_body(era: Era) -> &'static str {
     match era {
         Era::Legacy => concat!(
@@ -99,6 +102,16 @@ pub fn request(authority: &str, era: Era, session_id: Option<&str>, body: &str) 
     text.push_str("\r\n");
     text.push_str(body);
     text
+}
+
+/// A whole request in process, as an HTTP library hands it over.
+pub fn http_request(era: Era, session_id: Option<&str>, body: &str) -> Request<Full<Bytes>> {
+    let mut request = Request::post("/mcp").header("Host", "127.0.0.1").header("Content-Length", body.len());
+    for (name, value) in headers(era, session_id, body) {
+        request = request.header(name, value);
+    }
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    request.body(body).expect("invariant: the names are constants, and a server's session id is visible ASCII")
 }
 
 /// The number of the first call. It has nine digits, and so have all that follow.

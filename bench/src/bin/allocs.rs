@@ -130,7 +130,7 @@ where
         for _ in 0..calls {
             let (bytes, number) = body.advance();
             let text = String::from_utf8(bytes.to_vec())?;
-            requests.push((request(era, session_id.as_deref(), &text)?, number));
+            requests.push((wire::http_request(era, session_id.as_deref(), &text), number));
         }
         let mut used = (0, 0);
         for (request, number) in requests {
@@ -161,17 +161,9 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Display,
 {
-    let response = handler(request(Era::Legacy, None, wire::INITIALIZE)?).await;
+    let response = handler(wire::http_request(Era::Legacy, None, wire::INITIALIZE)).await;
     let session_id = response.headers().get("mcp-session-id").map(|id| id.to_str().map(str::to_owned)).transpose()?;
     read(response.into_body()).await.map_err(|error| error.to_string())?;
-    handler(request(Era::Legacy, session_id.as_deref(), wire::INITIALIZED)?).await;
+    handler(wire::http_request(Era::Legacy, session_id.as_deref(), wire::INITIALIZED)).await;
     Ok(session_id)
-}
-
-fn request(era: Era, session_id: Option<&str>, body: &str) -> Result<Request<Full<Bytes>>, Error> {
-    let mut request = Request::post("/mcp").header("Host", "127.0.0.1").header("Content-Length", body.len());
-    for (name, value) in wire::headers(era, session_id, body) {
-        request = request.header(name, value);
-    }
-    Ok(request.body(Full::new(Bytes::copy_from_slice(body.as_bytes())))?)
 }

@@ -46,10 +46,29 @@ struct CallResponse<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CallToolResult<'a> {
-    content: [TextContent<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     result_type: Option<&'static str>,
+    content: [TextContent<'a>; 1],
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<&'static Meta>,
 }
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/serverInfo")]
+    server_info: ServerInfo,
+}
+
+#[derive(Serialize)]
+struct ServerInfo {
+    name: &'static str,
+    version: &'static str,
+    title: &'static str,
+}
+
+/// What a modern answer carries besides: the same as the demo server's.
+static META: Meta =
+    Meta { server_info: ServerInfo { name: "andon-demo", version: env!("CARGO_PKG_VERSION"), title: "Andon demo" } };
 
 #[derive(Serialize)]
 struct TextContent<'a> {
@@ -75,8 +94,9 @@ where
                 jsonrpc: "2.0",
                 id: Some(id),
                 result: CallToolResult {
-                    content: [TextContent { r#type: "text", text: &arguments.message }],
                     result_type: is_modern.then_some("complete"),
+                    content: [TextContent { r#type: "text", text: &arguments.message }],
+                    meta: is_modern.then_some(&META),
                 },
             };
             let mut bytes = Vec::with_capacity(256);
@@ -101,3 +121,6 @@ fn with(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
+
+#[cfg(test)]
+mod tests;
