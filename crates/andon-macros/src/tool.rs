@@ -32,12 +32,13 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
     let handler = handler(&function);
     let output = function.output();
     let calls = calls(&function, &options)?;
+    let output_schema = quote_spanned!(output.span()=> (&&&__probe).kind().schema(&__probe));
     let entry = quote! {
         #[allow(unused_imports)]
         use __andon::output_kind::{FallibleKind as _, KnownKind as _, OwnKind as _, Probe};
         let __probe = Probe::<#output>::new();
         let __entry = __andon::ToolEntry::new(#wire_name, #schema, #name {}) #calls;
-        match (&&&__probe).kind().schema(&__probe) {
+        match #output_schema {
             ::core::option::Option::Some(__schema) => __entry.output_schema(__schema),
             ::core::option::Option::None => __entry,
         }

@@ -22,6 +22,7 @@ use crate::failure::ToolError;
 )]
 pub trait Argument: DeserializeOwned + JsonSchema {}
 
+#[diagnostic::do_not_recommend]
 impl<T: DeserializeOwned + JsonSchema> Argument for T {}
 
 /// The arguments of one call, an object that satisfies the tool's input schema.

@@ -446,6 +446,7 @@ macro_rules! register_entry {
 register_entry!(ToolEntry => tools, ResourceEntry => resources, TemplateEntry => templates, PromptEntry => prompts);
 
 /// What a macro leaves in a function's place makes the entry.
+#[diagnostic::do_not_recommend]
 impl<F: FnOnce() -> T, T: Register> Register for F {
     fn register(self, entries: &mut Entries) {
         self().register(entries);

@@ -133,6 +133,7 @@ impl PromptArguments {
 )]
 pub trait TextArgument: FromStr {}
 
+#[diagnostic::do_not_recommend]
 impl<T: FromStr> TextArgument for T {}
 
 /// What is to be completed.

@@ -22,6 +22,7 @@ use crate::output::{IntoCallToolResult, Json};
 )]
 pub trait StructuredOutput: Serialize + JsonSchema {}
 
+#[diagnostic::do_not_recommend]
 impl<T: Serialize + JsonSchema> StructuredOutput for T {}
 
 /// Stands for the return type `R`.

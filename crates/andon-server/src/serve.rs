@@ -71,6 +71,18 @@ impl Server {
         serve_until(host, transports, terminated()).await
     }
 
+    /// The same, in a runtime of its own: for programs that have none.
+    ///
+    /// # Errors
+    /// As [`Server::serve`], and when the runtime cannot start.
+    pub fn run(self, transports: impl Serve) -> Result<(), Error> {
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| Error::io("cannot start a runtime", error))?;
+        let served = runtime.block_on(self.serve(transports));
+        // A read of standard input cannot be cancelled, and would be waited for.
+        runtime.shutdown_background();
+        served
+    }
+
     /// The same until `stop` is ready, without an ear for signals.
     ///
     /// # Errors

@@ -24,7 +24,9 @@ pub use andon_server::principal::Principal;
 pub use andon_server::sampling::CreateMessage;
 #[cfg(feature = "server")]
 pub use andon_server::server::Server;
-pub use andon_types::content::{Content, GetPromptResult, PromptMessage, ResourceContents};
+#[cfg(feature = "server")]
+pub use andon_server::transport::Stdio;
+pub use andon_types::content::{Content, GetPromptResult, PromptMessage, Resource, ResourceContents};
 pub use andon_types::meta::{Level, Meta};
 pub use andon_types::tools::CallToolResult;
 #[cfg(feature = "server")]

@@ -1,0 +1,8 @@
+use andon::prelude::*;
+
+#[tool]
+fn greet(name: String) -> String {
+    name
+}
+
+fn main() {}

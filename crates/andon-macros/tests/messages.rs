@@ -1,0 +1,8 @@
+//! What the compiler says when a macro is used wrongly is part of the macros.
+
+#[test]
+fn mistakes_are_named_where_they_are() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("tests/pass/*.rs");
+    cases.compile_fail("tests/fail/*.rs");
+}

@@ -1,2 +1,0 @@
-//! Small programs to copy.
-fn main() {}
