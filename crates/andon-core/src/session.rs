@@ -141,6 +141,9 @@ impl Session {
 
     /// When [`Input::Tick`] is due next, apart from expiry.
     pub fn deadline(&self) -> Option<Timestamp> {
+        if self.phase == Phase::Disconnected {
+            return None;
+        }
         let calls = self.calls.iter().map(calls::InFlight::deadline);
         let asks = self.asks.iter().map(|ask| ask.deadline);
         calls.chain(asks).chain(self.notices.deadline(&self.limits)).min()

@@ -161,6 +161,9 @@ impl UriTemplate {
     /// lets the rest match, decoded once, which crosses no `/`, `?` or `#` unless its expression is `{+x}` or `{#x}`.
     /// Linear in the length of `uri`. What was captured expands to `uri` again, or it is no match.
     pub fn matches(&self, uri: &str) -> Option<Variables> {
+        if !uri.is_ascii() {
+            return None;
+        }
         let mut values = Variables::new();
         let mut rest = uri;
         for (index, part) in self.parts.iter().enumerate() {

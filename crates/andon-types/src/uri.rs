@@ -70,7 +70,12 @@ impl Uri {
             canonical.push_str(&lower_host(host));
             canonical.push_str(&without_dots(path));
         } else if hierarchy.starts_with('/') {
-            canonical.push_str(&without_dots(hierarchy));
+            let path = without_dots(hierarchy);
+            // Without an authority a path must not look like one.
+            if path.starts_with("//") {
+                canonical.push_str("/.");
+            }
+            canonical.push_str(&path);
         } else {
             canonical.push_str(hierarchy);
         }
@@ -217,6 +222,7 @@ mod tests {
             ("http://u@H%2eost:80?q=A#F", "http://u@h.ost:80?q=A#F"),
             ("x:/", "x:/"),
             ("x:", "x:"),
+            ("x:/.//Host/a", "x:/.//Host/a"),
         ];
         for (text, canonical) in cases {
             let uri = Uri::parse(text).expect(text);

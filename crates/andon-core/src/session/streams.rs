@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{Session, Shape};
+use super::{Phase, Session, Shape};
 use crate::event::EventId;
 use crate::io::{Frame, Output, StreamId, Timestamp};
 
@@ -69,11 +69,14 @@ impl Stream {
 }
 
 impl Session {
-    /// Opens a stream with a connection. Requests in the message that comes next on it are owed answers.
+    /// Opens a stream with a connection; in a session that is over, one that nothing is said on. Requests in the message that comes next on it are owed answers.
     pub fn open_stream(&mut self, now: Timestamp, kind: StreamKind) -> StreamId {
         self.next_stream += 1;
         let id = StreamId(self.next_stream);
         self.active_at = now;
+        if self.phase == Phase::Disconnected {
+            return id;
+        }
         self.streams.push(Stream {
             id,
             kind,

@@ -162,3 +162,8 @@ fn u9_a10_matching_is_linear() {
         assert!(began.elapsed() < Duration::from_secs(1), "{expression}: {found:?}");
     }
 }
+
+#[test]
+fn text_beyond_ascii_is_no_uri_and_never_a_panic() {
+    assert_eq!(matched("{/nd}{/nd}", "\u{451}/n"), None);
+}
