@@ -264,13 +264,15 @@ pub(crate) struct Section<T> {
     by_key: HashMap<Box<str>, Arc<T>>,
     items: Vec<Arc<T>>,
     bytes: usize,
+    /// It had an item once: a client may have been told so, and the methods stay.
+    is_declared: bool,
     /// One per revision, encoded when first asked for.
     pages: [OnceLock<Pages>; Revision::ALL.len()],
 }
 
 impl<T> Default for Section<T> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), items: Vec::new(), bytes: 0, pages: Default::default() }
+        Self { by_key: HashMap::new(), items: Vec::new(), bytes: 0, is_declared: false, pages: Default::default() }
     }
 }
 
@@ -278,7 +280,7 @@ impl<T> Default for Section<T> {
 impl<T> Clone for Section<T> {
     fn clone(&self) -> Self {
         let (by_key, items) = (self.by_key.clone(), self.items.clone());
-        Self { by_key, items, bytes: self.bytes, pages: Default::default() }
+        Self { by_key, items, bytes: self.bytes, is_declared: self.is_declared, pages: Default::default() }
     }
 }
 
@@ -291,6 +293,11 @@ impl<T: Item> Section<T> {
         &self.items
     }
 
+    /// Whether there is an item, or was one.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.is_declared
+    }
+
     /// The list as a peer of `revision` sees it, in pages of `page_size`.
     pub(crate) fn pages(&self, revision: Revision, page_size: usize) -> &Pages {
         self.pages[revision as usize].get_or_init(|| Pages::encode(&self.items, revision, page_size))
@@ -299,6 +306,7 @@ impl<T: Item> Section<T> {
     fn push(&mut self, item: T) {
         let item = Arc::new(item);
         self.bytes += item.bytes();
+        self.is_declared = true;
         self.by_key.insert(item.key().into(), Arc::clone(&item));
         self.items.push(item);
     }

@@ -64,14 +64,14 @@ impl Service for Router {
 
     fn capabilities(&self) -> ServerCapabilities {
         let snapshot = self.snapshot();
-        let has = |declared: bool, empty: bool| declared || !empty;
         let declared = self.settings.declared;
-        let resources =
-            has(declared.resources, snapshot.resources.items().is_empty()) || !snapshot.templates.items().is_empty();
+        let tools = declared.tools || snapshot.tools.is_declared();
+        let prompts = declared.prompts || snapshot.prompts.is_declared();
+        let resources = declared.resources || snapshot.resources.is_declared() || snapshot.templates.is_declared();
         let listed = Listed { list_changed: true };
         ServerCapabilities {
-            tools: has(declared.tools, snapshot.tools.items().is_empty()).then_some(listed),
-            prompts: has(declared.prompts, snapshot.prompts.items().is_empty()).then_some(listed),
+            tools: tools.then_some(listed),
+            prompts: prompts.then_some(listed),
             resources: resources.then_some(ResourcesCapability { subscribe: true, list_changed: true }),
             logging: Some(serde_json::Map::new()),
             completions: snapshot.completes().then(serde_json::Map::new),

@@ -157,3 +157,6 @@ serve_tuple!(A);
 serve_tuple!(A, B);
 serve_tuple!(A, B, C);
 serve_tuple!(A, B, C, D);
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,8 @@ async fn changes_at_run_time_are_announced() {
     assert!(catalogue.remove_tool("late") && !catalogue.remove_tool("late"));
     client.expect("notifications/tools/list_changed").await;
     assert_eq!(client.request("tools/call", json!({"name": "late"})).await.unwrap_err().code, -32602);
+    assert!(catalogue.remove_tool("t0"));
+    assert_eq!(page(&client, None).await, (Vec::new(), None), "an empty list is a list still");
 }
 
 #[tokio::test]

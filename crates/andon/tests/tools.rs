@@ -146,6 +146,39 @@ async fn a_function_becomes_a_definition() {
     assert_eq!(find["outputSchema"]["required"], json!(["rows"]));
 }
 
+/// Mirrored for routers.
+#[tool(header(region = "Region"))]
+async fn route(region: String) -> String {
+    region
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Place {
+    zone: u8,
+}
+
+#[tool(header(zone = "Zone"))]
+async fn place(place: Args<Place>) -> u8 {
+    place.zone
+}
+
+#[tool(header(zoom = "Zone"))]
+async fn misspelt(place: Args<Place>) -> u8 {
+    place.zone
+}
+
+#[tokio::test]
+async fn hdr4_annotations_reach_the_schema() {
+    let client = Server::new("t", "1").with((route, place)).client().await;
+    let annotation = async |tool: &str, name: &str| {
+        listed(&client, tool).await["inputSchema"]["properties"][name]["x-mcp-header"].clone()
+    };
+    assert_eq!(annotation("route", "region").await, "Region");
+    assert_eq!(annotation("place", "zone").await, "Zone");
+    let refused = Server::new("t", "1").with(misspelt).build().err().expect("it has no such argument");
+    assert!(refused.to_string().contains("bad header"), "{refused}");
+}
+
 #[tokio::test]
 async fn a_function_can_be_tested_without_a_server() {
     assert_eq!(add::call(1, 2).await, 3);
