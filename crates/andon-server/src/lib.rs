@@ -19,6 +19,8 @@ pub mod call;
 pub mod catalogue;
 pub mod change;
 pub mod context;
+#[cfg(unix)]
+pub mod directory;
 pub mod entry;
 pub mod error;
 pub mod extract;
