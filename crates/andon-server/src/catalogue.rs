@@ -19,7 +19,7 @@ use crate::item::{Item, PromptItem, ResourceItem, TemplateItem, ToolItem};
 use crate::listing::Pages;
 
 /// The most items of one kind.
-pub const ITEMS_MAX: usize = 10_000;
+pub const ITEMS_MAX: usize = 100_000;
 /// The most bytes that the definitions of one kind have together.
 pub const DEFINITIONS_BYTES_MAX: usize = 64 << 20;
 

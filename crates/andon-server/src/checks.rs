@@ -17,8 +17,10 @@ use crate::item::{Item, PromptItem, ResourceItem, TemplateItem, ToolItem};
 use crate::schema::Validator;
 use crate::schema::headers::header_params;
 
-/// The most bytes of a name, other than a tool's.
+/// The most bytes of the name of a prompt or an argument.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
+/// The most bytes of the name of a resource, which may be a path; those of a URI.
+pub(crate) const RESOURCE_NAME_BYTES_MAX: usize = 8 << 10;
 /// The most characters of a tool's name (2025-11-25, server, tools, "Tool Names").
 pub(crate) const TOOL_NAME_CHARS_MAX: usize = 128;
 /// The most bytes of a title or description.
@@ -97,7 +99,7 @@ pub(crate) fn resource(entry: ResourceEntry, ordinal: u64) -> Result<ResourceIte
     let Resource { uri, name: called, title, description, mime_type, icons: pictures, .. } = &entry.resource;
     let problem = |why: String| Problem::new(ResourceItem::KIND, uri, why);
     let uri = canonical(uri).map_err(|why| problem(format!("has no valid URI: {why}")))?;
-    name(called).map_err(|why| problem(format!("has a name that {why}")))?;
+    name_within(called, RESOURCE_NAME_BYTES_MAX).map_err(|why| problem(format!("has a name that {why}")))?;
     texts(title.as_deref(), description.as_deref()).map_err(problem)?;
     icons(pictures).map_err(problem)?;
     let mime_type = media_type(mime_type.as_deref()).map_err(problem)?;
@@ -108,7 +110,8 @@ pub(crate) fn template(entry: TemplateEntry, ordinal: u64) -> Result<TemplateIte
     let text = &entry.template.uri_template;
     let problem = |why: String| Problem::new(TemplateItem::KIND, text, why);
     let template = UriTemplate::parse(text).map_err(|error| problem(format!("is no URI template: {error}")))?;
-    name(&entry.template.name).map_err(|why| problem(format!("has a name that {why}")))?;
+    name_within(&entry.template.name, RESOURCE_NAME_BYTES_MAX)
+        .map_err(|why| problem(format!("has a name that {why}")))?;
     texts(entry.template.title.as_deref(), entry.template.description.as_deref()).map_err(problem)?;
     icons(&entry.template.icons).map_err(problem)?;
     completers(&entry.completers, |name| has_variable(&template, name)).map_err(problem)?;
@@ -149,8 +152,12 @@ fn tool_name(name: &str) -> Result<(), String> {
 }
 
 fn name(name: &str) -> Result<(), String> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(format!("is not 1 to {NAME_BYTES_MAX} bytes without control characters"));
+    name_within(name, NAME_BYTES_MAX)
+}
+
+fn name_within(name: &str, bytes_max: usize) -> Result<(), String> {
+    if name.is_empty() || name.len() > bytes_max || name.chars().any(char::is_control) {
+        return Err(format!("is not 1 to {bytes_max} bytes without control characters"));
     }
     Ok(())
 }

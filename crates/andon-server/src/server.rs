@@ -13,6 +13,8 @@ use crate::catalogue::Catalogue;
 use crate::change::Changes;
 use crate::context::{Context, Shared};
 use crate::cursor::Cursors;
+#[cfg(unix)]
+use crate::directory::Directory;
 use crate::entry::{Entries, PromptEntry, Register, ResourceEntry, TemplateEntry, ToolEntry};
 use crate::error::Error;
 use crate::extract::States;
@@ -168,6 +170,13 @@ impl Server {
         U: Future<Output: IntoReadResult> + Send + 'static,
     {
         self.with(TemplateEntry::from_fn(uri_template, name, handler))
+    }
+
+    /// Serves a folder as resources: any file of it can be read, and those that are there now are listed.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn directory(self, directory: Directory) -> Self {
+        self.with(directory)
     }
 
     /// Adds a prompt without declared arguments by hand; [`PromptEntry`] has the rest.

@@ -8,6 +8,8 @@ pub use andon_macros::{prompt, resource, tool};
 pub use andon_server::catalogue::Catalogue;
 #[cfg(feature = "server")]
 pub use andon_server::context::Context;
+#[cfg(all(feature = "server", unix))]
+pub use andon_server::directory::Directory;
 #[cfg(feature = "server")]
 pub use andon_server::entry::{PromptEntry, ResourceEntry, TemplateEntry, ToolEntry};
 #[cfg(feature = "server")]

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::Server;
+use crate::directory::Directory;
 use crate::failure::ToolError;
 
 fn schema() -> Value {
@@ -23,4 +24,20 @@ async fn a_tool_by_hand_is_listed_and_called() {
     assert_eq!(client.call::<i64>("add", json!({"a": 1, "b": 2})).await.unwrap(), 3);
     let failed = client.call::<i64>("add", json!({"a": i64::MAX, "b": 2})).await.unwrap_err();
     assert_eq!(failed.to_string(), "the tool failed: too large");
+}
+
+#[tokio::test]
+async fn a_folder_is_served_whatever_its_files_are_called() {
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("d".repeat(200)).join("é".repeat(100));
+    std::fs::create_dir_all(&deep).unwrap();
+    std::fs::write(deep.join("a b.md"), "# deep").unwrap();
+    let directory = Directory::open(folder.path()).unwrap().uri_base("docs://handbook").unwrap();
+    let client = Server::new("docs", "1").directory(directory).client().await;
+    let listed = client.request("resources/list", json!({})).await.unwrap();
+    let uri = &listed["resources"][0]["uri"];
+    let read = client.request("resources/read", json!({ "uri": uri })).await.unwrap();
+    assert_eq!(read["contents"][0]["text"], "# deep");
+    let outside = client.request("resources/read", json!({"uri": "docs://handbook/../x"})).await.unwrap_err();
+    assert_eq!(outside.code, -32002);
 }
