@@ -151,6 +151,3 @@ fn read<T: DeserializeOwned>(meta: &Meta, key: &str) -> Result<Option<T>, ErrorO
         .transpose()
         .map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
 }
-
-#[cfg(test)]
-mod tests;

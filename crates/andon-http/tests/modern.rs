@@ -136,7 +136,7 @@ async fn sub1_sub3_sub4_n9_listening_is_acknowledged_first_tagged_and_filtered()
     server.updated("test://a");
     stream.until("notifications/resources/updated").await;
     server.host.drain(Duration::from_secs(1)).await;
-    let events = stream.to_end().await.events();
+    let events = stream.finish().await.events();
     assert!(events[0].1.contains("acknowledged"));
     for (_, data) in &events {
         let message: Value = serde_json::from_str(data).unwrap();

@@ -163,7 +163,7 @@ async fn str5_str6_a_stream_opens_with_an_id_and_ends_with_the_answer() {
         let session = open(server.address, revision, &[]).await;
         let stream = waiting(&server, &session, 1).await;
         server.gates.go.notify_one();
-        let events = stream.to_end().await.events();
+        let events = stream.finish().await.events();
         assert_eq!(events[0].1.is_empty(), primed, "{revision}");
         assert!(events.iter().all(|(id, _)| !id.is_empty()));
         assert!(events.last().unwrap().1.contains("waited"), "{events:?}");
@@ -199,9 +199,9 @@ async fn e5_a_resumed_stream_leaves_its_old_connection() {
     let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", first.as_str())];
     let mut new = Open::new(server.address, "GET", &headers, "").await;
     new.until("notifications/progress").await;
-    assert!(!old.to_end().await.body.contains("waited"));
+    assert!(!old.finish().await.body.contains("waited"));
     server.gates.go.notify_one();
-    assert!(new.to_end().await.body.contains("waited"));
+    assert!(new.finish().await.body.contains("waited"));
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn e12_str1_a_message_goes_to_one_stream() {
     server.updated("test://a");
     one.until("notifications/resources/updated").await;
     assert_eq!(send(server.address, "DELETE", &id, "").await.status, 204);
-    assert!(!two.to_end().await.body.contains("updated"));
+    assert!(!two.finish().await.body.contains("updated"));
 }
 
 #[tokio::test]
@@ -272,7 +272,7 @@ async fn ses7_r6_answers_go_to_their_own_session_only() {
     let stolen = post(server.address, &[("Mcp-Session-Id", &thief)], &answer("accept")).await;
     assert_eq!(stolen.status, 202, "dropped without a word");
     assert_eq!(post(server.address, &own, &answer("decline")).await.status, 202);
-    assert!(asking.to_end().await.body.contains("decline"));
+    assert!(asking.finish().await.body.contains("decline"));
 }
 
 #[tokio::test]

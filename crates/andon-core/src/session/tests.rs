@@ -229,7 +229,7 @@ fn r19_ses12_what_was_not_declared_is_not_used() {
 fn prg_progress_increases_stops_and_is_bounded() {
     let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
     let call = bench.call_with(1, &json!({"name": "x", "_meta": {"progressToken": "t"}}));
-    let mut report = |bench: &mut Bench, progress: f64| {
+    let report = |bench: &mut Bench, progress: f64| {
         sent(&bench.input(Input::Progress { call, progress, total: None, message: None }))
     };
     assert_eq!(report(&mut bench, 1.0)[0]["params"], json!({"progressToken": "t", "progress": 1.0}));
@@ -289,7 +289,9 @@ fn sub11_x4_changes_are_coalesced_and_the_last_is_not_lost() {
 #[test]
 fn x5_calls_in_flight_are_bounded() {
     let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
-    (1..=64).for_each(|id| drop(bench.call(id)));
+    for id in 1..=64 {
+        bench.call(id);
+    }
     let text = json!({"jsonrpc": "2.0", "id": 65, "method": "tools/list"}).to_string();
     assert_eq!(bench.ask(&text)[0]["error"]["code"], -32000);
     assert_eq!(bench.ask(&ping(66))[0]["result"], json!({}), "ping is always served");

@@ -265,7 +265,7 @@ impl Open {
         &self.text
     }
 
-    pub async fn to_end(mut self) -> Response {
+    pub async fn finish(mut self) -> Response {
         let mut rest = Vec::new();
         drop(tokio::time::timeout(Duration::from_secs(10), self.socket.read_to_end(&mut rest)).await.expect("an end"));
         self.text.push_str(&String::from_utf8_lossy(&rest));
