@@ -178,9 +178,12 @@ impl From<BindError> for Error {
 
 fn resolve(address: &str) -> Result<SocketAddr, BindError> {
     use std::net::ToSocketAddrs as _;
-    let unknown = || std::io::Error::new(std::io::ErrorKind::InvalidInput, format!("{address:?} is not HOST:PORT"));
-    let mut known = address.to_socket_addrs().map_err(BindError::Io)?;
-    known.next().ok_or_else(|| BindError::Io(unknown()))
+    let refuse = |why: String| {
+        let why = format!("{address:?} is not HOST:PORT that can be found: {why}");
+        BindError::Io(std::io::Error::new(std::io::ErrorKind::InvalidInput, why))
+    };
+    let mut known = address.to_socket_addrs().map_err(|error| refuse(error.to_string()))?;
+    known.next().ok_or_else(|| refuse("it has no address".to_owned()))
 }
 
 /// The next connection, with its slot. When the process is out of files it waits for some to be closed.

@@ -1,0 +1,165 @@
+//! The command as its users start it: real processes, real pipes, real signals.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+fn andon(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_andon"));
+    command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// `andon serve --stdio`, after the handshake.
+struct Server {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut child = andon(&["serve", "--stdio"]).stderr(Stdio::null()).spawn().unwrap();
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let mut server = Self { child, input, output };
+        let params =
+            json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+        server.say(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string());
+        assert_eq!(server.hear()["result"]["protocolVersion"], "2025-11-25");
+        server.say(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        server
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.input.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    fn say(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes());
+    }
+
+    fn call(&mut self, id: u32, tool: &str, arguments: &Value) {
+        let params = json!({"name": tool, "arguments": arguments});
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string());
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("only messages on standard output: {line:?}"))
+    }
+
+    /// Waits for its end, which has to come in time.
+    fn ended(mut self) -> (i32, String) {
+        let mut rest = String::new();
+        let began = Instant::now();
+        self.output.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(6), "p4");
+        (status.code().unwrap_or(-1), rest)
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn p1_a_line_without_end_is_refused_and_the_next_is_read() {
+    let mut server = Server::start();
+    server.write(&vec![b'x'; 5 << 20]);
+    server.say("");
+    assert_eq!(server.hear()["error"]["code"], -32700);
+    server.call(1, "echo", &json!({"message": "still here"}));
+    assert_eq!(server.hear()["result"]["content"][0]["text"], "still here");
+}
+
+#[test]
+fn p2_lines_may_come_in_any_pieces() {
+    let mut server = Server::start();
+    let line = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"message": "\u{e9}\u{1f680}"}}});
+    for byte in format!("{line}\n").bytes() {
+        server.write(&[byte]);
+    }
+    assert_eq!(server.hear()["result"]["content"][0]["text"], "\u{e9}\u{1f680}");
+}
+
+#[test]
+fn p3_a13_noise_is_answered_or_passed_over() {
+    let mut server = Server::start();
+    server.write(b"\r\n\n  \n\"\xff\xfe\"\n{\n");
+    for _ in 0..2 {
+        let answer = server.hear();
+        assert_eq!((answer["error"]["code"].as_i64(), answer.get("id")), (Some(-32700), None));
+    }
+    server.write(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\r\n");
+    assert_eq!(server.hear()["result"], json!({}));
+}
+
+#[test]
+fn p4_io2_the_end_of_input_lets_calls_finish() {
+    let mut server = Server::start();
+    server.call(1, "slow", &json!({"ms": 300, "message": "finished"}));
+    drop(server.input.take());
+    let (code, rest) = server.ended();
+    assert_eq!(code, 0);
+    assert!(rest.contains("finished"), "{rest:?}");
+}
+
+#[test]
+fn p4_sigterm_ends_it_cleanly() {
+    let mut server = Server::start();
+    server.call(1, "echo", &json!({"message": "x"}));
+    server.hear();
+    signal(&server.child, "TERM");
+    assert_eq!(server.ended(), (0, String::new()));
+}
+
+#[test]
+fn io3_both_eras_in_one_process() {
+    let mut server = Server::start();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"name": "add", "arguments": {"a": 1, "b": 2}, "_meta": meta});
+    server.say(&json!({"jsonrpc": "2.0", "id": "m", "method": "tools/call", "params": params}).to_string());
+    assert_eq!(server.hear()["result"]["resultType"], "complete");
+    server.call(1, "add", &json!({"a": 1, "b": 2}));
+    assert_eq!(server.hear()["result"].get("resultType"), None);
+}
+
+#[test]
+fn serve_listens_says_where_and_stops_on_sigterm() {
+    let mut child = andon(&["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let url = lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
+    let address = url.trim_end_matches("/mcp").to_owned();
+    let mut socket = TcpStream::connect(&address).unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect(&address).is_err(), "nothing listens any more");
+}
+
+#[test]
+fn mistakes_are_told_with_what_to_do() {
+    for (words, said) in [
+        (vec!["serve", "--listen", "0.0.0.0:0"], "--public"),
+        (vec!["serve", "--listen", "nonsense"], "HOST:PORT"),
+        (vec!["serve", "--stdio", "--listen", "127.0.0.1:0"], "cannot be used with"),
+        (vec!["--log", "=[", "serve"], "--log"),
+    ] {
+        let output = andon(&words).stdin(Stdio::null()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(said), "{words:?}: {told}");
+    }
+    let completions = andon(&["completions", "bash"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&completions.stdout).contains("andon"));
+}
