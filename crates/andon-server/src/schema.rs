@@ -3,6 +3,7 @@
 mod cost;
 pub mod headers;
 mod normalise;
+mod survey;
 
 use std::fmt;
 
@@ -10,22 +11,22 @@ use andon_types::error::clip;
 use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
+use cost::{Cost, Price};
+
 pub use normalise::{output_schema_of, schema_of};
 
 /// Bytes of a schema.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
 /// What is told of what is wrong with a value.
 const VIOLATIONS_MAX: usize = 8;
-/// Subschemas applied to values in one validation.
-const APPLICATIONS_MAX: u64 = 4_000_000;
 /// Bytes of a compiled pattern.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+const PATTERN_BYTES_MAX: usize = 4 << 20;
 
 /// A schema that values are checked against. 2020-12 unless it says otherwise (base protocol, "JSON Schema Usage").
 #[derive(Debug)]
 pub struct Validator {
     compiled: jsonschema::Validator,
-    cost: cost::Cost,
+    cost: Cost,
 }
 
 /// Why a schema is refused.
@@ -51,7 +52,6 @@ impl Validator {
         if schema.to_string().len() > SCHEMA_BYTES_MAX {
             return fail(format!("a schema has at most {SCHEMA_BYTES_MAX} bytes"));
         }
-        let cost = cost::analyse(schema).map_err(SchemaError)?;
         let draft = match schema.get("$schema").and_then(Value::as_str) {
             None => Draft::Draft202012,
             Some(dialect) => match dialect_of(dialect) {
@@ -59,6 +59,7 @@ impl Validator {
                 None => return fail(format!("the dialect {:?} is not known", clip(dialect))),
             },
         };
+        let cost = Cost::of(schema, draft).map_err(SchemaError)?;
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
         let options = jsonschema::options().with_draft(draft).offline().with_pattern_options(patterns);
         let compiled = options.build(schema).map_err(|error| {
@@ -72,9 +73,14 @@ impl Validator {
     /// # Errors
     /// What is wrong and where, in words: at most eight things, without the values themselves.
     pub fn check(&self, value: &Value) -> Result<(), String> {
-        let (nodes, depth) = size(value);
-        if nodes.saturating_mul(self.cost.per_value) > APPLICATIONS_MAX || depth > self.cost.depth_max {
-            return Err("the value is too large to be checked against its schema".to_owned());
+        match self.cost.price(value) {
+            Price::Cheap => {}
+            Price::Fair if self.compiled.is_valid(value) => return Ok(()),
+            Price::Fair => return Err("the value does not match its schema, and is too large to say where".to_owned()),
+            Price::TooDear => return Err("the value is too large to be checked against its schema".to_owned()),
+        }
+        if self.compiled.is_valid(value) {
+            return Ok(());
         }
         let mut wrong = Vec::new();
         for error in self.compiled.iter_errors(value).take(VIOLATIONS_MAX) {
@@ -97,22 +103,6 @@ fn dialect_of(dialect: &str) -> Option<Draft> {
         "json-schema.org/draft-04/schema" => Draft::Draft4,
         _ => return None,
     })
-}
-
-/// Values in `value`, and how deep they nest.
-fn size(value: &Value) -> (u64, u32) {
-    let children: Box<dyn Iterator<Item = &Value>> = match value {
-        Value::Array(items) => Box::new(items.iter()),
-        Value::Object(members) => Box::new(members.values()),
-        _ => return (1, 0),
-    };
-    let (mut nodes, mut depth) = (1_u64, 0);
-    for child in children {
-        let (more, below) = size(child);
-        nodes += more;
-        depth = depth.max(below + 1);
-    }
-    (nodes, depth)
 }
 
 #[cfg(test)]
