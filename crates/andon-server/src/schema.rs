@@ -6,6 +6,7 @@ mod normalise;
 mod survey;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use andon_types::error::clip;
 use jsonschema::{Draft, PatternOptions};
@@ -62,10 +63,16 @@ impl Validator {
         let cost = Cost::of(schema, draft).map_err(SchemaError)?;
         let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX).dfa_size_limit(PATTERN_BYTES_MAX);
         let options = jsonschema::options().with_draft(draft).offline().with_pattern_options(patterns);
-        let compiled = options.build(schema).map_err(|error| {
-            SchemaError(format!("{} at {}", clip(&error.masked().to_string()), clip(&error.schema_path().to_string())))
-        })?;
-        Ok(Self { compiled, cost })
+        let compiled = contained(|| {
+            options.build(schema).map_err(|error| {
+                format!("{} at {}", clip(&error.masked().to_string()), clip(&error.instance_path().to_string()))
+            })
+        });
+        match compiled {
+            Ok(Ok(compiled)) => Ok(Self { compiled, cost }),
+            Ok(Err(why)) => fail(why),
+            Err(Panicked) => fail("it cannot be compiled".to_owned()),
+        }
     }
 
     /// Checks `value`.
@@ -73,23 +80,41 @@ impl Validator {
     /// # Errors
     /// What is wrong and where, in words: at most eight things, without the values themselves.
     pub fn check(&self, value: &Value) -> Result<(), String> {
-        match self.cost.price(value) {
-            Price::Cheap => {}
-            Price::Fair if self.compiled.is_valid(value) => return Ok(()),
-            Price::Fair => return Err("the value does not match its schema, and is too large to say where".to_owned()),
-            Price::TooDear => return Err("the value is too large to be checked against its schema".to_owned()),
+        let price = self.cost.price(value);
+        if price == Price::TooDear {
+            return Err("the value is too large to be checked against its schema".to_owned());
         }
-        if self.compiled.is_valid(value) {
-            return Ok(());
+        let told = contained(|| match price {
+            _ if self.compiled.is_valid(value) => String::new(),
+            Price::Cheap => self.violations(value),
+            Price::Fair | Price::TooDear => {
+                "the value does not match its schema, and is too large to say where".to_owned()
+            }
+        });
+        match told {
+            Ok(told) if told.is_empty() => Ok(()),
+            Ok(told) => Err(told),
+            Err(Panicked) => Err("the value cannot be checked against its schema".to_owned()),
         }
+    }
+
+    fn violations(&self, value: &Value) -> String {
         let mut wrong = Vec::new();
         for error in self.compiled.iter_errors(value).take(VIOLATIONS_MAX) {
             let path = error.instance_path().to_string();
             let place = if path.is_empty() { String::new() } else { format!("{}: ", clip(&path)) };
             wrong.push(format!("{place}{}", clip(&error.masked().to_string())));
         }
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+        wrong.join("; ")
     }
+}
+
+struct Panicked;
+
+/// The validator panics on some schemas that refer to themselves beside `unevaluatedProperties`. That is no reason to
+/// end what called it, and leaves nothing behind: a validation changes nothing but its own context.
+fn contained<T>(validate: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(validate)).map_err(|_| Panicked)
 }
 
 fn dialect_of(dialect: &str) -> Option<Draft> {

@@ -2,13 +2,14 @@
 //! type, an object at the root.
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
+use schemars::generate::{Contract, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-/// The schema of `T` as tool arguments or as a form: always an object.
+/// The schema of `T` as tool arguments or as a form: always an object. What may be null may be left out.
 pub fn schema_of<T: JsonSchema>() -> Value {
-    let mut schema = generate::<T>();
+    let mut schema = generate::<T>(Direction::In);
     if let Value::Object(root) = &mut schema {
+        merge_alternatives(root);
         root.entry("type").or_insert_with(|| "object".into());
         if root.get("type") == Some(&json!("object")) {
             root.entry("properties").or_insert_with(|| json!({}));
@@ -17,27 +18,106 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// The schema of `T` as a structured result.
+/// The schema of `T` as a structured result: whatever serde writes satisfies it.
 pub fn output_schema_of<T: JsonSchema>() -> Value {
-    generate::<T>()
+    generate::<T>(Direction::Out)
 }
 
-fn generate<T: JsonSchema>() -> Value {
+#[derive(Clone, Copy, PartialEq)]
+enum Direction {
+    In,
+    Out,
+}
+
+fn generate<T: JsonSchema>(direction: Direction) -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
+        settings.contract = match direction {
+            Direction::In => Contract::Deserialize,
+            Direction::Out => Contract::Serialize,
+        };
     });
     let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
-    simplify(&mut schema);
+    simplify(&mut schema, direction);
     schema
 }
 
-fn simplify(node: &mut Value) {
+/// Makes one object of alternatives that are objects, since a root with `oneOf` is not accepted: it has the properties
+/// of all of them, and requires what all of them require. What that lets pass, reading the arguments does not.
+fn merge_alternatives(root: &mut Map<String, Value>) {
+    let keyword = if root.contains_key("oneOf") { "oneOf" } else { "anyOf" };
+    let Some(Value::Array(branches)) = root.get(keyword) else { return };
+    let objects: Vec<_> = branches.iter().filter_map(Value::as_object).collect();
+    let is_object = |branch: &&Map<String, Value>| branch.get("type") == Some(&json!("object"));
+    if objects.len() != branches.len() || !objects.iter().all(is_object) {
+        // What is no object is told at registration.
+        let kind = objects.iter().find_map(|branch| branch.get("type")).cloned();
+        root.entry("type").or_insert(kind.unwrap_or(Value::Null));
+        return;
+    }
+    let mut properties: Map<String, Value> =
+        root.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+    for (name, schema) in objects.iter().filter_map(|branch| branch.get("properties")?.as_object()).flatten() {
+        match properties.get_mut(name) {
+            Some(known) => either(known, schema),
+            None => drop(properties.insert(name.clone(), schema.clone())),
+        }
+    }
+    let mut required: Vec<Value> = root.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let requires = |branch: &Map<String, Value>, name: &Value| {
+        branch.get("required").and_then(Value::as_array).is_some_and(|names| names.contains(name))
+    };
+    for name in properties.keys().map(|name| json!(name)) {
+        if !required.contains(&name) && objects.iter().all(|branch| requires(branch, &name)) {
+            required.push(name);
+        }
+    }
+    root.remove(keyword);
+    root.insert("type".into(), "object".into());
+    root.insert("properties".into(), properties.into());
+    if !required.is_empty() {
+        root.insert("required".into(), required.into());
+    }
+}
+
+/// Makes `known` what is either it or `other`. Tags become one enumeration.
+fn either(known: &mut Value, other: &Value) {
+    if known == other {
+        return;
+    }
+    let values = |schema: &Value| match (schema.get("const"), schema.get("enum")) {
+        (Some(value), _) => Some(vec![value.clone()]),
+        (None, Some(Value::Array(values))) => Some(values.clone()),
+        _ => None,
+    };
+    if let (Some(mut values), Some(more)) = (values(known), values(other))
+        && known.get("type") == other.get("type")
+    {
+        values.extend(more.into_iter().filter(|value| !values.contains(value)).collect::<Vec<_>>());
+        let kind = known.get("type").cloned();
+        *known = json!({ "enum": values });
+        if let Some(kind) = kind {
+            known["type"] = kind;
+        }
+    } else if let Some(Value::Array(branches)) = known.get_mut("anyOf").filter(|_| other.get("anyOf").is_none()) {
+        if !branches.contains(other) {
+            branches.push(other.clone());
+        }
+    } else {
+        *known = json!({ "anyOf": [known.take(), other] });
+    }
+}
+
+fn simplify(node: &mut Value, direction: Direction) {
     match node {
-        Value::Array(items) => items.iter_mut().for_each(simplify),
+        Value::Array(items) => items.iter_mut().for_each(|item| simplify(item, direction)),
         Value::Object(members) => {
             members.remove("title");
-            drop_null(members);
+            match direction {
+                Direction::In => drop_null(members),
+                Direction::Out => separate_null(members),
+            }
             if is_number_format(members) {
                 members.remove("format");
             }
@@ -46,9 +126,9 @@ fn simplify(node: &mut Value) {
                     ("const" | "enum" | "default" | "examples", _) => {}
                     // Names of properties are not keywords.
                     ("properties" | "$defs" | "patternProperties", Value::Object(named)) => {
-                        named.values_mut().for_each(simplify);
+                        named.values_mut().for_each(|value| simplify(value, direction));
                     }
-                    (_, value) => simplify(value),
+                    (_, value) => simplify(value, direction),
                 }
             }
         }
@@ -83,7 +163,26 @@ fn drop_null(members: &mut Map<String, Value>) {
     }
 }
 
+/// What is written may be null, which is told without an array of types.
+fn separate_null(members: &mut Map<String, Value>) {
+    let Some(Value::Array(types)) = members.get_mut("type") else { return };
+    types.retain(|kind| kind != "null");
+    let [only] = types.as_slice() else { return };
+    let only = only.clone();
+    members.insert("type".into(), only);
+    let description = members.remove("description");
+    if let Some(Value::Array(values)) = members.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+    let branch = std::mem::take(members);
+    members.extend(description.map(|text| ("description".to_owned(), text)));
+    members.insert("anyOf".into(), json!([branch, { "type": "null" }]));
+}
+
 /// `int64`, `double` and their like are no formats of JSON Schema.
 fn is_number_format(members: &Map<String, Value>) -> bool {
     matches!(members.get("type").and_then(Value::as_str), Some("integer" | "number")) && members.contains_key("format")
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use jsonschema::{Draft, Keyword, ValidationError};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 use serde_json::{Map, Value, json};
 
-use super::super::Validator;
+use super::super::{Validator, contained};
 use super::{Cost, FRAMES_MAX, Price};
 
 fn refused(schema: &Value) -> String {
@@ -104,6 +104,15 @@ fn v2_recursion_never_exhausts_the_stack() {
             }
         }
     }
+}
+
+#[test]
+fn v2_a_panic_of_the_validator_is_an_answer() {
+    let schema = json!({ "unevaluatedProperties": false, "dependentSchemas": { "b": { "$ref": "#/$defs/d2" } }, "$defs": {
+        "d2": { "patternProperties": { "^a": { "$ref": "#/$defs/d3" }, "b": false } },
+        "d3": { "allOf": [false, { "$ref": "#/$defs/d2" }] } } });
+    let validator = Validator::compile(&schema).expect("it is a schema");
+    assert!(validator.check(&json!({ "ab": 0, "b": 0 })).is_err(), "b may not be there");
 }
 
 #[test]
@@ -324,7 +333,10 @@ proptest! {
                 continue;
             }
             APPLIED.set(0);
-            let _: bool = compiled.is_valid(&value);
+            // It panics on some of them; see `v2_a_panic_of_the_validator_is_an_answer`.
+            if contained(|| compiled.is_valid(&value)).is_err() {
+                continue;
+            }
             assert!(APPLIED.get() <= bound, "{} > {bound}: {value} against {schema}", APPLIED.get());
         }
     }
