@@ -8,8 +8,8 @@ use andon_types::message::{Message, Request};
 use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, Meta, PROTOCOL_VERSION};
 use andon_types::method::Method;
 use andon_types::revision::{Era, Revision};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::facts::{ClientFacts, Facts, Params, progress_token};
 use crate::offer::{Offer, supported};
@@ -46,11 +46,24 @@ pub fn era(message: &Message, version_header: Option<&str>) -> Era {
     };
     let named = params
         .filter(|params| params.as_str().contains(PROTOCOL_VERSION))
-        .and_then(|params| Params::read(Some(params)).ok()?.meta().ok()?)
-        .is_some_and(|meta| meta.contains_key(PROTOCOL_VERSION));
+        .and_then(|params| params.parse::<Opening>().ok())
+        .is_some_and(|opening| opening.meta.is_some_and(|meta| meta.protocol_version.is_some()));
     // Dates order as text; a version that is no date of ours is for the modern ladder to refuse.
     let header = version_header.is_some_and(|date| date >= Revision::LATEST.as_str() && method != "initialize");
     if named || header { Era::Modern } else { Era::Legacy }
+}
+
+/// Just enough of the parameters to tell the eras apart.
+#[derive(Deserialize)]
+struct Opening {
+    #[serde(rename = "_meta")]
+    meta: Option<OpeningMeta>,
+}
+
+#[derive(Deserialize)]
+struct OpeningMeta {
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+    protocol_version: Option<IgnoredAny>,
 }
 
 /// The ladder of checks before a modern request is served; the first that fails decides.
@@ -144,10 +157,7 @@ fn missing(key: &str) -> ErrorObject {
     ErrorObject::invalid_params(format!("a request of this revision has _meta[\"{key}\"]"))
 }
 
-fn read<T: DeserializeOwned>(meta: &Meta, key: &str) -> Result<Option<T>, ErrorObject> {
-    let value: Option<&Value> = meta.get(key);
-    value
-        .map(|value| serde_json::from_value(value.clone()))
-        .transpose()
-        .map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
+fn read<'a, T: Deserialize<'a>>(meta: &'a Meta, key: &str) -> Result<Option<T>, ErrorObject> {
+    let read = meta.get(key).map(T::deserialize).transpose();
+    read.map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
 }

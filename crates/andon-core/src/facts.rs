@@ -86,7 +86,7 @@ impl<'a> Params<'a> {
 /// Reads the progress token of a `_meta`, if there is one.
 pub(crate) fn progress_token(meta: Option<&Meta>) -> Result<Option<ProgressToken>, ErrorObject> {
     let Some(value) = meta.and_then(|meta| meta.get("progressToken")) else { return Ok(None) };
-    serde_json::from_value(value.clone())
+    ProgressToken::deserialize(value)
         .map(Some)
         .map_err(|_| ErrorObject::invalid_params("\"progressToken\" is a string or an integer"))
 }
