@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use andon_types::content::Resource;
+use andon_types::content::{Annotations, Resource};
 use andon_types::meta::Icon;
+use andon_types::raw::RawJson;
 use andon_types::template::{UriTemplate, Value as Captured};
 use andon_types::uri::Uri;
 use serde::Serialize;
@@ -56,7 +57,7 @@ pub(crate) fn tool(entry: ToolEntry, ordinal: u64) -> Result<ToolItem, Problem> 
     if entry.max_in_flight == Some(0) {
         return Err(problem("can never be called: its `max_in_flight` is 0".to_owned()));
     }
-    let schema = entry.tool.input_schema.to_value();
+    let schema = tree(&entry.tool.input_schema).map_err(|why| problem(format!("has a bad input schema: {why}")))?;
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(problem("takes an object: its input schema says \"type\": \"object\"".to_owned()));
     }
@@ -64,8 +65,9 @@ pub(crate) fn tool(entry: ToolEntry, ordinal: u64) -> Result<ToolItem, Problem> 
     let headers = header_params(&schema).map_err(|error| problem(format!("has a bad header: {error}")))?;
     let output = match &entry.tool.output_schema {
         Some(schema) => Some(
-            Validator::compile(&schema.to_value())
-                .map_err(|error| problem(format!("has a bad output schema: {error}")))?,
+            tree(schema)
+                .and_then(|schema| Validator::compile(&schema).map_err(|error| error.to_string()))
+                .map_err(|why| problem(format!("has a bad output schema: {why}")))?,
         ),
         None => None,
     };
@@ -102,6 +104,7 @@ pub(crate) fn resource(entry: ResourceEntry, ordinal: u64) -> Result<ResourceIte
     name_within(called, RESOURCE_NAME_BYTES_MAX).map_err(|why| problem(format!("has a name that {why}")))?;
     texts(title.as_deref(), description.as_deref()).map_err(problem)?;
     icons(pictures).map_err(problem)?;
+    annotations(entry.resource.annotations.as_ref()).map_err(problem)?;
     let mime_type = media_type(mime_type.as_deref()).map_err(problem)?;
     Ok(ResourceItem { ordinal, bytes: size(&entry.resource), uri, mime_type, entry })
 }
@@ -114,6 +117,7 @@ pub(crate) fn template(entry: TemplateEntry, ordinal: u64) -> Result<TemplateIte
         .map_err(|why| problem(format!("has a name that {why}")))?;
     texts(entry.template.title.as_deref(), entry.template.description.as_deref()).map_err(problem)?;
     icons(&entry.template.icons).map_err(problem)?;
+    annotations(entry.template.annotations.as_ref()).map_err(problem)?;
     completers(&entry.completers, |name| has_variable(&template, name)).map_err(problem)?;
     let mime_type = media_type(entry.template.mime_type.as_deref()).map_err(problem)?;
     Ok(TemplateItem { ordinal, bytes: size(&entry.template), template, mime_type, entry })
@@ -179,6 +183,13 @@ fn icons(icons: &[Icon]) -> Result<(), String> {
     }
 }
 
+fn annotations(annotations: Option<&Annotations>) -> Result<(), String> {
+    match annotations.and_then(Annotations::problem) {
+        Some(why) => Err(format!("has bad annotations: {why}")),
+        None => Ok(()),
+    }
+}
+
 fn media_type(mime_type: Option<&str>) -> Result<Option<Arc<str>>, String> {
     let good = |text: &str| text.contains('/') && text.is_ascii() && !text.chars().any(char::is_control);
     match mime_type {
@@ -192,6 +203,10 @@ fn completers(completers: &[(String, Arc<dyn Completer>)], known: impl Fn(&str) 
         Some((name, _)) => Err(format!("completes `{name}`, which it does not have")),
         None => Ok(()),
     }
+}
+
+fn tree(schema: &RawJson) -> Result<Value, String> {
+    schema.to_value().map_err(|error| error.to_string())
 }
 
 fn size(definition: &impl Serialize) -> usize {

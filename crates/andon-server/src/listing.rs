@@ -72,3 +72,6 @@ pub(crate) fn body<W: Serialize + ?Sized>(member: &str, value: &W) -> String {
     let value = serde_json::to_string(value).expect("definitions have string keys only");
     format!("{{\"{member}\":{value}}}")
 }
+
+#[cfg(test)]
+mod tests;

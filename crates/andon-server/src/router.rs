@@ -76,6 +76,7 @@ impl Service for Router {
             logging: Some(serde_json::Map::new()),
             completions: snapshot.completes().then(serde_json::Map::new),
             extensions: None,
+            other: serde_json::Map::new(),
         }
     }
 

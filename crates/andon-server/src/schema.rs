@@ -47,7 +47,7 @@ impl Validator {
     ///
     /// # Errors
     /// When it is no schema, of an unknown dialect, too large or too deep, refers outside itself, refers to itself
-    /// without end, or has a pattern that cannot be matched in linear time.
+    /// without end, has a pattern that cannot be matched in linear time, or makes more work than any value is worth.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
         let fail = |why: String| Err(SchemaError(why));
         if schema.to_string().len() > SCHEMA_BYTES_MAX {
@@ -78,7 +78,8 @@ impl Validator {
     /// Checks `value`.
     ///
     /// # Errors
-    /// What is wrong and where, in words: at most eight things, without the values themselves.
+    /// What is wrong and where, in words: at most eight things, without the values themselves. Of a large value only
+    /// that it is wrong, and one that is too large for what its schema does with it is not checked at all.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         let price = self.cost.price(value);
         if price == Price::TooDear {

@@ -1,14 +1,16 @@
 //! Down-conversion: handlers speak the newest revision, and what an older peer does not know is left out
 //! or replaced before it is encoded.
 
-use serde_json::{Map, Value};
+mod questions;
+
+use serde_json::{Value, json};
 
 use crate::capability::{ClientCapabilities, ServerCapabilities};
-use crate::client::InputRequest;
 use crate::content::{
     Annotations, Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceContents, ResourceTemplate,
 };
 use crate::meta::{Icon, Implementation, Meta};
+use crate::raw::RawJson;
 use crate::revision::Rules;
 use crate::tools::{CallToolResult, Tool};
 
@@ -63,6 +65,9 @@ impl Adapt for ServerCapabilities {
     fn adapt(&mut self, rules: &Rules) {
         keep(&mut self.completions, rules.completions_capability);
         keep(&mut self.extensions, rules.extensions);
+        if !rules.execution {
+            self.other.remove("tasks");
+        }
     }
 }
 
@@ -70,12 +75,24 @@ impl Adapt for ClientCapabilities {
     fn adapt(&mut self, rules: &Rules) {
         keep(&mut self.elicitation, rules.elicitation);
         keep(&mut self.extensions, rules.extensions);
+        // An empty object means form, where forms are all there is.
+        if let (Some(modes), false) = (&mut self.elicitation, rules.elicitation_url) {
+            modes.retain(|mode, _| mode != "form" && mode != "url");
+        }
+        if let (Some(abilities), false) = (&mut self.sampling, rules.sampling_tools) {
+            abilities.retain(|ability, _| ability != "tools" && ability != "context");
+        }
+        if !rules.execution {
+            self.other.remove("tasks");
+        }
     }
 }
 
 impl Adapt for Annotations {
     fn adapt(&mut self, rules: &Rules) {
         keep(&mut self.last_modified, rules.last_modified);
+        // No revision can say it, and clients refuse the whole result over it.
+        self.priority = self.priority.filter(|priority| Self::PRIORITIES.contains(priority));
     }
 }
 
@@ -125,20 +142,44 @@ impl Adapt for Tool {
         common(&mut self.title, &mut self.icons, &mut self.meta, rules);
         keep(&mut self.annotations, rules.tool_annotations);
         keep(&mut self.execution, rules.execution);
-        let describes_object = self
-            .output_schema
-            .as_ref()
-            .is_some_and(|schema| schema.to_value().get("type").and_then(Value::as_str) == Some("object"));
+        let describes_object = self.output_schema.as_ref().is_some_and(describes_object);
         keep(&mut self.output_schema, rules.output_schema && (rules.structured_any || describes_object));
+        if !rules.any_schema {
+            properties_as_objects(&mut self.input_schema);
+            self.output_schema.as_mut().map(properties_as_objects);
+        }
+    }
+}
+
+fn describes_object(schema: &RawJson) -> bool {
+    schema.to_value().is_ok_and(|schema| schema.get("type").and_then(Value::as_str) == Some("object"))
+}
+
+/// Spells the schemas `true` and `false` of properties as the objects that mean the same. The schema is left as it came
+/// if there are none.
+fn properties_as_objects(schema: &mut RawJson) {
+    let Ok(mut tree) = schema.to_value() else { return };
+    let Some(Value::Object(properties)) = tree.get_mut("properties") else { return };
+    let mut is_changed = false;
+    for property in properties.values_mut() {
+        if let Value::Bool(allows) = *property {
+            *property = if allows { json!({}) } else { json!({ "not": {} }) };
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        *schema = tree.into();
     }
 }
 
 impl Adapt for CallToolResult {
     fn adapt(&mut self, rules: &Rules) {
+        let has_text = self.content.iter().any(|block| matches!(block, Content::Text { .. }));
         self.content.adapt(rules);
         if let Some(structured) = &self.structured_content {
             let known = rules.structured_content && (rules.structured_any || structured.is_object());
-            if !known && self.content.is_empty() {
+            // Who wrote a text wrote the mirror too (2025-06-18, server, tools, "Structured Content").
+            if !known && !has_text {
                 self.content.push(Content::text(structured.as_str()));
             }
             keep(&mut self.structured_content, known);
@@ -146,15 +187,24 @@ impl Adapt for CallToolResult {
     }
 }
 
+/// Says in a text what a revision has no block for, to the same audience.
+fn say(text: String, annotations: &mut Option<Annotations>) -> Content {
+    Content::Text { text, annotations: annotations.take(), meta: None }
+}
+
 impl Adapt for Content {
     fn adapt(&mut self, rules: &Rules) {
         match self {
-            Self::ResourceLink(resource) if !rules.resource_link => {
-                *self = Self::text(format!("{}: {}", resource.name, resource.uri));
+            Self::ResourceLink(link) if !rules.resource_link => {
+                *self = say(format!("{}: {}", link.name, link.uri), &mut link.annotations);
             }
-            Self::Audio { mime_type, .. } if !rules.audio => {
-                *self = Self::text(format!("[audio of type {mime_type}, which this protocol revision cannot carry]"));
+            Self::Audio { mime_type, annotations, .. } if !rules.audio => {
+                let text = format!("[audio of type {mime_type}, which this protocol revision cannot carry]");
+                *self = say(text, annotations);
             }
+            _ => {}
+        }
+        match self {
             Self::ResourceLink(resource) => resource.adapt(rules),
             Self::Resource { resource, annotations, meta } => {
                 resource.adapt(rules);
@@ -171,26 +221,5 @@ impl Adapt for Content {
     }
 }
 
-impl Adapt for InputRequest {
-    fn adapt(&mut self, rules: &Rules) {
-        match self {
-            Self::Elicitation(params) => {
-                // A form is what an absent mode means, and all that 2025-06-18 knows.
-                if !rules.elicitation_url && params.get("mode").and_then(Value::as_str) == Some("form") {
-                    params.remove("mode");
-                }
-                if !rules.elicitation_id {
-                    params.remove("elicitationId");
-                }
-            }
-            Self::Sampling(params) if !rules.sampling_tools => strip(params, &["tools", "toolChoice"]),
-            Self::Sampling(_) | Self::Roots(_) => {}
-        }
-    }
-}
-
-fn strip(params: &mut Map<String, Value>, keys: &[&str]) {
-    for key in keys {
-        params.remove(*key);
-    }
-}
+#[cfg(test)]
+mod tests;

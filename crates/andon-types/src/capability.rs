@@ -68,4 +68,7 @@ pub struct ServerCapabilities {
     /// Extensions by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Map<String, Value>>,
+    /// Whatever else it says; kept.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }

@@ -1,5 +1,7 @@
 //! Content: what tools return, prompts say and resources hold.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{Icon, Meta};
@@ -11,12 +13,37 @@ pub struct Annotations {
     /// Who it is meant for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audience: Vec<Role>,
-    /// 0 (optional) to 1 (required).
+    /// 0 (optional) to 1 (required); see [`Annotations::PRIORITIES`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<f64>,
     /// ISO 8601.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
+}
+
+impl Annotations {
+    /// The priorities that there are.
+    pub const PRIORITIES: RangeInclusive<f64> = 0.0..=1.0;
+
+    /// Why clients would refuse these annotations, if so.
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.priority.is_some_and(|priority| !Self::PRIORITIES.contains(&priority)) {
+            return Some("a priority is from 0 to 1");
+        }
+        let dated = self.last_modified.as_deref().is_none_or(starts_with_date);
+        (!dated).then_some("a time of change is ISO 8601, like 2025-01-12T15:00:58Z")
+    }
+}
+
+/// A date, alone or with a time after it.
+fn starts_with_date(text: &str) -> bool {
+    let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
+    let shape = |text: &str, shape: &str| {
+        text.len() == shape.len()
+            && text.bytes().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { b == s })
+    };
+    let time = time.map(|time| time.get(..8).unwrap_or(time));
+    shape(date, "0000-00-00") && time.is_none_or(|time| shape(time, "00:00:00"))
 }
 
 /// Who speaks.

@@ -87,7 +87,8 @@ impl Icon {
     /// The most bytes of a `data:` URI.
     pub const DATA_BYTES_MAX: usize = 64 << 10;
 
-    /// Why this icon must not be handed to clients, if so: only `https:` and `data:image/...` are safe to show.
+    /// Why this icon must not be handed to clients, if so: only `https:` and `data:image/...` are safe to show, and
+    /// the bytes of a `data:` URI have to be what its type says.
     pub fn problem(&self) -> Option<&'static str> {
         const TYPES: [&str; 5] = ["image/png", "image/jpeg", "image/jpg", "image/webp", "image/svg+xml"];
         if self.src.chars().any(|c| c.is_control() || c == ' ') {
@@ -96,16 +97,66 @@ impl Icon {
         if self.mime_type.as_deref().is_some_and(|mime| !TYPES.contains(&mime)) {
             return Some("an icon is image/png, image/jpeg, image/webp or image/svg+xml");
         }
-        if let Some(data) = self.src.strip_prefix("data:") {
-            let is_image =
-                TYPES.iter().any(|mime| data.strip_prefix(mime).is_some_and(|rest| rest.starts_with([';', ','])));
-            return match is_image {
-                false => Some("an icon's data: URI names an image type"),
-                true if data.len() > Self::DATA_BYTES_MAX => Some("an icon's data: URI has at most 64 KiB"),
-                true => None,
-            };
+        if self.theme.as_deref().is_some_and(|theme| !matches!(theme, "light" | "dark")) {
+            return Some("an icon's theme is light or dark");
         }
-        (!self.src.starts_with("https://")).then_some("an icon is at an https: or data: URI")
+        if !self.sizes.iter().all(|size| is_size(size)) {
+            return Some("an icon's sizes are like 48x48, or any");
+        }
+        let Some(data) = self.src.strip_prefix("data:") else {
+            let host = self.src.strip_prefix("https://").unwrap_or_default();
+            return (host.is_empty() || host.starts_with('/')).then_some("an icon is at an https: or data: URI");
+        };
+        if data.len() > Self::DATA_BYTES_MAX {
+            return Some("an icon's data: URI has at most 64 KiB");
+        }
+        let Some((head, body)) = data.split_once(',') else { return Some("an icon's data: URI has no data") };
+        let mime = head.split(';').next().unwrap_or_default();
+        if !TYPES.contains(&mime) {
+            return Some("an icon's data: URI names an image type");
+        }
+        let first = if head.ends_with(";base64") { first_bytes(body) } else { body.as_bytes().to_vec() };
+        (!begins_like(mime, &first)).then_some("an icon's data: URI does not hold what its type says")
+    }
+}
+
+fn is_size(size: &str) -> bool {
+    let number = |text: &str| (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    size == "any" || size.split_once('x').is_some_and(|(width, height)| number(width) && number(height))
+}
+
+/// What the first 16 characters of base64 say; nothing if they are none.
+fn first_bytes(base64: &str) -> Vec<u8> {
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    };
+    let digits: Vec<u8> = base64.bytes().take(16).map_while(digit).collect();
+    let mut bytes = Vec::with_capacity(12);
+    for pair in digits.windows(2).enumerate().filter_map(|(at, pair)| (at % 4 != 3).then_some((at % 4, pair))) {
+        bytes.push(match pair {
+            (0, pair) => pair[0] << 2 | pair[1] >> 4,
+            (1, pair) => pair[0] << 4 | pair[1] >> 2,
+            (_, pair) => pair[0] << 6 | pair[1],
+        });
+    }
+    bytes
+}
+
+/// Whether a file of this type begins like this.
+fn begins_like(mime: &str, first: &[u8]) -> bool {
+    match mime {
+        "image/png" => first.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "image/jpeg" | "image/jpg" => first.starts_with(b"\xff\xd8\xff"),
+        "image/webp" => first.starts_with(b"RIFF") && first.get(8..12) == Some(b"WEBP".as_slice()),
+        _ => {
+            let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
+            text.starts_with(b"<") || text.starts_with(b"%3C") || text.starts_with(b"%3c")
+        }
     }
 }
 
@@ -137,3 +188,6 @@ impl Implementation {
         Self { name: name.into(), version: version.into(), ..Self::default() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,8 +25,11 @@ impl RawJson {
     }
 
     /// The text as a tree.
-    pub fn to_value(&self) -> Value {
-        serde_json::from_str(self.0.get()).expect("raw JSON was checked when it was made")
+    ///
+    /// # Errors
+    /// When it nests deeper than 128 levels, or has a number that no `f64` holds: text may, and trees may not.
+    pub fn to_value(&self) -> Result<Value, serde_json::Error> {
+        serde_json::from_str(self.0.get())
     }
 
     /// Whether it is an object.

@@ -125,6 +125,10 @@ rules! {
     execution: [0, 0, 0, 1, 0],
     /// Structured content and output schemas of any JSON type rather than objects only.
     structured_any: [0, 0, 0, 0, 1],
+    /// Schemas of tools use any keyword anywhere; before, each property has an object as its schema.
+    any_schema: [0, 0, 0, 0, 1],
+    /// Forms with titled choices, several choices, and defaults of every type.
+    form_choices: [0, 0, 0, 1, 1],
     /// The `extensions` map in capabilities.
     extensions: [0, 0, 0, 0, 1],
     /// The id of an error is left out when the request's id could not be read.

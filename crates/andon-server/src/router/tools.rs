@@ -98,7 +98,9 @@ fn answer(item: &ToolItem, rules: &Rules, outcome: Result<CallToolResult, ToolEr
 fn check_output(item: &ToolItem, mut result: CallToolResult) -> CallToolResult {
     if let (Some(validator), false) = (&item.output, result.is_error) {
         let checked = match &result.structured_content {
-            Some(content) => validator.check(&content.to_value()),
+            Some(content) => {
+                content.to_value().map_err(|error| error.to_string()).and_then(|tree| validator.check(&tree))
+            }
             None => Err("there is no structured content".to_owned()),
         };
         if let Err(why) = checked {
