@@ -50,8 +50,7 @@ fn read(out: &Path) -> Result<BTreeMap<String, Vec<Value>>, String> {
         let checks: Vec<Value> = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let name = folder.file_name().to_string_lossy().into_owned();
         // server-<scenario>-<time>: the time begins with the year.
-        let end =
-            name.rfind("-20").filter(|at| name[at + 1..].contains('T')).map_or(name.len(), |_| time_starts(&name));
+        let end = time_starts(&name);
         let name = name[..end].strip_prefix("server-").unwrap_or(&name[..end]).to_owned();
         results.entry(name).or_default().extend(checks);
     }
@@ -88,4 +87,18 @@ fn judge(revision: &str, name: &str, checks: Option<&Vec<Value>>) -> Option<Stri
     };
     let demanded = DEMANDED.iter().find(|(of, scenario, _)| *of == revision && *scenario == name).map(|row| row.2);
     (!succeeded(demanded)).then(|| format!("  {revision} {name}: nothing succeeded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time_starts;
+
+    #[test]
+    fn a_time_is_found_whatever_its_milliseconds() {
+        for name in
+            ["server-tools-call-image-2026-11-21T04-51-31-204Z", "server-json-schema-2020-12-2026-11-21T04-51-31-020Z"]
+        {
+            assert_eq!(&name[time_starts(name)..][..11], "-2026-11-21");
+        }
+    }
 }
