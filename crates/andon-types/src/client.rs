@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::error::clip;
+
 /// A question of a server to a client. Its parameters are kept as JSON, so that every field passes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", content = "params")]
+#[serde(tag = "method", content = "params", try_from = "Asked")]
 pub enum InputRequest {
     /// Asks the person, by form or by URL.
     #[serde(rename = "elicitation/create")]
@@ -16,6 +18,27 @@ pub enum InputRequest {
     /// Asks for the roots.
     #[serde(rename = "roots/list")]
     Roots(Map<String, Value>),
+}
+
+/// A question as it comes: `roots/list` needs no parameters.
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    params: Option<Map<String, Value>>,
+}
+
+impl TryFrom<Asked> for InputRequest {
+    type Error = String;
+
+    fn try_from(Asked { method, params }: Asked) -> Result<Self, String> {
+        match (method.as_str(), params) {
+            ("elicitation/create", Some(params)) => Ok(Self::Elicitation(params)),
+            ("sampling/createMessage", Some(params)) => Ok(Self::Sampling(params)),
+            ("roots/list", params) => Ok(Self::Roots(params.unwrap_or_default())),
+            (method, Some(_)) => Err(format!("{} is no question to a client", clip(method))),
+            (method, None) => Err(format!("{} has no parameters", clip(method))),
+        }
+    }
 }
 
 impl InputRequest {
