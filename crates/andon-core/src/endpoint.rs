@@ -1,17 +1,19 @@
 //! How did the client open? The only fork between the two eras, and the checks before a modern request is served.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use andon_types::capability::ClientCapabilities;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Request};
-use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, Meta, PROTOCOL_VERSION};
+use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, PROTOCOL_VERSION};
 use andon_types::method::Method;
 use andon_types::revision::{Era, Revision};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
-use crate::facts::{ClientFacts, Facts, Params, progress_token};
+use crate::facts::{ClientFacts, Facts, Params, RequestMeta};
 use crate::offer::{Offer, supported};
 
 /// The headers that a modern request has over HTTP; stdio has none.
@@ -95,9 +97,9 @@ fn check(
     offer: &Offer,
 ) -> Result<(Method, Facts), ErrorObject> {
     let params = Params::read(request.params.as_ref())?;
-    let meta = params.meta()?.unwrap_or_default();
-    let version = meta.get(PROTOCOL_VERSION).map(|version| version.as_str().unwrap_or_default());
-    if let (Some(headers), Some(version)) = (headers, version)
+    let meta = params.meta()?;
+    let version = meta.protocol_version.map(|raw| text(raw).unwrap_or_default());
+    if let (Some(headers), Some(version)) = (headers, version.as_deref())
         && headers.protocol_version != Some(version)
     {
         let why = format!("the header MCP-Protocol-Version and _meta[\"{PROTOCOL_VERSION}\"] disagree");
@@ -105,10 +107,10 @@ fn check(
     }
     let version = version.ok_or_else(|| missing(PROTOCOL_VERSION))?;
     let capabilities: ClientCapabilities =
-        read(&meta, CLIENT_CAPABILITIES)?.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
-    let revision = Revision::parse(version)
+        read(meta.client_capabilities, CLIENT_CAPABILITIES)?.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
+    let revision = Revision::parse(&version)
         .filter(|revision| revision.era() == Era::Modern)
-        .ok_or_else(|| ErrorObject::unsupported_version(version, &supported()))?;
+        .ok_or_else(|| ErrorObject::unsupported_version(&version, &supported()))?;
     let found = Method::find(&request.method, revision);
     if let Some(headers) = headers {
         routing(request, &params, found, headers)?;
@@ -116,16 +118,16 @@ fn check(
     let method = found
         .filter(|method| offer.has(method.capability()))
         .ok_or_else(|| ErrorObject::method_not_found(&request.method))?;
-    let info: Option<Implementation> = read(&meta, CLIENT_INFO)?;
-    let log_level: Option<Level> = read(&meta, LOG_LEVEL)?;
+    let info: Option<Implementation> = read(meta.client_info, CLIENT_INFO)?;
+    let log_level: Option<Level> = read(meta.log_level, LOG_LEVEL)?;
     let facts = Facts {
         revision,
         client: Arc::new(ClientFacts { info, capabilities }),
-        progress_token: progress_token(Some(&meta))?,
+        progress_token: meta.progress_token()?,
         log_level,
         input_responses: params.input_responses()?,
         request_state: params.request_state.map(std::borrow::Cow::into_owned),
-        meta: Some(meta),
+        meta: RequestMeta::of(request),
     };
     Ok((method, facts))
 }
@@ -142,8 +144,7 @@ fn routing(
     }
     let Some(member) = found.and_then(Method::named_by) else { return Ok(()) };
     let raw = if member == "uri" { params.uri } else { params.name };
-    let name: Option<String> = raw.and_then(|raw| serde_json::from_str(raw.get()).ok());
-    match name {
+    match raw.and_then(text) {
         Some(name) if headers.name != Some(&name) => {
             let why = format!("the header Mcp-Name is missing or is not \"params.{member}\"");
             Err(ErrorObject::header_mismatch(why))
@@ -153,11 +154,18 @@ fn routing(
     }
 }
 
+/// The string that `raw` is, borrowed unless it has escapes; `None` if it is something else.
+fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
+}
+
 fn missing(key: &str) -> ErrorObject {
     ErrorObject::invalid_params(format!("a request of this revision has _meta[\"{key}\"]"))
 }
 
-fn read<'a, T: Deserialize<'a>>(meta: &'a Meta, key: &str) -> Result<Option<T>, ErrorObject> {
-    let read = meta.get(key).map(T::deserialize).transpose();
+fn read<'a, T: Deserialize<'a>>(member: Option<&'a RawValue>, key: &str) -> Result<Option<T>, ErrorObject> {
+    let read = member.map(|raw| serde_json::from_str(raw.get())).transpose();
     read.map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
 }

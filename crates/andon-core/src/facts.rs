@@ -1,21 +1,21 @@
 //! What a request says about itself and its sender, read once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use andon_types::capability::{ClientCapabilities, Settings};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
-use andon_types::message::Json;
+use andon_types::message::{Json, Request};
 use andon_types::meta::Implementation;
 use andon_types::meta::Level;
 use andon_types::meta::Meta;
 use andon_types::meta::ProgressToken;
 use andon_types::revision::Revision;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use std::borrow::Cow;
-use std::sync::Arc;
 
 /// The client at the other end: of a session, or of one modern request.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub struct Facts {
     /// Who asks.
     pub client: Arc<ClientFacts>,
     /// The request's `_meta`.
-    pub meta: Option<Meta>,
+    pub meta: RequestMeta,
     /// Where progress goes.
     pub progress_token: Option<ProgressToken>,
     /// The request's own threshold for log notifications (modern).
@@ -43,6 +43,59 @@ pub struct Facts {
     pub input_responses: BTreeMap<String, Json>,
     /// What that result asked to be echoed (modern).
     pub request_state: Option<String>,
+}
+
+/// The `_meta` of a request. Most handlers never look at it, so it is read when one does.
+#[derive(Debug, Clone, Default)]
+pub struct RequestMeta {
+    params: Option<Json>,
+    read: OnceLock<Option<Meta>>,
+}
+
+impl RequestMeta {
+    /// The `_meta` in the parameters of `request`, which [`Params::meta`] has found to be an object if it is there.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self { params: request.params.clone(), read: OnceLock::new() }
+    }
+
+    /// What it says; `None` if the request has none.
+    pub fn get(&self) -> Option<&Meta> {
+        let read = || {
+            let params = Params::read(self.params.as_ref()).ok()?;
+            serde_json::from_str(params.meta?.get()).ok()
+        };
+        self.read.get_or_init(read).as_ref()
+    }
+}
+
+/// The members of `_meta` that the machines look at.
+#[derive(Deserialize, Default)]
+pub(crate) struct Marks<'a> {
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion", deserialize_with = "present")]
+    pub(crate) protocol_version: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo", deserialize_with = "present")]
+    pub(crate) client_info: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities", deserialize_with = "present")]
+    pub(crate) client_capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel", deserialize_with = "present")]
+    pub(crate) log_level: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "progressToken", deserialize_with = "present")]
+    progress_token: Option<&'a RawValue>,
+}
+
+impl Marks<'_> {
+    /// Where progress goes, if the request says so.
+    pub(crate) fn progress_token(&self) -> Result<Option<ProgressToken>, ErrorObject> {
+        self.progress_token
+            .map(|raw| serde_json::from_str(raw.get()))
+            .transpose()
+            .map_err(|_| ErrorObject::invalid_params("\"progressToken\" is a string or an integer"))
+    }
+}
+
+/// A member that is there, `null` included: an explicit `null` is a value of the wrong type, not an absent one.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The members of `params` that the machines look at. The rest is the handler's.
@@ -70,9 +123,13 @@ impl<'a> Params<'a> {
         params.parse().map_err(|error| ErrorObject::invalid_params(format!("bad \"params\": {error}")))
     }
 
-    pub(crate) fn meta(&self) -> Result<Option<Meta>, ErrorObject> {
-        let Some(meta) = self.meta else { return Ok(None) };
-        serde_json::from_str(meta.get()).map(Some).map_err(|_| ErrorObject::invalid_params("\"_meta\" is an object"))
+    /// What `_meta` says to the machines; nothing if there is none.
+    pub(crate) fn meta(&self) -> Result<Marks<'a>, ErrorObject> {
+        let Some(meta) = self.meta else { return Ok(Marks::default()) };
+        if !meta.get().starts_with('{') {
+            return Err(ErrorObject::invalid_params("\"_meta\" is an object"));
+        }
+        serde_json::from_str(meta.get()).map_err(|error| ErrorObject::invalid_params(format!("bad \"_meta\": {error}")))
     }
 
     pub(crate) fn input_responses(&self) -> Result<BTreeMap<String, Json>, ErrorObject> {
@@ -81,14 +138,6 @@ impl<'a> Params<'a> {
             .map_err(|_| ErrorObject::invalid_params("\"inputResponses\" is an object of answers by key"))?;
         Ok(read.into_iter().map(|(key, value)| (key, Json::from(value))).collect())
     }
-}
-
-/// Reads the progress token of a `_meta`, if there is one.
-pub(crate) fn progress_token(meta: Option<&Meta>) -> Result<Option<ProgressToken>, ErrorObject> {
-    let Some(value) = meta.and_then(|meta| meta.get("progressToken")) else { return Ok(None) };
-    ProgressToken::deserialize(value)
-        .map(Some)
-        .map_err(|_| ErrorObject::invalid_params("\"progressToken\" is a string or an integer"))
 }
 
 /// What a client would have to declare for `request` to be put to it; `None` if it has.

@@ -91,7 +91,7 @@ impl Call {
 
     /// The request's `_meta`.
     pub fn meta(&self) -> Option<&Meta> {
-        self.0.facts.meta.as_ref()
+        self.0.facts.meta.get()
     }
 
     /// Reports progress, if the request asked for it. Has to increase; at most 10 a second are sent, and always the

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::Session;
 use super::streams::Answered;
-use crate::facts::{Facts, Params, progress_token};
+use crate::facts::{Facts, Params, RequestMeta};
 use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
 use crate::meter::Progress;
 use crate::offer::Offer;
@@ -77,12 +77,11 @@ impl Session {
 
     fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
         let params = Params::read(request.params.as_ref())?;
-        let meta = params.meta()?;
         Ok(Facts {
             revision: self.revision,
             client: self.client.clone(),
-            progress_token: progress_token(meta.as_ref())?,
-            meta,
+            progress_token: params.meta()?.progress_token()?,
+            meta: RequestMeta::of(request),
             log_level: None,
             input_responses: std::collections::BTreeMap::new(),
             request_state: None,
