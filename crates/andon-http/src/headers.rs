@@ -1,8 +1,7 @@
 //! Header values: one where one is allowed, visible ASCII, and the wrapper for values that are not.
 
+use andon_schema::headers::unwrap;
 use andon_server::host::Head;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 
 /// Why a header is refused.
@@ -15,6 +14,7 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM_PREFIX: &str = "mcp-param-";
+const BAD_WRAPPER: &str = "the base64 wrapper of the header Mcp-Name holds no base64 of UTF-8";
 /// Bytes of one MCP header.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 
@@ -46,17 +46,10 @@ pub(crate) fn head(headers: &HeaderMap) -> Result<Head, BadHeader> {
     if protocol_version.as_deref() == Some("") {
         return Err(BadHeader("the header MCP-Protocol-Version is empty".to_owned()));
     }
-    let name = single(headers, &NAME)?.map(decode).transpose()?;
+    let name = single(headers, &NAME)?
+        .map(|value| unwrap(value).ok_or_else(|| BadHeader(BAD_WRAPPER.to_owned())))
+        .transpose()?;
     Ok(Head { protocol_version, session_id: owned(SESSION_ID)?, method: owned(METHOD)?, name, params })
-}
-
-/// Undoes the wrapper `=?base64?...?=` (2026-07-28, Streamable HTTP, "Value Encoding"); anything else is literal.
-fn decode(value: &str) -> Result<String, BadHeader> {
-    let Some(wrapped) = value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
-        return Ok(value.to_owned());
-    };
-    let bytes = STANDARD.decode(wrapped).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-    bytes.ok_or_else(|| BadHeader("a header's base64 wrapper holds no base64 of UTF-8".to_owned()))
 }
 
 /// Whether an `Accept` header takes `wanted`, a full media type.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use andon_schema::Validator;
+use andon_schema::headers::header_params;
 use andon_types::content::{Annotations, Resource};
 use andon_types::meta::Icon;
 use andon_types::raw::RawJson;
@@ -15,8 +17,6 @@ use tokio::sync::Semaphore;
 use crate::entry::{PromptEntry, ResourceEntry, TemplateEntry, ToolEntry};
 use crate::handler::{Completer, Variables};
 use crate::item::{Item, PromptItem, ResourceItem, TemplateItem, ToolItem};
-use crate::schema::Validator;
-use crate::schema::headers::header_params;
 
 /// The most bytes of the name of a prompt or an argument.
 pub(crate) const NAME_BYTES_MAX: usize = 256;

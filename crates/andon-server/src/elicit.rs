@@ -1,11 +1,12 @@
 //! Forms: the flat schemas that elicitation takes, and the content that comes back.
 
 use andon_core::io::AskError;
+use andon_schema::Validator;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::schema::{Validator, schema_of};
+use crate::normalise::schema_of;
 
 /// The most properties of a form: a person has to fill them.
 pub(crate) const FORM_PROPERTIES_MAX: usize = 64;

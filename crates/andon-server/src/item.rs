@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use andon_schema::Validator;
+use andon_schema::headers::HeaderParam;
 use andon_types::adapt::Adapt;
 use andon_types::content::{Prompt, Resource, ResourceTemplate};
 use andon_types::template::UriTemplate;
@@ -12,8 +14,6 @@ use tokio::sync::Semaphore;
 use crate::entry::{PromptEntry, ResourceEntry, TemplateEntry, ToolEntry};
 use crate::extract::Needed;
 use crate::handler::Completer;
-use crate::schema::Validator;
-use crate::schema::headers::HeaderParam;
 
 /// What the lists have in common.
 pub(crate) trait Item: Send + Sync + 'static {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::{ProtocolError, ToolError};
-use crate::schema::output_schema_of;
+use crate::normalise::output_schema_of;
 
 /// A result for programs.
 ///

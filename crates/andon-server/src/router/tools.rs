@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use andon_schema::headers::check_headers;
 use andon_types::adapt::Adapt as _;
 use andon_types::content::Content;
 use andon_types::error::{ErrorObject, clip};
@@ -18,7 +19,6 @@ use crate::arguments::Arguments;
 use crate::call::Call;
 use crate::failure::{Shown, ToolError};
 use crate::item::ToolItem;
-use crate::schema::headers::check_headers;
 use crate::service::Reply;
 
 #[derive(Deserialize)]

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{check_headers, header_params};
+use super::{check_headers, header_params, mirror, unwrap, wrap};
 
 fn schema(property: &Value) -> Value {
     json!({ "type": "object", "properties": { "p": property } })
@@ -127,4 +127,32 @@ fn hdr3_integers_are_compared_as_numbers() {
     ] {
         assert_eq!(check(argument.clone(), header), good, "{argument} {header:?}");
     }
+}
+
+#[test]
+fn hdr2_whatever_is_mirrored_is_read_back_and_stands_in_one_line() {
+    for text in
+        ["", "plain", "two words", " led", "trailed ", "tab\there", "line\r\nX-Evil: 1", "größe", "=?base64?eA==?="]
+    {
+        let header = wrap(text);
+        assert!(header.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{header}");
+        assert_eq!(header.trim(), header, "spaces at the ends do not survive HTTP");
+        assert_eq!(unwrap(&header).as_deref(), Some(text));
+    }
+    assert_eq!(wrap("two words"), "two words");
+}
+
+#[test]
+fn hdr5_what_is_absent_or_null_has_no_header() {
+    let schema = json!({ "type": "object", "properties": {
+        "region": { "type": "string", "x-mcp-header": "Region" },
+        "inner": { "type": "object", "properties": { "n": { "type": "integer", "x-mcp-header": "N" } } },
+        "flag": { "type": "boolean", "x-mcp-header": "Flag" },
+    } });
+    let expected = header_params(&schema).expect("good annotations");
+    let pairs = |arguments: Value| mirror(&expected, &arguments);
+    assert_eq!(pairs(json!({ "region": null })), []);
+    let all = pairs(json!({ "region": "eu", "inner": { "n": 42 }, "flag": false, "other": 1 }));
+    let named = |name: &str| all.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
+    assert_eq!((named("Region"), named("N"), named("Flag"), all.len()), (Some("eu"), Some("42"), Some("false"), 3));
 }

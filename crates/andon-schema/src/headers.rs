@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 const KEYWORD: &str = "x-mcp-header";
+const OPENING: &str = "=?base64?";
+const CLOSING: &str = "?=";
 /// Integers that every JSON reader keeps exact.
 const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 
@@ -60,7 +62,7 @@ pub fn check_headers(expected: &[HeaderParam], arguments: &str, headers: &[(Stri
                 return Err(format!("the header Mcp-Param-{name} mirrors an argument that is not there"));
             }
             (Some((_, value)), Some(argument)) => {
-                let value = decode(value).ok_or_else(|| format!("the header Mcp-Param-{name} is wrapped badly"))?;
+                let value = unwrap(value).ok_or_else(|| format!("the header Mcp-Param-{name} is wrapped badly"))?;
                 if !says(&value, argument) {
                     return Err(format!("the header Mcp-Param-{name} and its argument disagree"));
                 }
@@ -68,6 +70,39 @@ pub fn check_headers(expected: &[HeaderParam], arguments: &str, headers: &[(Stri
         }
     }
     Ok(())
+}
+
+/// The headers (suffix, value) in which a client mirrors `arguments`; what is absent or null has none.
+pub fn mirror(expected: &[HeaderParam], arguments: &Value) -> Vec<(String, String)> {
+    let value = |param: &HeaderParam| {
+        let argument = param.path.iter().try_fold(arguments, |value, name| value.get(name))?;
+        let text = match argument {
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) => argument.to_string(),
+            _ => return None,
+        };
+        Some((param.header.clone(), wrap(&text)))
+    };
+    expected.iter().filter_map(value).collect()
+}
+
+/// A header value that says `text`: itself if it may stand there, else wrapped in base64.
+pub fn wrap(text: &str) -> String {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && text.trim() == text;
+    // What only looks wrapped would be unwrapped at the other end.
+    if is_plain && !text.starts_with(OPENING) {
+        return text.to_owned();
+    }
+    format!("{OPENING}{}{CLOSING}", STANDARD.encode(text))
+}
+
+/// What a header value says: itself, unless it is wrapped (2026-07-28, Streamable HTTP, "Value Encoding"). `None` if
+/// the wrapper holds no base64 of UTF-8.
+pub fn unwrap(value: &str) -> Option<String> {
+    match value.strip_prefix(OPENING).and_then(|rest| rest.strip_suffix(CLOSING)) {
+        None => Some(value.to_owned()),
+        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
+    }
 }
 
 fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<HeaderParam>) -> Result<(), String> {
@@ -113,13 +148,6 @@ fn count(node: &Value, total: &mut usize) {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-}
-
-fn decode(value: &str) -> Option<String> {
-    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
-        None => Some(value.to_owned()),
-        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
-    }
 }
 
 fn says(header: &str, argument: &Value) -> bool {

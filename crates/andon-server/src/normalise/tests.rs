@@ -1,8 +1,8 @@
+use andon_schema::Validator;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::super::Validator;
 use super::{output_schema_of, schema_of};
 
 #[derive(Serialize, JsonSchema)]
@@ -96,4 +96,33 @@ fn a_root_has_no_alternatives() {
 fn formats_of_numbers_are_left_out_and_their_bounds_are_kept() {
     assert_eq!(output_schema_of::<i64>(), json!({ "type": "integer" }));
     assert_eq!(output_schema_of::<u8>(), json!({ "type": "integer", "minimum": 0, "maximum": 255 }));
+}
+
+#[test]
+fn schemas_of_types_are_what_clients_accept() {
+    #[derive(JsonSchema)]
+    #[allow(dead_code, reason = "only its schema is of interest")]
+    struct Find {
+        /// What to look for.
+        query: String,
+        limit: Option<u32>,
+        inner: Option<Inner>,
+    }
+    #[derive(JsonSchema)]
+    #[allow(dead_code, reason = "only its schema is of interest")]
+    struct Inner {
+        title: String,
+    }
+    let schema = schema_of::<Find>();
+    assert_eq!(schema["type"], "object");
+    assert_eq!(schema["required"], json!(["query"]));
+    assert_eq!(schema["properties"]["query"]["description"], "What to look for.");
+    assert_eq!(schema["properties"]["limit"], json!({ "type": "integer", "minimum": 0 }));
+    assert_eq!(
+        schema["properties"]["inner"]["properties"]["title"]["type"], "string",
+        "a property may be called title"
+    );
+    let text = schema.to_string();
+    assert!(!text.contains("null") && !text.contains("$ref") && !text.contains("$schema"), "{text}");
+    assert_eq!(schema_of::<()>()["type"], "null", "what is no object is told at registration");
 }

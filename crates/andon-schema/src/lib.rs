@@ -1,8 +1,8 @@
-//! JSON Schema: compiled once, without network or files, and never dearer than a bound.
+//! JSON Schema as MCP uses it: validators compiled once, without network or files, and never dearer than a bound; and
+//! arguments that are mirrored in headers.
 
 mod cost;
 pub mod headers;
-mod normalise;
 mod survey;
 
 use std::fmt;
@@ -13,8 +13,6 @@ use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
 use cost::{Cost, Price};
-
-pub use normalise::{output_schema_of, schema_of};
 
 /// Bytes of a schema.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Validator, schema_of};
+use super::Validator;
 
 fn refused(schema: &Value) -> String {
     Validator::compile(schema).expect_err(&schema.to_string()).to_string()
@@ -103,33 +103,4 @@ fn dialects_are_respected_and_unknown_ones_refused() {
     let seven = json!({ "$schema": "http://json-schema.org/draft-07/schema#", "items": [{ "type": "string" }] });
     assert!(Validator::compile(&seven).expect("draft 7").check(&json!([1])).is_err());
     assert!(refused(&json!({ "$schema": "https://example.com/mine" })).contains("dialect"));
-}
-
-#[test]
-fn schemas_of_types_are_what_clients_accept() {
-    #[derive(schemars::JsonSchema)]
-    #[allow(dead_code, reason = "only its schema is of interest")]
-    struct Find {
-        /// What to look for.
-        query: String,
-        limit: Option<u32>,
-        inner: Option<Inner>,
-    }
-    #[derive(schemars::JsonSchema)]
-    #[allow(dead_code, reason = "only its schema is of interest")]
-    struct Inner {
-        title: String,
-    }
-    let schema = schema_of::<Find>();
-    assert_eq!(schema["type"], "object");
-    assert_eq!(schema["required"], json!(["query"]));
-    assert_eq!(schema["properties"]["query"]["description"], "What to look for.");
-    assert_eq!(schema["properties"]["limit"], json!({ "type": "integer", "minimum": 0 }));
-    assert_eq!(
-        schema["properties"]["inner"]["properties"]["title"]["type"], "string",
-        "a property may be called title"
-    );
-    let text = schema.to_string();
-    assert!(!text.contains("null") && !text.contains("$ref") && !text.contains("$schema"), "{text}");
-    assert_eq!(schema_of::<()>()["type"], "null", "what is no object is told at registration");
 }
