@@ -7,12 +7,13 @@ use crate::Outcome;
 use crate::tools::root;
 
 /// Lower layers first; a crate depends on lower ones only.
-const LAYERS: [(&str, u8); 8] = [
+const LAYERS: [(&str, u8); 9] = [
     ("andon-types", 0),
     ("andon-core", 1),
     ("andon-schema", 1),
     ("andon-server", 3),
     ("andon-http", 4),
+    ("andon-client", 4),
     ("andon-macros", 5),
     ("andon", 6),
     ("andon-cli", 7),

@@ -3,8 +3,9 @@
 //! What may happen next in a conversation is a function `handle(now, input) -> ordered outputs`. The caller
 //! owns time, bytes, tasks and randomness, performs the outputs in order and stops at the first that fails.
 //! Up to 2025-11-25 a conversation is a [`Session`](session::Session); from 2026-07-28 each request is an
-//! [`Exchange`](exchange::Exchange) of its own. Read [`io::Input`] and [`io::Output`] first.
+//! [`Exchange`](exchange::Exchange) of its own. The other side of both is [`Dialogue`](client::Dialogue). Read [`io::Input`] and [`io::Output`] first.
 
+pub mod client;
 pub mod endpoint;
 pub mod event;
 pub mod exchange;

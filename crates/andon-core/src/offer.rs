@@ -3,7 +3,7 @@
 use andon_types::adapt::Adapt;
 use andon_types::capability::ServerCapabilities;
 use andon_types::meta::CacheHint;
-use andon_types::meta::Implementation;
+use andon_types::meta::{Implementation, SERVER_INFO};
 use andon_types::method::Capability;
 use andon_types::revision::{Era, Revision};
 use serde_json::{Map, Value, json};
@@ -48,7 +48,7 @@ impl Offer {
         });
         let mut newest = info.clone();
         newest.adapt(Revision::LATEST.rules());
-        let server_info = format!(r#""io.modelcontextprotocol/serverInfo":{}"#, json!(newest));
+        let server_info = format!(r#""{SERVER_INFO}":{}"#, json!(newest));
         Self { capabilities: capabilities.clone(), openings, server_info, discover_cache: CacheHint::default() }
     }
 
@@ -101,14 +101,7 @@ impl Offer {
 
     /// Whether the server has what a method needs.
     pub fn has(&self, capability: Capability) -> bool {
-        match capability {
-            Capability::Base => true,
-            Capability::Tools => self.capabilities.tools.is_some(),
-            Capability::Prompts => self.capabilities.prompts.is_some(),
-            Capability::Resources => self.capabilities.resources.is_some(),
-            Capability::Logging => self.capabilities.logging.is_some(),
-            Capability::Completions => self.capabilities.completions.is_some(),
-        }
+        capability.is_in(&self.capabilities)
     }
 }
 

@@ -118,6 +118,14 @@ impl Content {
         Self::Text { text: text.into(), annotations: None, meta: None }
     }
 
+    /// The text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
     /// A picture: base64 and `image/...`.
     pub fn image(data: impl Into<String>, mime_type: impl Into<String>) -> Self {
         Self::Image { data: data.into(), mime_type: mime_type.into(), annotations: None, meta: None }

@@ -12,6 +12,8 @@ pub const PROTOCOL_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
 /// The client's capabilities in a modern request.
 pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The server's name and version in a modern result.
+pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 /// The threshold of log notifications of a modern request.
 pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 /// The listen request that a notification belongs to.

@@ -1,5 +1,6 @@
 //! The methods of the protocol: a closed list, each with the revisions that have it.
 
+use crate::capability::ServerCapabilities;
 use crate::revision::Revision;
 
 /// A method that a client may call on a server.
@@ -52,6 +53,20 @@ pub enum Capability {
     Logging,
     /// `completions`.
     Completions,
+}
+
+impl Capability {
+    /// Whether a server that declares `capabilities` has it.
+    pub fn is_in(self, capabilities: &ServerCapabilities) -> bool {
+        match self {
+            Self::Base => true,
+            Self::Tools => capabilities.tools.is_some(),
+            Self::Prompts => capabilities.prompts.is_some(),
+            Self::Resources => capabilities.resources.is_some(),
+            Self::Logging => capabilities.logging.is_some(),
+            Self::Completions => capabilities.completions.is_some(),
+        }
+    }
 }
 
 struct Row {

@@ -1,0 +1,82 @@
+//! Who puts credentials on HTTP requests, and what happens when they do not suffice.
+
+use std::fmt;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+/// Puts credentials on requests to one server and answers its challenges.
+pub trait Authorizer: Send + Sync {
+    /// The headers that a request with this method and URL gets. Asked for each request, and again when one is
+    /// repeated.
+    fn headers<'a>(&'a self, method: &'a Method, url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>>;
+
+    /// The server answered with 401 or 403. `used` are the headers that the refused request had, so that many
+    /// refusals of one old token lead to one new one. Whether it makes sense to send the request again.
+    fn challenged<'a>(
+        &'a self,
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        used: &'a HeaderMap,
+    ) -> BoxFuture<'a, Result<bool, AuthorizeError>>;
+}
+
+/// Why there are no credentials.
+#[derive(Debug)]
+pub struct AuthorizeError(String);
+
+impl AuthorizeError {
+    /// An error that says what to do.
+    pub fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl fmt::Display for AuthorizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AuthorizeError {}
+
+/// A token that somebody else got, for `Authorization: Bearer`.
+pub struct Bearer(HeaderValue);
+
+impl Bearer {
+    /// This token.
+    ///
+    /// # Errors
+    /// When no header can carry it.
+    pub fn new(token: &str) -> Result<Self, AuthorizeError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| AuthorizeError::new("a bearer token has visible ASCII characters only"))?;
+        value.set_sensitive(true);
+        Ok(Self(value))
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(…)")
+    }
+}
+
+impl Authorizer for Bearer {
+    fn headers<'a>(&'a self, _method: &'a Method, _url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>> {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, self.0.clone());
+        async { Ok(headers) }.boxed()
+    }
+
+    fn challenged<'a>(
+        &'a self,
+        _status: StatusCode,
+        _headers: &'a HeaderMap,
+        _used: &'a HeaderMap,
+    ) -> BoxFuture<'a, Result<bool, AuthorizeError>> {
+        async { Ok(false) }.boxed()
+    }
+}

@@ -1,0 +1,609 @@
+//! The dialogue with what surrounds it: a link, open calls, questions, time. Performs outputs in order.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use andon_core::client::{
+    Attempt, CallError, CallId, Dialogue, Input, Loss, Newcall, Next, Opened, Opening, Outcome, Output, QuestionId,
+    Report, Road, Timing,
+};
+use andon_core::io::Timestamp;
+use andon_types::message::Json;
+use andon_types::revision::Era;
+use serde_json::{Map, Value};
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::builder::{Reach, Restart, Settings, VERDICTS};
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::event::Event;
+use crate::link::child::ChildLink;
+use crate::link::http::HttpLink;
+use crate::link::lines::Lines;
+use crate::link::two_endpoints::TwoEndpoints;
+use crate::link::{Ear, Heard, Link, Round};
+use crate::listen::Listeners;
+use crate::target::Kind;
+
+/// Events that a slow reader may be behind.
+const EVENTS_KEPT: usize = 1024;
+/// The first wait before a lost connection is made again; it doubles.
+const BACK_OFF: Duration = Duration::from_millis(250);
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// A connection that held for so long was a good one.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// What is told of progress.
+pub(crate) type OnProgress = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// One call, as the program wants it.
+pub(crate) struct Request {
+    pub(crate) method: Box<str>,
+    pub(crate) params: Map<String, Value>,
+    pub(crate) timing: Timing,
+    pub(crate) on_progress: Option<OnProgress>,
+    /// For `subscriptions/listen`: told when the server has acknowledged it.
+    pub(crate) on_ack: Option<oneshot::Sender<()>>,
+    pub(crate) mirrored: Vec<(String, String)>,
+}
+
+impl Request {
+    /// A call without bounds in time and without arguments in headers.
+    pub(crate) fn new(method: &str, params: Map<String, Value>) -> Self {
+        Self {
+            method: method.into(),
+            params,
+            timing: Timing::UNBOUNDED,
+            on_progress: None,
+            on_ack: None,
+            mirrored: Vec::new(),
+        }
+    }
+}
+
+pub(crate) struct Driver {
+    pub(crate) settings: Settings,
+    reach: Reach,
+    origin: Instant,
+    state: Mutex<State>,
+    /// Held by whoever opens the connection.
+    opening: tokio::sync::Mutex<Attempts>,
+    events: broadcast::Sender<Event>,
+    /// A deadline may have changed.
+    wake: Arc<Notify>,
+    pub(crate) listeners: Listeners,
+    pub(crate) cache: Cache,
+    me: Weak<Driver>,
+}
+
+struct State {
+    dialogue: Dialogue,
+    link: Option<Arc<dyn Link>>,
+    /// Counts links, so that what an old one still says is not heard.
+    generation: u64,
+    opened: Option<Arc<Opened>>,
+    waiting: HashMap<CallId, Waiter>,
+    questions: HashMap<QuestionId, AbortHandle>,
+    is_closed: bool,
+}
+
+struct Waiter {
+    answer: oneshot::Sender<Result<Json, CallError>>,
+    on_progress: Option<OnProgress>,
+    on_ack: Option<oneshot::Sender<()>>,
+}
+
+/// Attempts to make a connection again.
+#[derive(Default)]
+struct Attempts {
+    failed: u32,
+    opened_at: Option<Instant>,
+    era: Option<Era>,
+}
+
+impl Driver {
+    pub(crate) fn new(settings: Settings, reach: Reach) -> Arc<Self> {
+        let dialogue = Dialogue::new(settings.info.clone(), settings.answers.capabilities());
+        let state = State {
+            dialogue,
+            link: None,
+            generation: 0,
+            opened: None,
+            waiting: HashMap::new(),
+            questions: HashMap::new(),
+            is_closed: false,
+        };
+        let driver = Arc::new_cyclic(|me| Self {
+            settings,
+            reach,
+            origin: Instant::now(),
+            state: Mutex::new(state),
+            opening: tokio::sync::Mutex::default(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            wake: Arc::default(),
+            listeners: Listeners::default(),
+            cache: Cache::default(),
+            me: me.clone(),
+        });
+        tokio::spawn(keep_time(Arc::downgrade(&driver)));
+        driver
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // Nobody has to listen.
+        drop(self.events.send(event));
+    }
+
+    /// What the server said of itself, if there is a connection.
+    pub(crate) fn opened(&self) -> Option<Arc<Opened>> {
+        self.state().opened.clone()
+    }
+
+    /// Makes sure that there is a connection. One opens it while the others wait.
+    pub(crate) async fn open(&self) -> Result<Arc<Opened>, Error> {
+        if let Some(opened) = self.usable()? {
+            return Ok(opened);
+        }
+        let mut attempts = self.opening.lock().await;
+        if let Some(opened) = self.usable()? {
+            return Ok(opened);
+        }
+        let is_first = attempts.opened_at.is_none();
+        self.back_off(&mut attempts).await?;
+        match self.try_open(attempts.era).await {
+            Ok(opened) => {
+                attempts.opened_at = Some(Instant::now());
+                attempts.era = Some(opened.revision.era());
+                drop(attempts);
+                if !is_first {
+                    self.listeners.restore(self).await;
+                    self.tell(Event::Reopened);
+                }
+                Ok(opened)
+            }
+            Err(error) => {
+                attempts.failed += 1;
+                let link = self.state().link.take();
+                if let Some(link) = link {
+                    link.close().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The session is gone: the next call opens another. Nothing happens if that was done already.
+    pub(crate) fn reopen_after(&self, lost: &Arc<Opened>) {
+        let mut state = self.state();
+        if state.opened.as_ref().is_some_and(|opened| Arc::ptr_eq(opened, lost)) {
+            state.opened = None;
+        }
+    }
+
+    /// Makes a call over the present connection and waits for its outcome. Dropping the future cancels the call.
+    pub(crate) async fn call(&self, request: Request) -> Result<Json, CallError> {
+        let (answer, outcome) = oneshot::channel();
+        let call = {
+            let mut state = self.state();
+            if state.is_closed {
+                return Err(CallError::Lost(Loss::Disconnected("the client was closed".to_owned())));
+            }
+            let new = Newcall {
+                method: request.method,
+                params: request.params,
+                timing: request.timing,
+                wants_progress: request.on_progress.is_some(),
+                mirrored: request.mirrored,
+            };
+            let (call, outputs) = state.dialogue.request(self.now(), new);
+            state.waiting.insert(call, Waiter { answer, on_progress: request.on_progress, on_ack: request.on_ack });
+            self.perform(&mut state, outputs);
+            call
+        };
+        self.wake.notify_one();
+        let abandon = Abandon { driver: self, call };
+        let outcome = outcome.await;
+        std::mem::forget(abandon);
+        outcome.unwrap_or_else(|_| Err(CallError::Lost(Loss::Disconnected("the client was closed".to_owned()))))
+    }
+
+    /// Sends a notification; resolves when it was handed to the server, or could not be.
+    pub(crate) async fn notify(&self, method: &str, params: Map<String, Value>) {
+        let saying = {
+            let state = self.state();
+            let text = state.dialogue.notification(method, params);
+            state.link.as_ref().map(|link| link.say(text))
+        };
+        if let Some(saying) = saying {
+            saying.await;
+        }
+    }
+
+    /// Ends the conversation.
+    pub(crate) async fn close(&self) {
+        let link = {
+            let mut state = self.state();
+            state.is_closed = true;
+            state.opened = None;
+            let loss = Loss::Disconnected("the client was closed".to_owned());
+            let outputs = state.dialogue.handle(self.now(), Input::Closed { loss });
+            self.perform(&mut state, outputs);
+            state.generation += 1;
+            state.link.take()
+        };
+        self.wake.notify_one();
+        if let Some(link) = link {
+            link.close().await;
+        }
+    }
+
+    fn usable(&self) -> Result<Option<Arc<Opened>>, Error> {
+        let state = self.state();
+        if state.is_closed { Err(Error::Closed) } else { Ok(state.opened.clone()) }
+    }
+
+    /// Waits before a connection is made again, the longer the more often that failed.
+    async fn back_off(&self, attempts: &mut Attempts) -> Result<(), Error> {
+        let Some(opened_at) = attempts.opened_at else { return Ok(()) };
+        if opened_at.elapsed() > GOOD && attempts.failed > 0 && self.state().link.is_some() {
+            attempts.failed = 0;
+        }
+        let needs_link = self.state().link.is_none();
+        if !needs_link {
+            return Ok(());
+        }
+        let most = match self.settings.restart {
+            Restart::Never => 0,
+            Restart::UpTo(most) => most,
+        };
+        if attempts.failed >= most {
+            let why = "the connection is gone, and no further attempt is made".to_owned();
+            return Err(Error::Transport(Loss::Disconnected(why)));
+        }
+        // A server that ends as soon as it has begun counts as a failed attempt.
+        let ended_early = opened_at.elapsed() < GOOD;
+        let wait = BACK_OFF * 2_u32.saturating_pow(attempts.failed.min(8));
+        if attempts.failed > 0 || ended_early {
+            tokio::time::sleep(wait.min(BACK_OFF_MAX)).await;
+        }
+        Ok(())
+    }
+
+    async fn try_open(&self, known: Option<Era>) -> Result<Arc<Opened>, Error> {
+        let (road, known) = match &self.reach {
+            Reach::Http(options) => (Road::Http, known.or_else(|| VERDICTS.get(options.url.as_str()))),
+            Reach::Pipe(_) => (Road::Pipe, known),
+        };
+        let (mut opening, mut attempt) = Opening::new(road, self.settings.pinned, known);
+        let opened = loop {
+            let outcome = self.attempt(attempt).await?;
+            match opening.handle(outcome) {
+                Next::Try(next) => attempt = next,
+                Next::Fail(failure) => return Err(failure.into()),
+                Next::Open(opened) => break Arc::new(*opened),
+            }
+        };
+        let link = {
+            let mut state = self.state();
+            state.dialogue.speak(opened.revision);
+            let link = state.link.clone();
+            link.ok_or_else(|| Error::Transport(Loss::Disconnected("it ended at once".to_owned())))?
+        };
+        if opened.revision.era() == Era::Legacy {
+            // The version header belongs to this notification already, the standing stream after it.
+            link.speak(opened.revision, false);
+            self.notify("notifications/initialized", Map::new()).await;
+        }
+        link.speak(opened.revision, true);
+        if let Reach::Http(options) = &self.reach {
+            VERDICTS.set(options.url.as_str(), opened.revision.era());
+        }
+        self.state().opened = Some(opened.clone());
+        Ok(opened)
+    }
+
+    /// Carries out one attempt to open.
+    async fn attempt(&self, attempt: Attempt) -> Result<Outcome, Error> {
+        let revision = attempt.revision();
+        match self.link_for(attempt).await {
+            Ok(()) => {}
+            Err(Loss::Unauthorized(why)) => return Err(Error::Unauthorized(why)),
+            Err(Loss::Refused { status: Some(status), why }) => return Ok(Outcome::Status(status, why)),
+            Err(loss) => return Err(Error::Transport(loss)),
+        }
+        let (method, params, timeout) = {
+            let mut state = self.state();
+            state.dialogue.speak(revision);
+            if let Some(link) = &state.link {
+                link.speak(revision, false);
+            }
+            match attempt {
+                Attempt::Discover(_) => ("server/discover", Map::new(), self.settings.probe_timeout),
+                _ => ("initialize", state.dialogue.initialize_params(revision), self.settings.open_timeout),
+            }
+        };
+        let timeout = timeout.min(self.settings.open_timeout);
+        let timing = Timing { timeout, max: timeout };
+        let request = Request { timing, ..Request::new(method, params) };
+        Ok(match self.call(request).await {
+            Ok(result) => Outcome::Result(result),
+            Err(CallError::Protocol { error, status }) => Outcome::Error { error, status },
+            Err(CallError::TimedOut) => Outcome::Silence,
+            Err(CallError::Lost(Loss::SessionGone)) => Outcome::Status(404, "no session was opened".to_owned()),
+            Err(CallError::Lost(Loss::Refused { status: Some(status), why })) => Outcome::Status(status, why),
+            Err(CallError::Lost(Loss::Disconnected(why))) => Outcome::Closed(why),
+            Err(other) => return Err(other.into()),
+        })
+    }
+
+    /// A link that `attempt` can use: the one that is there, if it is of the right kind and alive.
+    async fn link_for(&self, attempt: Attempt) -> Result<(), Loss> {
+        let is_there = self.state().link.is_some();
+        if is_there && !matches!(attempt, Attempt::TwoEndpoints(_)) {
+            return Ok(());
+        }
+        let ear = self.ear();
+        let link: Arc<dyn Link> = match (&self.reach, attempt) {
+            (Reach::Http(options), Attempt::TwoEndpoints(_)) => {
+                let opening = TwoEndpoints::open((**options).clone(), ear);
+                let opened = tokio::time::timeout(self.settings.open_timeout, opening).await;
+                Arc::new(opened.map_err(|_| Loss::Disconnected("no endpoint in time".to_owned()))??)
+            }
+            (Reach::Http(options), _) => Arc::new(HttpLink::new((**options).clone(), ear)),
+            (Reach::Pipe(kind), _) => self.pipe(kind, ear).await?,
+        };
+        self.state().link = Some(link);
+        Ok(())
+    }
+
+    async fn pipe(&self, kind: &Mutex<Option<Kind>>, ear: Ear) -> Result<Arc<dyn Link>, Loss> {
+        let most = self.settings.message_bytes_max;
+        let ended = || async { "the server closed the connection".to_owned() };
+        let unreachable = |error: std::io::Error| Loss::Unreachable(error.to_string());
+        let taken = kind.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (link, again): (Arc<dyn Link>, _) = match taken {
+            None => return Err(Loss::Disconnected("streams can be used once".to_owned())),
+            Some(Kind::Streams(input, output)) => {
+                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
+            }
+            Some(Kind::Command(command)) => {
+                let started = ChildLink::start(&command, most, ear);
+                let again = Kind::Command(command);
+                match started {
+                    Ok(link) => (Arc::new(link), again),
+                    Err(loss) => {
+                        *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
+                        return Err(loss);
+                    }
+                }
+            }
+            Some(Kind::Tcp(address)) => {
+                let connected = tokio::net::TcpStream::connect(&address).await;
+                *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kind::Tcp(address));
+                let (input, output) = connected.map_err(unreachable)?.into_split();
+                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
+            }
+            #[cfg(unix)]
+            Some(Kind::Unix(path)) => {
+                let connected = tokio::net::UnixStream::connect(&path).await;
+                *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kind::Unix(path));
+                let (input, output) = connected.map_err(unreachable)?.into_split();
+                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
+            }
+            #[cfg(feature = "server")]
+            Some(Kind::Host(host, principal)) => {
+                let link = crate::link::local::Local::new(&host, principal.clone(), ear);
+                (Arc::new(link), Kind::Host(host, principal))
+            }
+            Some(Kind::Url(_) | Kind::Bad(_)) => unreachable!("URLs go over HTTP, and what is bad is refused before"),
+        };
+        *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
+        Ok(link)
+    }
+
+    /// Where a new link says what it hears. What an older link still says is not heard.
+    fn ear(&self) -> Ear {
+        let generation = {
+            let mut state = self.state();
+            state.generation += 1;
+            state.generation
+        };
+        let me = self.me.clone();
+        Arc::new(move |heard| {
+            if let Some(driver) = me.upgrade() {
+                driver.hear(generation, heard);
+            }
+        })
+    }
+
+    fn hear(&self, generation: u64, heard: Heard) {
+        let mut state = self.state();
+        if state.generation != generation {
+            return;
+        }
+        let input = match heard {
+            Heard::Message(message) => Input::Message(message),
+            Heard::Refused { call, status, error } => Input::Refused { call, status, error },
+            Heard::Failed { call, loss } => Input::Failed { call, loss },
+            Heard::Stderr(line) => {
+                tracing::debug!(line, "the server's standard error");
+                return self.tell(Event::Stderr(line));
+            }
+            Heard::Noise(why) => return tracing::warn!(why, "the server sent something that is no message"),
+            Heard::SessionGone => {
+                state.opened = None;
+                drop(state);
+                return self.listeners.connection_lost(&self.me);
+            }
+            Heard::Closed(loss) => {
+                state.link = None;
+                state.opened = None;
+                self.cache.clear();
+                self.tell(Event::Disconnected(loss.clone()));
+                Input::Closed { loss }
+            }
+        };
+        let was_closed = matches!(input, Input::Closed { .. });
+        let outputs = state.dialogue.handle(self.now(), input);
+        let reports = self.perform(&mut state, outputs);
+        drop(state);
+        self.wake.notify_one();
+        for (on_progress, report) in reports {
+            on_progress(report);
+        }
+        if was_closed {
+            self.listeners.connection_lost(&self.me);
+        }
+    }
+
+    /// Gives `input` to the dialogue and performs what it wants.
+    fn input(&self, input: Input) {
+        let mut state = self.state();
+        let outputs = state.dialogue.handle(self.now(), input);
+        self.perform(&mut state, outputs);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Performs outputs in order. Progress is given back: whoever listens to it runs without our lock.
+    fn perform(&self, state: &mut State, outputs: Vec<Output>) -> Vec<(OnProgress, Report)> {
+        let mut reports = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Send { call, wire_id, method, name, mirrored, text } => match &state.link {
+                    Some(link) => link.send(Round { call, wire_id, method, name, mirrored, text }),
+                    None => self.fail_later(call),
+                },
+                Output::Say { text } => say(state.link.as_ref(), text),
+                Output::Cancel { call, text } => {
+                    let is_told = state.link.as_ref().is_some_and(|link| link.stop(call));
+                    if let Some(text) = text.filter(|_| !is_told) {
+                        say(state.link.as_ref(), text);
+                    }
+                }
+                Output::Answered { call, outcome } => {
+                    if let Some(waiter) = state.waiting.remove(&call) {
+                        // Whoever gave up waiting needs no answer.
+                        drop(waiter.answer.send(outcome));
+                    }
+                }
+                Output::Progress { call, report } => {
+                    if let Some(on_progress) = state.waiting.get(&call).and_then(|waiter| waiter.on_progress.clone()) {
+                        reports.push((on_progress, report));
+                    }
+                }
+                Output::Asked { question, request } => {
+                    let (answers, me) = (self.settings.answers.clone(), self.me.clone());
+                    let task = tokio::spawn(async move {
+                        let outcome = answers.answer(request).await;
+                        if let Some(driver) = me.upgrade() {
+                            driver.state().questions.remove(&question);
+                            driver.input(Input::Reply { question, outcome });
+                        }
+                    });
+                    state.questions.insert(question, task.abort_handle());
+                }
+                Output::Withdrawn { question } => {
+                    if let Some(task) = state.questions.remove(&question) {
+                        task.abort();
+                    }
+                }
+                Output::Acknowledged { call } => {
+                    if let Some(acknowledged) = state.waiting.get_mut(&call).and_then(|waiter| waiter.on_ack.take()) {
+                        // Whoever listens may have gone.
+                        let _ = acknowledged.send(());
+                    }
+                }
+                Output::Heard(notification) => {
+                    let event = Event::from(notification);
+                    self.cache.heed(&event);
+                    self.tell(event);
+                }
+                Output::Dropped(what) => tracing::debug!(what, "dropped"),
+            }
+        }
+        reports
+    }
+
+    /// There is no connection for this round: it fails, but not while the dialogue is at work.
+    fn fail_later(&self, call: CallId) {
+        let me = self.me.clone();
+        tokio::spawn(async move {
+            if let Some(driver) = me.upgrade() {
+                let loss = Loss::Disconnected("there is no connection".to_owned());
+                driver.input(Input::Failed { call, loss });
+            }
+        });
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.questions.drain().for_each(|(_, task)| task.abort());
+        // A client that is dropped says farewell as well, if there is still somebody to carry it out.
+        if let (Some(link), Ok(runtime)) = (state.link.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move { link.close().await });
+        }
+    }
+}
+
+fn say(link: Option<&Arc<dyn Link>>, text: String) {
+    if let Some(link) = link {
+        tokio::spawn(link.say(text));
+    }
+}
+
+/// A call that nobody waits for any more is cancelled.
+struct Abandon<'a> {
+    driver: &'a Driver,
+    call: CallId,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        self.driver.state().waiting.remove(&self.call);
+        self.driver.input(Input::Abandon { call: self.call });
+    }
+}
+
+/// Wakes the dialogue at its deadlines, as long as there is a client.
+async fn keep_time(driver: Weak<Driver>) {
+    loop {
+        let (deadline, woken) = {
+            let Some(driver) = driver.upgrade() else { return };
+            let deadline = driver.state().dialogue.deadline();
+            let due = deadline.map(|at| driver.origin + Duration::from_millis(at.0.min(u64::from(u32::MAX) * 1000)));
+            (due, driver.wake.clone())
+        };
+        match deadline {
+            Some(due) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(due) => {
+                        if let Some(driver) = driver.upgrade() {
+                            driver.input(Input::Tick);
+                        }
+                    }
+                    () = woken.notified() => {}
+                }
+            }
+            None => woken.notified().await,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The client side of the SDK: any MCP server, of any revision, over HTTP, a child process or in process.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), andon_client::Error> {
+//! let client = andon_client::Client::connect("https://mcp.example.com/mcp").await?;
+//! for tool in client.tools().await? {
+//!     println!("{}", tool.name);
+//! }
+//! let sum: i64 = client.call("add", serde_json::json!({"a": 1, "b": 2})).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] finds out which revision its server speaks, makes its session again when it is gone, takes up broken
+//! streams, and has a bound on everything that a server could make grow. The decisions are in
+//! [`andon_core::client`]; this crate is what surrounds them.
+
+mod answer;
+mod authorize;
+mod builder;
+mod cache;
+mod client;
+mod driver;
+mod error;
+mod event;
+mod link;
+mod listen;
+mod target;
+
+pub mod sse;
+
+pub use andon_core::client::{Loss, OpenFailure, Report};
+pub use answer::{Consent, Filled, Form, Visit, fill_defaults};
+pub use authorize::{AuthorizeError, Authorizer, Bearer};
+pub use builder::{Builder, Restart};
+pub use client::{Client, Completion, Options, Reference};
+pub use error::Error;
+pub use event::{Event, Events};
+pub use link::http::Figures;
+pub use listen::{Listen, Listening};
+pub use target::{Command, Target};

@@ -1,0 +1,88 @@
+//! The seam to transports: one message to send, and a place where whatever comes back is heard.
+
+pub(crate) mod child;
+pub(crate) mod http;
+pub(crate) mod lines;
+#[cfg(feature = "server")]
+pub(crate) mod local;
+pub(crate) mod two_endpoints;
+
+use std::sync::Arc;
+
+use andon_core::client::{CallId, Loss};
+use andon_types::error::ErrorObject;
+use andon_types::message::{Body, Message};
+use andon_types::revision::Revision;
+use andon_types::scan::ScanLimits;
+use futures_util::future::BoxFuture;
+
+/// One round of a call on its way out.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) call: CallId,
+    /// The id that the answer carries.
+    pub(crate) wire_id: i64,
+    pub(crate) method: Box<str>,
+    /// The value of `Mcp-Name`.
+    pub(crate) name: Option<String>,
+    /// `Mcp-Param-*`: suffix and value, ready to be sent.
+    pub(crate) mirrored: Vec<(String, String)>,
+    pub(crate) text: String,
+}
+
+/// What a transport hears.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// A message.
+    Message(Message),
+    /// An HTTP status that is no success, with a JSON-RPC error in its body.
+    Refused { call: CallId, status: u16, error: ErrorObject },
+    /// The answer to a round will not come.
+    Failed { call: CallId, loss: Loss },
+    /// The server does not know the session any more, as its standing stream found out.
+    SessionGone,
+    /// The connection is gone, with all that was in flight.
+    Closed(Loss),
+    /// A line that the server's process wrote to its standard error.
+    Stderr(String),
+    /// A message or a stream that cannot be read; nobody waits for it.
+    Noise(String),
+}
+
+/// Where it says so. Called from tasks of the transport; never blocks.
+pub(crate) type Ear = Arc<dyn Fn(Heard) + Send + Sync>;
+
+/// A connection to a server. All of it may be called from anywhere and returns at once.
+pub(crate) trait Link: Send + Sync {
+    /// Sends one round; its answer, or that there is none, is heard later.
+    fn send(&self, round: Round);
+
+    /// Sends a notification or a response: in order where the transport has one. The future only waits until it was
+    /// handed over, or could not be.
+    fn say(&self, text: String) -> BoxFuture<'static, ()>;
+
+    /// Nobody wants the answer to the round of `call` any more. Whether closing its connection tells the server so.
+    fn stop(&self, call: CallId) -> bool;
+
+    /// Messages from here on are of this revision; `settled` when it is agreed on.
+    fn speak(&self, revision: Revision, settled: bool);
+
+    /// Ends the conversation in the transport's own way and waits until it has ended, within a few seconds.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Reads the messages of one body, line or event. What is no message is told to `ear`.
+pub(crate) fn read_messages(bytes: &[u8], ear: &Ear) {
+    match Body::parse(bytes, ScanLimits::default()) {
+        Ok(Body::Single(message)) => ear(Heard::Message(message)),
+        Ok(Body::Batch(messages)) => {
+            for message in messages {
+                match message {
+                    Ok(message) => ear(Heard::Message(message)),
+                    Err(malformed) => ear(Heard::Noise(malformed.error.to_string())),
+                }
+            }
+        }
+        Err(malformed) => ear(Heard::Noise(malformed.error.to_string())),
+    }
+}

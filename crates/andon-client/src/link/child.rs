@@ -1,0 +1,204 @@
+//! A server as a child process: in a process group of its own, with an environment that is given, ended in steps.
+
+use std::collections::VecDeque;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use andon_core::client::{CallId, Loss};
+use andon_types::revision::Revision;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::io::BufReader;
+use tokio::process::{Child, ChildStderr};
+use tokio::sync::{oneshot, watch};
+
+use super::lines::{Lines, read_lines};
+use super::{Ear, Heard, Link, Round};
+use crate::target::Command;
+
+/// What a child inherits unless it is told otherwise: enough to find programs and its own files, and no secrets.
+const INHERITED: [&str; 14] = [
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "SYSTEMROOT",
+    "TEMP",
+    "USERPROFILE",
+];
+/// How long each step of the end may take: the end of its input, then a signal to end, then one to kill.
+const STEP: Duration = Duration::from_secs(2);
+/// How long a child that closed its output may take to end, before we speak of its end without its status.
+const STATUS_DELAY: Duration = Duration::from_millis(500);
+/// Bytes of one line of standard error.
+const STDERR_LINE_BYTES_MAX: usize = 16 << 10;
+/// Last lines of standard error that explain an end.
+const STDERR_LINES_KEPT: usize = 4;
+
+/// A connection to a child process.
+pub(crate) struct ChildLink {
+    lines: Lines,
+    ending: Mutex<Option<oneshot::Sender<()>>>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+impl ChildLink {
+    /// Starts the process.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn start(command: &Command, line_bytes_max: usize, ear: Ear) -> Result<Self, Loss> {
+        let mut process = tokio::process::Command::new(&command.program);
+        process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process.kill_on_drop(true);
+        #[cfg(unix)]
+        process.process_group(0);
+        if !command.inherits_environment {
+            process.env_clear();
+            process.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        }
+        process.envs(command.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &command.folder {
+            process.current_dir(folder);
+        }
+        let mut child = process.spawn().map_err(|error| {
+            Loss::Unreachable(format!("the program {:?} cannot be started: {error}", command.program))
+        })?;
+        let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(Loss::Unreachable("the program has no pipes".to_owned()));
+        };
+        let last_words: LastWords = Arc::default();
+        tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
+        let (ended_sender, ended) = watch::channel(None);
+        let (ending, end_wanted) = oneshot::channel();
+        tokio::spawn(attend(child, end_wanted, ended_sender));
+        let end = describe_end(ended.clone(), last_words);
+        let lines = Lines::new(output, input, line_bytes_max, ear, end);
+        Ok(Self { lines, ending: Mutex::new(Some(ending)), ended })
+    }
+}
+
+impl Link for ChildLink {
+    fn send(&self, round: Round) {
+        self.lines.send(round);
+    }
+
+    fn say(&self, text: String) -> BoxFuture<'static, ()> {
+        self.lines.say(text)
+    }
+
+    fn stop(&self, call: CallId) -> bool {
+        self.lines.stop(call)
+    }
+
+    fn speak(&self, revision: Revision, settled: bool) {
+        self.lines.speak(revision, settled);
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.lines.close().await;
+            self.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let mut ended = self.ended.clone();
+            // The attendant needs three steps at most.
+            drop(tokio::time::timeout(4 * STEP, ended.wait_for(Option::is_some)).await);
+        }
+        .boxed()
+    }
+}
+
+type LastWords = Arc<Mutex<VecDeque<String>>>;
+
+async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
+    let read = read_lines(BufReader::new(errors), STDERR_LINE_BYTES_MAX, |line| {
+        let line = String::from_utf8_lossy(line).into_owned();
+        let mut kept = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == STDERR_LINES_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(line.clone());
+        drop(kept);
+        ear(Heard::Stderr(line));
+    });
+    // Its standard error may end before its standard output, and then says nothing more.
+    drop(read.await);
+}
+
+/// Waits for the end of the process. When its link is gone, ends it: its input has ended already; then by signals to
+/// its whole group.
+async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watch::Sender<Option<String>>) {
+    let status = tokio::select! {
+        status = child.wait() => Some(status),
+        // The sender is dropped, or never sends.
+        _ = end_wanted => None,
+    };
+    let status = match status {
+        Some(status) => status,
+        None => match tokio::time::timeout(STEP, child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                signal(&child, Step::Terminate);
+                match tokio::time::timeout(STEP, child.wait()).await {
+                    Ok(status) => status,
+                    Err(_) => {
+                        signal(&child, Step::Kill);
+                        drop(child.start_kill());
+                        child.wait().await
+                    }
+                }
+            }
+        },
+    };
+    let how = match status {
+        Ok(status) => status.to_string(),
+        Err(error) => format!("its status is unknown: {error}"),
+    };
+    ended.send_replace(Some(how));
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Terminate,
+    Kill,
+}
+
+/// To all of the group: a server that was started through a launcher is a grandchild.
+#[cfg(unix)]
+fn signal(child: &Child, step: Step) {
+    let signal = match step {
+        Step::Terminate => rustix::process::Signal::TERM,
+        Step::Kill => rustix::process::Signal::KILL,
+    };
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        // It may have ended by itself in the meantime.
+        let _ = rustix::process::kill_process_group(group, signal);
+    }
+}
+
+#[cfg(not(unix))]
+fn signal(_child: &Child, _step: Step) {}
+
+/// Why the output ended, in words that help: the status and what the process said last.
+async fn describe_end(mut ended: watch::Receiver<Option<String>>, last_words: LastWords) -> String {
+    let status = tokio::time::timeout(STATUS_DELAY, ended.wait_for(Option::is_some)).await;
+    let mut why = match status {
+        Ok(Ok(status)) => format!("the server's process ended ({})", status.as_deref().unwrap_or("no status")),
+        _ => "the server's process closed its output".to_owned(),
+    };
+    let kept = last_words.lock().unwrap_or_else(PoisonError::into_inner);
+    if !kept.is_empty() {
+        why.push_str("; its last words: ");
+        why.push_str(&kept.iter().map(String::as_str).collect::<Vec<_>>().join(" | "));
+    }
+    why
+}

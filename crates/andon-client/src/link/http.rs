@@ -1,0 +1,321 @@
+//! Streamable HTTP, as a client: a POST for each message, one standing GET for a legacy session.
+
+mod request;
+mod streams;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use andon_core::client::{CallId, Loss};
+use andon_types::message::{Body, Message, RequestId};
+use andon_types::revision::Revision;
+use andon_types::scan::ScanLimits;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use reqwest::Response;
+use tokio::task::AbortHandle;
+
+use super::{Ear, Heard, Link, Round};
+use crate::authorize::Authorizer;
+use request::Exchange;
+
+const SESSION_ID: &str = "mcp-session-id";
+/// Bytes of an error's body that are looked at.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How long a farewell may take.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// How long the rest of a stream is read after its answer, so that its connection can be used again.
+const TAIL: Duration = Duration::from_secs(1);
+
+/// How the transport behaves.
+#[derive(Clone)]
+pub(crate) struct HttpOptions {
+    pub(crate) url: url::Url,
+    /// Added to every request.
+    pub(crate) headers: HeaderMap,
+    pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
+    /// Bytes of one message.
+    pub(crate) message_bytes_max: usize,
+    pub(crate) client: reqwest::Client,
+    pub(crate) figures: Arc<Figures>,
+}
+
+/// Counts of what the transport did.
+#[derive(Debug, Default)]
+pub struct Figures {
+    requests: AtomicU64,
+    resumed: AtomicU64,
+    duplicates: AtomicU64,
+    challenges: AtomicU64,
+}
+
+impl Figures {
+    /// HTTP requests sent.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Streams that were lost and taken up again with `Last-Event-ID`.
+    pub fn resumed_streams(&self) -> u64 {
+        self.resumed.load(Ordering::Relaxed)
+    }
+
+    /// Events that came twice and were heard once.
+    pub fn duplicate_events(&self) -> u64 {
+        self.duplicates.load(Ordering::Relaxed)
+    }
+
+    /// Challenges (401, 403) that were answered with new credentials.
+    pub fn challenges(&self) -> u64 {
+        self.challenges.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection over Streamable HTTP.
+pub(crate) struct HttpLink(Arc<Shared>);
+
+pub(crate) struct Shared {
+    options: HttpOptions,
+    ear: Ear,
+    state: Mutex<State>,
+}
+
+struct State {
+    revision: Revision,
+    /// The revision is agreed on, and requests carry it.
+    settled: bool,
+    session: Option<HeaderValue>,
+    running: HashMap<CallId, AbortHandle>,
+    standing: Option<AbortHandle>,
+}
+
+impl HttpLink {
+    pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
+        let state = State {
+            revision: Revision::LATEST,
+            settled: false,
+            session: None,
+            running: HashMap::new(),
+            standing: None,
+        };
+        Self(Arc::new(Shared { options, ear, state: Mutex::new(state) }))
+    }
+}
+
+impl Drop for HttpLink {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.running.drain().for_each(|(_, task)| task.abort());
+        if let Some(standing) = state.standing.take() {
+            standing.abort();
+        }
+    }
+}
+
+impl Link for HttpLink {
+    fn send(&self, round: Round) {
+        let call = round.call;
+        let shared = self.0.clone();
+        // Held while the task is made, so that it cannot be over before it is known.
+        let mut state = self.0.state();
+        let task = tokio::spawn(async move {
+            let outcome = shared.run(&round).await;
+            shared.state().running.remove(&call);
+            match outcome {
+                Ok(()) => {}
+                Err(Failure::Loss(loss)) => (shared.ear)(Heard::Failed { call, loss }),
+                Err(Failure::Refused { status, error }) => (shared.ear)(Heard::Refused { call, status, error }),
+            }
+        });
+        state.running.insert(call, task.abort_handle());
+    }
+
+    fn say(&self, text: String) -> BoxFuture<'static, ()> {
+        let shared = self.0.clone();
+        async move {
+            match shared.request(Exchange::post(&text)).await {
+                Ok(response) if response.status().is_success() => {}
+                Ok(response) => tracing::debug!(status = response.status().as_u16(), "the server refused a message"),
+                Err(loss) => tracing::debug!(%loss, "a message was not delivered"),
+            }
+        }
+        .boxed()
+    }
+
+    fn stop(&self, call: CallId) -> bool {
+        let mut state = self.0.state();
+        if let Some(task) = state.running.remove(&call) {
+            task.abort();
+        }
+        state.revision.rules().disconnect_cancels
+    }
+
+    fn speak(&self, revision: Revision, settled: bool) {
+        let mut state = self.0.state();
+        state.revision = revision;
+        state.settled = settled;
+        if settled && revision.rules().server_requests && state.standing.is_none() {
+            let shared = self.0.clone();
+            state.standing = Some(tokio::spawn(async move { shared.stand().await }).abort_handle());
+        }
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            let session = {
+                let mut state = self.0.state();
+                if let Some(standing) = state.standing.take() {
+                    standing.abort();
+                }
+                state.running.drain().for_each(|(_, task)| task.abort());
+                state.session.is_some()
+            };
+            if session {
+                let ending = self.0.request(Exchange::bare(Method::DELETE));
+                drop(tokio::time::timeout(FAREWELL, ending).await);
+                self.0.state().session = None;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Why a round has no answer.
+enum Failure {
+    Loss(Loss),
+    Refused { status: u16, error: andon_types::error::ErrorObject },
+}
+
+impl From<Loss> for Failure {
+    fn from(loss: Loss) -> Self {
+        Self::Loss(loss)
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a round and hears what comes back until its answer was there.
+    async fn run(&self, round: &Round) -> Result<(), Failure> {
+        let is_opening = &*round.method == "initialize";
+        if is_opening {
+            self.state().session = None;
+        }
+        let had_session = self.state().session.is_some();
+        let response = self.request(Exchange::round(round)).await?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && had_session {
+            return Err(Loss::SessionGone.into());
+        }
+        if !status.is_success() {
+            return Err(self.refusal(response).await);
+        }
+        if is_opening && let Some(session) = response.headers().get(SESSION_ID) {
+            let visible = session.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));
+            if !visible || session.is_empty() || session.len() > 1024 {
+                return Err(refused(Some(status), "its session id is not visible ASCII of at most 1,024 bytes").into());
+            }
+            self.state().session = Some(session.clone());
+        }
+        match media_type(&response).as_deref() {
+            Some("application/json") => {
+                let body = self.read(response, self.options.message_bytes_max).await?;
+                if self.hear(&body, Some(round.wire_id))? {
+                    return Ok(());
+                }
+                Err(refused(Some(status), "its body does not answer the request").into())
+            }
+            Some("text/event-stream") => self.follow(response, round).await,
+            _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT => {
+                Err(refused(Some(status), "a request wants an answer, and this is none").into())
+            }
+            other => {
+                let found = other.unwrap_or("nothing");
+                let why =
+                    format!("its body is neither JSON nor an event stream but {}", andon_types::error::clip(found));
+                Err(refused(Some(status), why).into())
+            }
+        }
+    }
+
+    /// Hears the messages of `bytes`. Whether one of them answers `wire_id`.
+    fn hear(&self, bytes: &[u8], wire_id: Option<i64>) -> Result<bool, Loss> {
+        let body = Body::parse(bytes, ScanLimits::default())
+            .map_err(|malformed| refused(None, format!("the server sent no message: {}", malformed.error.message)))?;
+        let messages = match body {
+            Body::Single(message) => vec![Ok(message)],
+            Body::Batch(messages) => messages,
+        };
+        let mut answered = false;
+        for message in messages {
+            match message {
+                Ok(message) => {
+                    answered |= matches!((&message, wire_id),
+                        (Message::Response(response), Some(id)) if response.id == Some(RequestId::Number(id)));
+                    (self.ear)(Heard::Message(message));
+                }
+                Err(malformed) => (self.ear)(Heard::Noise(malformed.error.message)),
+            }
+        }
+        Ok(answered)
+    }
+
+    /// What a status that is no success says.
+    async fn refusal(&self, response: Response) -> Failure {
+        let status = response.status();
+        let body = match self.read(response, ERROR_BYTES_MAX).await {
+            Ok(body) => body,
+            Err(_) => return refused(Some(status), "and its body cannot be read").into(),
+        };
+        if let Ok(Body::Single(Message::Response(response))) = Body::parse(&body, ScanLimits::default())
+            && let Err(error) = response.outcome
+        {
+            return Failure::Refused { status: status.as_u16(), error };
+        }
+        let text = String::from_utf8_lossy(&body);
+        let text = andon_types::error::clip(text.trim());
+        let reason = status.canonical_reason().unwrap_or("no reason given");
+        refused(Some(status), if text.is_empty() { reason.to_owned() } else { text.to_owned() }).into()
+    }
+
+    /// A body of at most `bytes_max`.
+    async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Loss> {
+        let too_large = || refused(None, format!("the server's answer is larger than {bytes_max} bytes"));
+        if response.content_length().is_some_and(|length| length > bytes_max as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| disconnected(&error))? {
+            if body.len() + piece.len() > bytes_max {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+}
+
+fn media_type(response: &Response) -> Option<String> {
+    let value = response.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+fn refused(status: Option<StatusCode>, why: impl Into<String>) -> Loss {
+    Loss::Refused { status: status.map(|status| status.as_u16()), why: why.into() }
+}
+
+/// The whole chain of causes: the last one says what happened.
+pub(super) fn disconnected(error: &reqwest::Error) -> Loss {
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        why = cause.to_string();
+        source = cause.source();
+    }
+    if error.is_connect() { Loss::Unreachable(why) } else { Loss::Disconnected(why) }
+}

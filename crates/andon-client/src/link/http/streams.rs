@@ -1,0 +1,185 @@
+//! Event streams: followed to their answer, taken up again where they broke, and no event heard twice.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use andon_core::client::Loss;
+use http::{Method, StatusCode};
+use reqwest::Response;
+
+use super::request::Exchange;
+use super::{Failure, Heard, Shared, TAIL, disconnected, media_type, refused};
+use crate::link::Round;
+use crate::sse::EventParser;
+
+/// Attempts to take up a stream that bring nothing, one after the other.
+const ATTEMPTS_MAX: u32 = 5;
+/// The wait before the first attempt if the server does not say, doubled for each further one.
+const DELAY: Duration = Duration::from_millis(500);
+/// The longest wait, whatever the server says.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+/// Event ids that are remembered to tell what came twice.
+const IDS_MAX: usize = 512;
+
+/// A stream through all of its connections.
+#[derive(Default)]
+struct Thread {
+    last_event_id: String,
+    retry_ms: Option<u64>,
+    known: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+/// How one connection of a stream ended.
+enum End {
+    Answered,
+    Broken { why: String, brought_something: bool },
+}
+
+impl Thread {
+    /// Whether an event with this id is new. Events without an id always are.
+    fn is_new(&mut self, id: &str) -> bool {
+        if id.is_empty() {
+            return true;
+        }
+        if !self.known.insert(id.to_owned()) {
+            return false;
+        }
+        self.order.push_back(id.to_owned());
+        if self.order.len() > IDS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+
+    /// How long to wait before the next attempt: what the server asked for, or longer each time.
+    fn delay(&self, attempt: u32) -> Duration {
+        let backed_off = DELAY * 2_u32.saturating_pow(attempt.min(8));
+        self.retry_ms.map_or(backed_off, Duration::from_millis).min(DELAY_MAX)
+    }
+}
+
+impl Shared {
+    /// Hears the stream that answers `round`, through all its connections.
+    pub(super) async fn follow(&self, response: Response, round: &Round) -> Result<(), Failure> {
+        let mut thread = Thread::default();
+        let mut end = self.read_events(response, &mut thread, Some(round.wire_id)).await?;
+        let mut attempts = 0;
+        loop {
+            let End::Broken { why, brought_something } = end else { return Ok(()) };
+            attempts = if brought_something { 0 } else { attempts + 1 };
+            let can_resume = self.state().revision.rules().resumable && !thread.last_event_id.is_empty();
+            if !can_resume || attempts >= ATTEMPTS_MAX {
+                return Err(Loss::Disconnected(why).into());
+            }
+            tokio::time::sleep(thread.delay(attempts)).await;
+            let id = thread.last_event_id.clone();
+            end = match self.request(Exchange::resume(&id)).await {
+                Ok(response) if is_events(&response) => {
+                    self.options.figures.resumed.fetch_add(1, Ordering::Relaxed);
+                    self.read_events(response, &mut thread, Some(round.wire_id)).await?
+                }
+                Ok(response) if response.status().is_server_error() => broken("the server is not there yet"),
+                Ok(response) => {
+                    let why = "the stream of the answer is lost: the server does not take it up again";
+                    return Err(refused(Some(response.status()), why).into());
+                }
+                Err(Loss::Unauthorized(why)) => return Err(Loss::Unauthorized(why).into()),
+                Err(loss) => broken(loss.to_string()),
+            };
+        }
+    }
+
+    /// Keeps the standing stream of a legacy session, on which the server speaks unasked.
+    pub(super) async fn stand(&self) {
+        let mut thread = Thread::default();
+        let mut attempts = 0;
+        loop {
+            let exchange = match thread.last_event_id.as_str() {
+                "" => Exchange::bare(Method::GET),
+                id => Exchange::resume(id),
+            };
+            let outcome = self.request(exchange).await;
+            let brought_something = match outcome {
+                Ok(response) if is_events(&response) => match self.read_events(response, &mut thread, None).await {
+                    Ok(End::Broken { brought_something, .. }) => brought_something,
+                    Ok(End::Answered) => true,
+                    Err(_) => return,
+                },
+                Ok(response) if response.status().is_server_error() => false,
+                Ok(response) if response.status() == StatusCode::NOT_FOUND && attempts > 0 => {
+                    return (self.ear)(Heard::SessionGone);
+                }
+                // The server has none (405).
+                Ok(_) | Err(Loss::Unauthorized(_)) => return,
+                Err(_) => false,
+            };
+            attempts = if brought_something { 0 } else { attempts + 1 };
+            tokio::time::sleep(thread.delay(attempts)).await;
+        }
+    }
+
+    /// Hears one connection of a stream. An error is of the kind that no further attempt mends.
+    async fn read_events(
+        &self,
+        mut response: Response,
+        thread: &mut Thread,
+        wire_id: Option<i64>,
+    ) -> Result<End, Failure> {
+        let mut parser = EventParser::new(self.options.message_bytes_max);
+        let mut brought_something = false;
+        let mut answered = false;
+        loop {
+            let piece = if answered {
+                match tokio::time::timeout(TAIL, response.chunk()).await {
+                    Ok(Ok(Some(piece))) => Ok(Some(piece)),
+                    _ => return Ok(End::Answered),
+                }
+            } else {
+                response.chunk().await
+            };
+            let piece = match piece {
+                Ok(Some(piece)) => piece,
+                Ok(None) if answered => return Ok(End::Answered),
+                Ok(None) => {
+                    let why = "the stream ended before the answer".to_owned();
+                    return Ok(End::Broken { why, brought_something });
+                }
+                Err(error) => {
+                    return Ok(End::Broken { why: disconnected(&error).to_string(), brought_something });
+                }
+            };
+            let mut events = Vec::new();
+            let read = parser.push(&piece, |event| events.push(event));
+            for event in events {
+                if !thread.is_new(&event.id) {
+                    self.options.figures.duplicates.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                brought_something = true;
+                if event.kind == "message" && !event.data.is_empty() {
+                    match self.hear(event.data.as_bytes(), wire_id) {
+                        Ok(is_answer) => answered |= is_answer,
+                        Err(loss) => (self.ear)(Heard::Noise(loss.to_string())),
+                    }
+                }
+            }
+            read.map_err(|error| refused(None, error.to_string()))?;
+            if !parser.last_event_id().is_empty() {
+                parser.last_event_id().clone_into(&mut thread.last_event_id);
+            }
+            thread.retry_ms = parser.retry_ms().or(thread.retry_ms);
+        }
+    }
+}
+
+fn broken(why: impl Into<String>) -> End {
+    End::Broken { why: why.into(), brought_something: false }
+}
+
+fn is_events(response: &Response) -> bool {
+    response.status() == StatusCode::OK && media_type(response).as_deref() == Some("text/event-stream")
+}

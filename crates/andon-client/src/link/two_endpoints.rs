@@ -1,0 +1,167 @@
+//! HTTP with two endpoints, as 2024-11-05 has it: an event stream that never ends, and a place to POST to that it names.
+
+use std::sync::{Mutex, PoisonError};
+
+use andon_core::client::{CallId, Loss};
+use andon_types::revision::Revision;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::Response;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::http::HttpOptions;
+use super::{Ear, Heard, Link, Round, read_messages};
+use crate::sse::EventParser;
+
+/// A connection over the two endpoints.
+pub(crate) struct TwoEndpoints {
+    options: HttpOptions,
+    endpoint: url::Url,
+    ear: Ear,
+    stream: AbortHandle,
+}
+
+impl TwoEndpoints {
+    /// Opens the stream and waits for the `endpoint` event.
+    ///
+    /// # Errors
+    /// When there is no such stream, or its endpoint is of another origin.
+    pub(crate) async fn open(options: HttpOptions, ear: Ear) -> Result<Self, Loss> {
+        let url = options.url.clone();
+        let response = request(&options, Method::GET, url, None).await?;
+        let is_events = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        if !response.status().is_success() || !is_events {
+            let why = "there is no event stream of the transport of 2024-11-05 either".to_owned();
+            return Err(Loss::Refused { status: Some(response.status().as_u16()), why });
+        }
+        let (found, endpoint) = oneshot::channel();
+        let bytes_max = options.message_bytes_max;
+        let stream = tokio::spawn(listen(response, bytes_max, found, ear.clone())).abort_handle();
+        let lost = |why: &str| Loss::Refused { status: None, why: why.to_owned() };
+        let endpoint = endpoint.await.map_err(|_| lost("the event stream ended before it named its endpoint"))?;
+        let endpoint =
+            options.url.join(&endpoint).map_err(|_| lost("the event stream names an endpoint that is no URL"))?;
+        if endpoint.origin() != options.url.origin() {
+            stream.abort();
+            return Err(lost("the event stream names an endpoint at another origin, which is not to be trusted"));
+        }
+        Ok(Self { options, endpoint, ear, stream })
+    }
+
+    fn post(&self, text: String) -> impl Future<Output = Result<(), Loss>> + Send + use<> {
+        let (options, endpoint) = (self.options.clone(), self.endpoint.clone());
+        async move {
+            let response = request(&options, Method::POST, endpoint, Some(text)).await?;
+            match response.status() {
+                status if status.is_success() => Ok(()),
+                http::StatusCode::NOT_FOUND => Err(Loss::SessionGone),
+                status => {
+                    let why = "it does not take the message".to_owned();
+                    Err(Loss::Refused { status: Some(status.as_u16()), why })
+                }
+            }
+        }
+    }
+}
+
+impl Drop for TwoEndpoints {
+    fn drop(&mut self) {
+        self.stream.abort();
+    }
+}
+
+impl Link for TwoEndpoints {
+    fn send(&self, round: Round) {
+        let (call, ear, posting) = (round.call, self.ear.clone(), self.post(round.text));
+        tokio::spawn(async move {
+            if let Err(loss) = posting.await {
+                ear(Heard::Failed { call, loss });
+            }
+        });
+    }
+
+    fn say(&self, text: String) -> BoxFuture<'static, ()> {
+        let posting = self.post(text);
+        async move {
+            if let Err(loss) = posting.await {
+                tracing::debug!(%loss, "a message was not delivered");
+            }
+        }
+        .boxed()
+    }
+
+    fn stop(&self, _call: CallId) -> bool {
+        false
+    }
+
+    fn speak(&self, _revision: Revision, _settled: bool) {}
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        // The session of this transport is its stream.
+        self.stream.abort();
+        async {}.boxed()
+    }
+}
+
+async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Response, Loss> {
+    const CHALLENGES_MAX: usize = 3;
+    for _ in 0..CHALLENGES_MAX {
+        let mut request = options.client.request(method.clone(), url.clone()).headers(options.headers.clone());
+        let mut credentials = http::HeaderMap::new();
+        if let Some(authorizer) = &options.authorizer {
+            let made = authorizer.headers(&method, url.as_str()).await;
+            credentials = made.map_err(|error| Loss::Unauthorized(error.to_string()))?;
+            request = request.headers(credentials.clone());
+        }
+        request = match &text {
+            Some(text) => request.header(CONTENT_TYPE, "application/json").body(text.clone()),
+            None => request.header(ACCEPT, "text/event-stream"),
+        };
+        let response = request.send().await.map_err(|error| super::http::disconnected(&error))?;
+        if !matches!(response.status().as_u16(), 401 | 403) {
+            return Ok(response);
+        }
+        let answered = match &options.authorizer {
+            Some(authorizer) => authorizer.challenged(response.status(), response.headers(), &credentials).await,
+            None => Ok(false),
+        };
+        match answered {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return Err(Loss::Unauthorized(error.to_string())),
+        }
+    }
+    Err(Loss::Unauthorized("the server does not accept the credentials".to_owned()))
+}
+
+async fn listen(mut response: Response, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {
+    let found = Mutex::new(Some(found));
+    let mut parser = EventParser::new(bytes_max);
+    let why = loop {
+        let piece = match response.chunk().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break "the server ended the stream".to_owned(),
+            Err(error) => break super::http::disconnected(&error).to_string(),
+        };
+        let read = parser.push(&piece, |event| match event.kind.as_str() {
+            "endpoint" => {
+                if let Some(found) = found.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    // Nobody waits any more if opening took too long.
+                    drop(found.send(event.data));
+                }
+            }
+            "message" => read_messages(event.data.as_bytes(), &ear),
+            _ => {}
+        });
+        if let Err(error) = read {
+            break error.to_string();
+        }
+    };
+    ear(Heard::Closed(Loss::Disconnected(why)));
+}

@@ -1,0 +1,423 @@
+//! The conversation of a client: what becomes of each request, and who answers what the server asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use andon_types::capability::ClientCapabilities;
+use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::message::{Json, Message, Notification, RequestId, Response, encode_notification, encode_request};
+use andon_types::meta::{
+    CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, PROGRESS_TOKEN, PROTOCOL_VERSION, SUBSCRIPTION_ID,
+};
+use andon_types::method::Method;
+use andon_types::revision::{Revision, Rules};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::asks::Asks;
+use super::io::{CallError, CallId, Input, Loss, Newcall, Output, Report};
+use crate::io::Timestamp;
+
+/// Rounds of one call: a server that asks more often never ends.
+const ROUNDS_MAX: u32 = 16;
+/// The wait before a round that brings no answers, for each such round so far.
+const EMPTY_ROUND_DELAY: Duration = Duration::from_millis(200);
+/// How long the program may take to answer questions before calls run out of time again.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// A client's side of a conversation.
+#[derive(Debug)]
+pub struct Dialogue {
+    revision: Revision,
+    info: Implementation,
+    capabilities: ClientCapabilities,
+    calls: BTreeMap<CallId, InFlight>,
+    pub(super) asks: Asks,
+    next_call: u64,
+    next_wire_id: i64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    new: Newcall,
+    /// Of the round that is out; none while the call waits for answers of the program.
+    wire_id: Option<i64>,
+    /// The token of this call's progress: the first id, for all rounds.
+    token: i64,
+    begun_at: Timestamp,
+    ends_at: Timestamp,
+    last_progress: Option<f64>,
+    rounds: u32,
+    request_state: Option<Value>,
+    answers: Map<String, Value>,
+    /// When the next round is sent, if it is held back.
+    resume_at: Option<Timestamp>,
+}
+
+impl InFlight {
+    /// Gives the call its timeout again, within its maximum.
+    fn extend(&mut self, now: Timestamp) {
+        self.ends_at = now.after(self.new.timing.timeout).min(self.hard_end());
+    }
+
+    fn hard_end(&self) -> Timestamp {
+        self.begun_at.after(self.new.timing.max)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Peek {
+    result_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct InputRequired {
+    #[serde(default)]
+    input_requests: Map<String, Value>,
+    request_state: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ProgressParams {
+    progress_token: Value,
+    progress: f64,
+    total: Option<f64>,
+    message: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CancelledParams {
+    request_id: Option<RequestId>,
+}
+
+impl Dialogue {
+    /// A conversation of a client that is `info` and can do `capabilities`.
+    pub fn new(info: Implementation, capabilities: ClientCapabilities) -> Self {
+        Self {
+            revision: Revision::LATEST,
+            info,
+            capabilities,
+            calls: BTreeMap::new(),
+            asks: Asks::default(),
+            next_call: 0,
+            next_wire_id: 0,
+        }
+    }
+
+    /// Speaks `revision` from here on.
+    pub fn speak(&mut self, revision: Revision) {
+        self.revision = revision;
+    }
+
+    /// The revision that is spoken.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// What this client declares.
+    pub fn capabilities(&self) -> &ClientCapabilities {
+        &self.capabilities
+    }
+
+    /// The parameters of `initialize` that propose `revision`.
+    pub fn initialize_params(&self, revision: Revision) -> Map<String, Value> {
+        let mut params = Map::new();
+        params.insert("protocolVersion".into(), revision.as_str().into());
+        params.insert("capabilities".into(), json!(self.capabilities));
+        params.insert("clientInfo".into(), json!(self.info));
+        params
+    }
+
+    /// Begins a call: sends its first round.
+    pub fn request(&mut self, now: Timestamp, new: Newcall) -> (CallId, Vec<Output>) {
+        let mut out = Vec::new();
+        self.next_call += 1;
+        let call = CallId(self.next_call);
+        let ends_at = now.after(new.timing.timeout.min(new.timing.max));
+        let flight = InFlight {
+            new,
+            wire_id: None,
+            token: self.next_wire_id + 1,
+            begun_at: now,
+            ends_at,
+            last_progress: None,
+            rounds: 0,
+            request_state: None,
+            answers: Map::new(),
+            resume_at: None,
+        };
+        self.calls.insert(call, flight);
+        self.send_round(call, &mut out);
+        (call, out)
+    }
+
+    /// The text of a notification to the server.
+    pub fn notification(&self, method: &str, mut params: Map<String, Value>) -> String {
+        self.add_meta(&mut params, None);
+        encode_notification(method, Some(&Value::Object(params).to_string()))
+    }
+
+    /// What may happen next, and what has to be done, in order.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        let was_paused = self.asks.is_open();
+        match input {
+            Input::Message(Message::Response(response)) => self.response(now, response, &mut out),
+            Input::Message(Message::Request(request)) => {
+                self.asks.server_request(now, request, &self.capabilities, self.rules(), &mut out);
+            }
+            Input::Message(Message::Notification(notification)) => self.notified(now, notification, &mut out),
+            Input::Refused { call, status, error } => {
+                self.end(call, Err(CallError::Protocol { error, status: Some(status) }), &mut out);
+            }
+            Input::Failed { call, loss } => self.end(call, Err(CallError::Lost(loss)), &mut out),
+            Input::Abandon { call } => {
+                if let Some(flight) = self.calls.remove(&call) {
+                    self.cancel(call, &flight, "the caller no longer waits", &mut out);
+                }
+            }
+            Input::Reply { question, outcome } => self.replied(now, question, outcome, &mut out),
+            Input::Closed { loss } => self.closed(&loss, &mut out),
+            Input::Tick => self.tick(now, &mut out),
+        }
+        if was_paused && !self.asks.is_open() {
+            self.calls.values_mut().for_each(|flight| flight.extend(now));
+        }
+        out
+    }
+
+    /// When [`Input::Tick`] is due next.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let asked = self.asks.oldest().map(|begun| begun.after(QUESTION_TIMEOUT));
+        let due = |flight: &InFlight| match flight.resume_at {
+            Some(resume_at) => resume_at,
+            // A call is not late while a person is asked, but it ends at its maximum.
+            None if self.asks.is_open() => flight.hard_end(),
+            None => flight.ends_at,
+        };
+        self.calls.values().map(due).chain(asked).min()
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.calls.is_empty() && !self.asks.is_open()
+    }
+
+    fn rules(&self) -> &'static Rules {
+        self.revision.rules()
+    }
+
+    fn send_round(&mut self, call: CallId, out: &mut Vec<Output>) {
+        let Some(flight) = self.calls.get_mut(&call) else { return };
+        self.next_wire_id += 1;
+        let wire_id = self.next_wire_id;
+        flight.wire_id = Some(wire_id);
+        flight.rounds += 1;
+        flight.resume_at = None;
+        let mut params = flight.new.params.clone();
+        if !flight.answers.is_empty() {
+            params.insert("inputResponses".into(), std::mem::take(&mut flight.answers).into());
+        }
+        if let Some(state) = flight.request_state.take() {
+            params.insert("requestState".into(), state);
+        }
+        let token = flight.new.wants_progress.then_some(flight.token);
+        let method = flight.new.method.clone();
+        let mirrored = flight.new.mirrored.clone();
+        let named_by = Method::find(&method, self.revision).and_then(Method::named_by);
+        let name = named_by.and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
+        if &*method != Method::Initialize.as_str() {
+            self.add_meta(&mut params, token);
+        }
+        let params = (!params.is_empty()).then(|| Value::Object(params).to_string());
+        let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
+        out.push(Output::Send { call, wire_id, method, name, mirrored, text });
+    }
+
+    /// What the revision wants in `_meta`, beside what the program put there.
+    fn add_meta(&self, params: &mut Map<String, Value>, token: Option<i64>) {
+        if !self.rules().result_type && token.is_none() {
+            return;
+        }
+        let meta = params.entry("_meta").or_insert_with(|| json!({}));
+        let Value::Object(meta) = meta else { return };
+        if let Some(token) = token {
+            meta.insert(PROGRESS_TOKEN.into(), token.into());
+        }
+        if self.rules().result_type {
+            meta.insert(PROTOCOL_VERSION.into(), self.revision.as_str().into());
+            meta.insert(CLIENT_INFO.into(), json!(self.info));
+            meta.insert(CLIENT_CAPABILITIES.into(), json!(self.capabilities));
+        }
+    }
+
+    fn response(&mut self, now: Timestamp, response: Response, out: &mut Vec<Output>) {
+        let Some(RequestId::Number(wire_id)) = response.id else {
+            return out.push(Output::Dropped("a response without an id of ours"));
+        };
+        let found = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| *call);
+        let Some(call) = found else { return out.push(Output::Dropped("a response without a request")) };
+        match response.outcome {
+            Err(error) => self.end(call, Err(CallError::Protocol { error, status: None }), out),
+            Ok(result) if !self.rules().result_type => self.end(call, Ok(result), out),
+            Ok(result) => match result.parse::<Peek>().map(|peek| peek.result_type) {
+                // Absent means complete (2026-07-28, base protocol, "Responses").
+                Ok(kind) if kind.as_deref().is_none_or(|kind| kind == "complete") => self.end(call, Ok(result), out),
+                Ok(Some(kind)) if kind == "input_required" => self.input_required(now, call, &result, out),
+                Ok(_) => {
+                    let why = "a \"resultType\" that this client does not know".to_owned();
+                    self.end(call, Err(CallError::Invalid(why)), out);
+                }
+                Err(_) => self.end(call, Err(CallError::Invalid("a result is an object".to_owned())), out),
+            },
+        }
+    }
+
+    /// The server needs answers: asks for each, and sends the call again when all are there.
+    fn input_required(&mut self, now: Timestamp, call: CallId, result: &Json, out: &mut Vec<Output>) {
+        let asked: InputRequired = match result.parse_owned() {
+            Ok(asked) => asked,
+            Err(error) => return self.end(call, Err(CallError::Invalid(error.to_string())), out),
+        };
+        let Some(flight) = self.calls.get_mut(&call) else { return };
+        flight.wire_id = None;
+        if flight.rounds >= ROUNDS_MAX {
+            return self.end(call, Err(CallError::TooManyRounds), out);
+        }
+        if asked.input_requests.is_empty() && asked.request_state.is_none() {
+            let why = "\"input_required\" without \"inputRequests\" and without \"requestState\"".to_owned();
+            return self.end(call, Err(CallError::Invalid(why)), out);
+        }
+        flight.request_state = asked.request_state;
+        if asked.input_requests.is_empty() {
+            flight.resume_at = Some(now.after(EMPTY_ROUND_DELAY * flight.rounds));
+            return;
+        }
+        if let Err(error) = self.asks.input_requests(now, call, asked.input_requests, &self.capabilities, out) {
+            self.end(call, Err(CallError::Unanswerable(error)), out);
+        }
+    }
+
+    fn replied(
+        &mut self,
+        now: Timestamp,
+        question: super::QuestionId,
+        outcome: Result<Value, ErrorObject>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((call, key, outcome)) = self.asks.reply(question, outcome, self.rules(), out) else { return };
+        match outcome {
+            Err(error) => self.end(call, Err(CallError::Unanswerable(error)), out),
+            Ok(answer) => {
+                let Some(flight) = self.calls.get_mut(&call) else { return };
+                flight.answers.insert(key, answer);
+                if !self.asks.waits_for(call) {
+                    flight.extend(now);
+                    self.send_round(call, out);
+                }
+            }
+        }
+    }
+
+    fn notified(&mut self, now: Timestamp, notification: Notification, out: &mut Vec<Output>) {
+        match &*notification.method {
+            "notifications/progress" => self.progressed(now, &notification, out),
+            "notifications/cancelled" => {
+                let params: Option<CancelledParams> = notification.params.and_then(|params| params.parse_owned().ok());
+                match params.and_then(|params| params.request_id) {
+                    Some(id) => self.asks.cancelled(&id, out),
+                    None => out.push(Output::Dropped("a cancellation without a request")),
+                }
+            }
+            "notifications/subscriptions/acknowledged" => {
+                let params = notification.params.and_then(|params| params.parse_owned::<Value>().ok());
+                let wire_id = params.and_then(|params| params.get("_meta")?.get(SUBSCRIPTION_ID)?.as_i64());
+                let found = self.calls.iter().find(|(_, flight)| flight.wire_id.is_some() && flight.wire_id == wire_id);
+                match found {
+                    Some((call, _)) => out.push(Output::Acknowledged { call: *call }),
+                    None => out.push(Output::Dropped("an acknowledgement of no call")),
+                }
+            }
+            _ => out.push(Output::Heard(notification)),
+        }
+    }
+
+    fn progressed(&mut self, now: Timestamp, notification: &Notification, out: &mut Vec<Output>) {
+        let params = notification.params.as_ref().and_then(|params| params.parse_owned::<ProgressParams>().ok());
+        let Some(params) = params else { return out.push(Output::Dropped("progress that cannot be read")) };
+        let token = params.progress_token.as_i64();
+        let found = self.calls.iter_mut().find(|(_, flight)| Some(flight.token) == token && flight.new.wants_progress);
+        let Some((call, flight)) = found else { return out.push(Output::Dropped("progress of no call")) };
+        if !params.progress.is_finite() || flight.last_progress.is_some_and(|last| params.progress <= last) {
+            return out.push(Output::Dropped("progress that does not increase"));
+        }
+        flight.last_progress = Some(params.progress);
+        flight.extend(now);
+        let report = Report { progress: params.progress, total: params.total, message: params.message };
+        out.push(Output::Progress { call: *call, report });
+    }
+
+    fn tick(&mut self, now: Timestamp, out: &mut Vec<Output>) {
+        self.asks.expire(now, QUESTION_TIMEOUT, self.rules(), out);
+        let paused = self.asks.is_open();
+        let (mut late, mut due) = (Vec::new(), Vec::new());
+        for (call, flight) in &self.calls {
+            match flight.resume_at {
+                Some(at) if at <= now => due.push(*call),
+                _ => {}
+            }
+            let ends_at = if paused { flight.hard_end() } else { flight.ends_at };
+            if ends_at <= now {
+                late.push(*call);
+            }
+        }
+        for call in late {
+            if let Some(flight) = self.calls.remove(&call) {
+                self.cancel(call, &flight, "it took too long", out);
+                out.push(Output::Answered { call, outcome: Err(CallError::TimedOut) });
+            }
+        }
+        due.into_iter().for_each(|call| self.send_round(call, out));
+    }
+
+    /// Tells the server that nobody wants the answer. `initialize` is never cancelled (lifecycle).
+    fn cancel(&mut self, call: CallId, flight: &InFlight, reason: &str, out: &mut Vec<Output>) {
+        self.asks.forget(call, out);
+        let Some(wire_id) = flight.wire_id else { return };
+        let text = (&*flight.new.method != Method::Initialize.as_str()).then(|| {
+            let mut params = Map::new();
+            params.insert("requestId".into(), wire_id.into());
+            params.insert("reason".into(), reason.into());
+            self.notification("notifications/cancelled", params)
+        });
+        out.push(Output::Cancel { call, text });
+    }
+
+    fn end(&mut self, call: CallId, outcome: Result<Json, CallError>, out: &mut Vec<Output>) {
+        if self.calls.remove(&call).is_none() {
+            return;
+        }
+        self.asks.forget(call, out);
+        out.push(Output::Answered { call, outcome });
+    }
+
+    fn closed(&mut self, loss: &Loss, out: &mut Vec<Output>) {
+        for call in std::mem::take(&mut self.calls).into_keys() {
+            self.asks.forget(call, out);
+            out.push(Output::Answered { call, outcome: Err(CallError::Lost(loss.clone())) });
+        }
+        self.asks.clear(out);
+    }
+}
+
+/// The answer to what this client does not do.
+pub(super) fn not_declared(method: &str) -> ErrorObject {
+    ErrorObject::new(ErrorCode::MethodNotFound, format!("this client did not declare what {method} needs"))
+}
+
+#[cfg(test)]
+mod tests;
