@@ -28,8 +28,7 @@ async fn greet(ctx: Context) -> Result<String, ToolError> {
 #[tool]
 async fn steps(count: u32, ctx: Context) -> Result<String, ToolError> {
     for step in 1..=count {
-        ctx.progress(f64::from(step), Some(f64::from(count)), None);
-        tokio::task::yield_now().await;
+        ctx.progress(f64::from(step), Some(f64::from(count)), None).await?;
     }
     Ok("done".to_owned())
 }
@@ -62,21 +61,21 @@ async fn sum(a: i64, b: i64) -> Json<Sum> {
 
 /// What the tools tell the test.
 #[derive(Clone)]
-pub struct Told {
-    pub begun: Arc<tokio::sync::Semaphore>,
-    pub cancelled: Arc<tokio::sync::Semaphore>,
+pub(crate) struct Told {
+    pub(crate) begun: Arc<tokio::sync::Semaphore>,
+    pub(crate) cancelled: Arc<tokio::sync::Semaphore>,
 }
 
-pub fn told() -> Told {
+pub(crate) fn told() -> Told {
     Told { begun: Arc::new(tokio::sync::Semaphore::new(0)), cancelled: Arc::new(tokio::sync::Semaphore::new(0)) }
 }
 
-pub fn server(told: &Told) -> Server {
+pub(crate) fn server(told: &Told) -> Server {
     Server::new("fixture", "1.0.0").state(told.clone()).with((add, greet, steps, hang, sum))
 }
 
 /// Serves `host` on a socket of its own, as long as the test runs, and says where.
-pub fn serve(host: Arc<Host>) -> String {
+pub(crate) fn serve(host: Arc<Host>) -> String {
     let http = Http::bind("127.0.0.1:0").expect("a port");
     let url = http.url();
     tokio::spawn(http.run(host, std::future::pending()));
