@@ -1,4 +1,4 @@
-//! A Model Context Protocol SDK: servers in a few lines.
+//! A Model Context Protocol SDK: servers and clients in a few lines.
 //!
 //! ```
 //! use andon::prelude::*;
@@ -30,6 +30,8 @@
 
 pub use andon_types as types;
 
+#[cfg(feature = "client")]
+pub use andon_client as client;
 #[cfg(feature = "http")]
 pub use andon_http as http;
 #[cfg(feature = "server")]
