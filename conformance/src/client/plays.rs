@@ -1,5 +1,9 @@
 //! What the client does in each scenario.
 
+use andon::auth::net::Reach;
+use andon::auth::{
+    Algorithm, AuthError, ClientCredentials, ClientMetadata, Flow, Headless, OAuth, ScopeRule, SigningKey,
+};
 use andon::client::{Client, Consent, Error, Filled, Options};
 use andon::types::client::Root;
 use andon::types::revision::{Era, Revision};
@@ -8,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 /// Plays `scenario` against `url`.
 pub(crate) async fn play(scenario: &str, url: &str, revision: Revision, context: Value) -> Result<(), Error> {
-    let client = connect(url, revision).await?;
+    let client = connect(scenario, url, revision, &context).await?;
     match scenario {
         // What these offer cannot be called.
         "initialize" | "json-schema-ref-no-deref" => drop(client.tools().await?),
@@ -46,8 +50,11 @@ pub(crate) async fn play(scenario: &str, url: &str, revision: Revision, context:
     Ok(())
 }
 
-async fn connect(url: &str, revision: Revision) -> Result<Client, Error> {
+async fn connect(scenario: &str, url: &str, revision: Revision, context: &Value) -> Result<Client, Error> {
+    let oauth =
+        credentials(scenario, url, revision, context).map_err(|error| Error::Unauthorized(error.to_string()))?;
     let mut builder = Client::builder(url)
+        .authorizer(oauth)
         .info("andon-conformance", env!("CARGO_PKG_VERSION"))
         .on_form(|form| async move {
             // A person who fills in nothing but what has no default.
@@ -68,6 +75,41 @@ async fn connect(url: &str, revision: Revision) -> Result<Client, Error> {
         builder = builder.protocol(Revision::LATEST_LEGACY);
     }
     builder.connect().await
+}
+
+/// How the scenario wants a token to be got.
+fn credentials(scenario: &str, url: &str, revision: Revision, context: &Value) -> Result<OAuth, AuthError> {
+    const REDIRECT: &str = "http://localhost:3000/callback";
+    const DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+    let text = |name: &str| context[name].as_str().map(str::to_owned);
+    let need = |name: &str| text(name).unwrap_or_default();
+    let mut builder = OAuth::builder(url).client(ClientMetadata {
+        name: "andon-conformance".to_owned(),
+        document_url: Some(DOCUMENT.to_owned()),
+        uri: None,
+    });
+    if revision.era() == Era::Legacy {
+        builder = builder.scope_rule(ScopeRule::Replace);
+    }
+    if let Some(client_id) = text("client_id") {
+        builder = builder.registered(text("issuer"), ClientCredentials::new(client_id, text("client_secret")));
+    }
+    let here = Reach { loopback: true, private: false };
+    builder = match scenario {
+        "auth/client-credentials-basic" => builder.flow(Flow::ClientCredentials),
+        "auth/client-credentials-jwt" => {
+            let algorithm = Algorithm::named(&need("signing_algorithm")).unwrap_or(Algorithm::Es256);
+            builder.flow(Flow::ClientCredentialsJwt(SigningKey::from_pem(&need("private_key_pem"), algorithm)?))
+        }
+        "auth/enterprise-managed-authorization" => builder.flow(Flow::EnterpriseManaged {
+            idp_client_id: need("idp_client_id"),
+            id_token: need("idp_id_token"),
+            idp_token_endpoint: need("idp_token_endpoint"),
+        }),
+        "auth/wif-jwt-bearer" => builder.flow(Flow::WorkloadIdentity(need("valid_jwt"))),
+        _ => builder.interactive(Headless::new(REDIRECT, here)),
+    };
+    builder.build()
 }
 
 async fn call(client: &Client, name: &str, arguments: Map<String, Value>) -> Result<(), Error> {

@@ -80,3 +80,19 @@ impl Authorizer for Bearer {
         async { Ok(false) }.boxed()
     }
 }
+
+impl Authorizer for andon_auth::OAuth {
+    fn headers<'a>(&'a self, method: &'a Method, url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>> {
+        async move { self.headers(method, url).await.map_err(|error| AuthorizeError::new(error.to_string())) }.boxed()
+    }
+
+    fn challenged<'a>(
+        &'a self,
+        status: StatusCode,
+        headers: &'a HeaderMap,
+        used: &'a HeaderMap,
+    ) -> BoxFuture<'a, Result<bool, AuthorizeError>> {
+        let answering = self.challenged(status, headers, used);
+        async move { answering.await.map_err(|error| AuthorizeError::new(error.to_string())) }.boxed()
+    }
+}

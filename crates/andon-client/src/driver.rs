@@ -296,12 +296,11 @@ impl Driver {
             let link = state.link.clone();
             link.ok_or_else(|| Error::Transport(Loss::Disconnected("it ended at once".to_owned())))?
         };
+        link.speak(opened.revision, true);
         if opened.revision.era() == Era::Legacy {
-            // The version header belongs to this notification already, the standing stream after it.
-            link.speak(opened.revision, false);
             self.notify("notifications/initialized", Map::new()).await;
         }
-        link.speak(opened.revision, true);
+        link.settle().await;
         if let Reach::Http(options) = &self.reach {
             VERDICTS.set(options.url.as_str(), opened.revision.era());
         }

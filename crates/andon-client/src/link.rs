@@ -64,8 +64,11 @@ pub(crate) trait Link: Send + Sync {
     /// Nobody wants the answer to the round of `call` any more. Whether closing its connection tells the server so.
     fn stop(&self, call: CallId) -> bool;
 
-    /// Messages from here on are of this revision; `settled` when it is agreed on.
-    fn speak(&self, revision: Revision, settled: bool);
+    /// Messages from here on are of this revision, and whether it is agreed on.
+    fn speak(&self, revision: Revision, is_agreed: bool);
+
+    /// The conversation is open. Returns when the server can speak unasked.
+    fn settle(&self) -> BoxFuture<'_, ()>;
 
     /// Ends the conversation in the transport's own way and waits until it has ended, within a few seconds.
     fn close(&self) -> BoxFuture<'_, ()>;

@@ -31,6 +31,8 @@
 pub use andon_types as types;
 
 #[cfg(feature = "client")]
+pub use andon_auth as auth;
+#[cfg(feature = "client")]
 pub use andon_client as client;
 #[cfg(feature = "http")]
 pub use andon_http as http;

@@ -100,8 +100,12 @@ impl Link for ChildLink {
         self.lines.stop(call)
     }
 
-    fn speak(&self, revision: Revision, settled: bool) {
-        self.lines.speak(revision, settled);
+    fn speak(&self, revision: Revision, is_agreed: bool) {
+        self.lines.speak(revision, is_agreed);
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        self.lines.settle()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

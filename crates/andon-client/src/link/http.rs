@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Response;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round};
@@ -27,6 +28,8 @@ const SESSION_ID: &str = "mcp-session-id";
 const ERROR_BYTES_MAX: usize = 64 << 10;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a server may take to open the standing stream before it is no longer waited for.
+const STANDING: Duration = Duration::from_secs(1);
 /// How long the rest of a stream is read after its answer, so that its connection can be used again.
 const TAIL: Duration = Duration::from_secs(1);
 
@@ -86,7 +89,7 @@ pub(crate) struct Shared {
 struct State {
     revision: Revision,
     /// The revision is agreed on, and requests carry it.
-    settled: bool,
+    is_agreed: bool,
     session: Option<HeaderValue>,
     running: HashMap<CallId, AbortHandle>,
     standing: Option<AbortHandle>,
@@ -96,7 +99,7 @@ impl HttpLink {
     pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
         let state = State {
             revision: Revision::LATEST,
-            settled: false,
+            is_agreed: false,
             session: None,
             running: HashMap::new(),
             standing: None,
@@ -153,14 +156,32 @@ impl Link for HttpLink {
         state.revision.rules().disconnect_cancels
     }
 
-    fn speak(&self, revision: Revision, settled: bool) {
+    fn speak(&self, revision: Revision, is_agreed: bool) {
         let mut state = self.0.state();
         state.revision = revision;
-        state.settled = settled;
-        if settled && revision.rules().server_requests && state.standing.is_none() {
-            let shared = self.0.clone();
-            state.standing = Some(tokio::spawn(async move { shared.stand().await }).abort_handle());
+        state.is_agreed = is_agreed;
+    }
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        let opened = {
+            let mut state = self.0.state();
+            if let Some(standing) = state.standing.take() {
+                standing.abort();
+            }
+            state.revision.rules().server_requests.then(|| {
+                let (opened, is_open) = oneshot::channel();
+                let shared = self.0.clone();
+                state.standing = Some(tokio::spawn(async move { shared.stand(opened).await }).abort_handle());
+                is_open
+            })
+        };
+        async {
+            // What a server says before this stream is there, some servers lose.
+            if let Some(opened) = opened {
+                drop(tokio::time::timeout(STANDING, opened).await);
+            }
         }
+        .boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -102,7 +102,11 @@ impl Link for Lines {
         false
     }
 
-    fn speak(&self, _revision: Revision, _settled: bool) {}
+    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         // The end of our output is the peer's end of input.

@@ -70,7 +70,11 @@ impl Link for Local {
         false
     }
 
-    fn speak(&self, _revision: Revision, _settled: bool) {}
+    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -100,7 +100,11 @@ impl Link for TwoEndpoints {
         false
     }
 
-    fn speak(&self, _revision: Revision, _settled: bool) {}
+    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
+
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         // The session of this transport is its stream.

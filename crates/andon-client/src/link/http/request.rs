@@ -74,12 +74,12 @@ impl Shared {
             retries += 1;
             match status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                    if !self.answers_challenge(&response, &credentials).await? {
-                        return self.unanswered(response).await;
-                    }
                     if retries > RETRIES_MAX {
                         let why = "the server refuses the credentials again and again".to_owned();
                         return Err(Loss::Unauthorized(why));
+                    }
+                    if !self.answers_challenge(&response, &credentials).await? {
+                        return self.unanswered(response).await;
                     }
                     self.options.figures.challenges.fetch_add(1, Ordering::Relaxed);
                 }
@@ -137,7 +137,7 @@ impl Shared {
         } else {
             headers.insert(ACCEPT, EVENTS);
         }
-        if rules.routing_headers || (state.settled && rules.version_header) {
+        if rules.routing_headers || (state.is_agreed && rules.version_header) {
             headers.insert("mcp-protocol-version", HeaderValue::from_static(state.revision.as_str()));
         }
         if let Some(session) = &state.session {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use andon_core::client::Loss;
 use http::{Method, StatusCode};
 use reqwest::Response;
+use tokio::sync::oneshot;
 
 use super::request::Exchange;
 use super::{Failure, Heard, Shared, TAIL, disconnected, media_type, refused};
@@ -93,8 +94,10 @@ impl Shared {
         }
     }
 
-    /// Keeps the standing stream of a legacy session, on which the server speaks unasked.
-    pub(super) async fn stand(&self) {
+    /// Keeps the standing stream of a legacy session, on which the server speaks unasked. Drops `opened` when the server
+    /// has answered for the first time.
+    pub(super) async fn stand(&self, opened: oneshot::Sender<()>) {
+        let mut opened = Some(opened);
         let mut thread = Thread::default();
         let mut attempts = 0;
         loop {
@@ -103,6 +106,8 @@ impl Shared {
                 id => Exchange::resume(id),
             };
             let outcome = self.request(exchange).await;
+            // Dropped, it tells that somebody may go on, whatever the answer is.
+            drop(opened.take());
             let brought_something = match outcome {
                 Ok(response) if is_events(&response) => match self.read_events(response, &mut thread, None).await {
                     Ok(End::Broken { brought_something, .. }) => brought_something,

@@ -1,0 +1,46 @@
+//! Proof of possession (RFC 9449): each request is signed with a key that the token is bound to.
+
+use serde_json::{Value, json};
+
+use crate::error::AuthError;
+use crate::jwt::{SigningKey, digest, now_s, random_text};
+
+/// The key of one client, and what the servers want to see in its proofs.
+#[derive(Debug, Clone)]
+pub(crate) struct Prover {
+    key: SigningKey,
+    /// The authorization server's nonce and the resource server's are nothing to each other (RFC 9449, 8.2 and 9).
+    pub(crate) authorization_nonce: Option<String>,
+    pub(crate) resource_nonce: Option<String>,
+}
+
+impl Prover {
+    pub(crate) fn new() -> Result<Self, AuthError> {
+        Ok(Self { key: SigningKey::generate()?, authorization_nonce: None, resource_nonce: None })
+    }
+
+    /// A proof for the token endpoint.
+    pub(crate) fn at_authorization_server(&self, url: &str) -> Result<String, AuthError> {
+        self.prove("POST", url, self.authorization_nonce.as_deref(), None)
+    }
+
+    /// A proof for a request that carries `token`.
+    pub(crate) fn at_resource(&self, method: &str, url: &str, token: &str) -> Result<String, AuthError> {
+        self.prove(method, url, self.resource_nonce.as_deref(), Some(token))
+    }
+
+    /// Fresh each time: a proof must not be seen twice.
+    fn prove(&self, method: &str, url: &str, nonce: Option<&str>, token: Option<&str>) -> Result<String, AuthError> {
+        // Without query and fragment (RFC 9449, 4.2).
+        let end = url.find(['?', '#']).unwrap_or(url.len());
+        let mut claims = json!({ "jti": random_text()?, "htm": method, "htu": &url[..end], "iat": now_s() });
+        if let Some(nonce) = nonce {
+            claims["nonce"] = nonce.into();
+        }
+        if let Some(token) = token {
+            claims["ath"] = digest(token).into();
+        }
+        let jwk = self.key.public_jwk().unwrap_or(Value::Null);
+        self.key.sign("dpop+jwt", &[("jwk", jwk)], &claims)
+    }
+}
