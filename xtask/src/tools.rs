@@ -17,6 +17,11 @@ pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// A program of the debug build.
+pub(crate) fn program(name: &str) -> PathBuf {
+    target().join("debug").join(name)
+}
+
 /// Runs cargo in the root.
 pub(crate) fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -48,7 +53,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `binary` of the debug build, and reads its endpoint from the line `listening on URL` of its standard error.
     pub(crate) fn start(binary: &str, words: &[&str]) -> Result<Self, String> {
-        let path = target().join("debug").join(binary);
+        let path = program(binary);
         let mut child = Command::new(&path)
             .args(words)
             .stdin(Stdio::null())
