@@ -44,8 +44,11 @@ pub enum Phase {
 /// Whether messages keep their order on the way here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// One duplex stream: stdio, a pipe, HTTP with SSE of 2024-11-05. Nothing is kept for resumption.
+    /// One duplex stream: stdio, a pipe. Nothing is kept for resumption.
     Pipe,
+    /// HTTP with SSE of 2024-11-05: one stream for all answers, of which nothing is kept; messages come by POSTs, which
+    /// can overtake each other.
+    Posts,
     /// Streamable HTTP: each request brings a stream of its own, and requests may overtake each other.
     Http,
 }
@@ -165,7 +168,7 @@ impl Session {
             return true;
         }
         if self.phase != Phase::Initialized && now.since(self.opened_at) >= self.limits.handshake_timeout {
-            return !self.is_busy() || self.phase == Phase::NotInitialized || self.shape == Shape::Http;
+            return !self.is_busy() || self.phase == Phase::NotInitialized || self.shape != Shape::Pipe;
         }
         !self.is_busy()
             && (now.since(self.active_at) >= self.limits.idle_timeout
@@ -219,7 +222,7 @@ impl Session {
 
     /// The checks before a handler, most basic first.
     fn refuse(&self, request: &Request, found: Option<Method>) -> Result<Method, ErrorObject> {
-        let racing = self.shape == Shape::Http && self.phase == Phase::Initializing;
+        let racing = self.shape != Shape::Pipe && self.phase == Phase::Initializing;
         if self.phase != Phase::Initialized && !racing && found != Some(Method::SetLevel) {
             return Err(ErrorObject::invalid_request(match self.phase {
                 Phase::NotInitialized => "the session is not initialized: send \"initialize\" first",

@@ -22,6 +22,10 @@ enum Inner {
 struct Events {
     stream: ResponseStream,
     first: Vec<StreamFrame>,
+    /// What each message's event begins with.
+    prefix: &'static str,
+    /// An event that is no message, before all others.
+    opening: Option<String>,
     keep_alive_interval: Duration,
     keep_alive: Pin<Box<Sleep>>,
     is_over: bool,
@@ -35,8 +39,32 @@ impl ResponseBody {
 
     /// Events: `first` and then what `stream` brings.
     pub(crate) fn events(stream: ResponseStream, first: Vec<StreamFrame>, keep_alive_interval: Duration) -> Self {
+        Self::stream(stream, first, "", None, keep_alive_interval)
+    }
+
+    /// The event `opening`, and then what `stream` brings, by events that are named as 2024-11-05 has it.
+    pub(crate) fn named_events(stream: ResponseStream, opening: String, keep_alive_interval: Duration) -> Self {
+        Self::stream(stream, Vec::new(), "event: message\n", Some(opening), keep_alive_interval)
+    }
+
+    fn stream(
+        stream: ResponseStream,
+        first: Vec<StreamFrame>,
+        prefix: &'static str,
+        opening: Option<String>,
+        keep_alive_interval: Duration,
+    ) -> Self {
         let keep_alive = Box::pin(tokio::time::sleep(keep_alive_interval));
-        Self(Inner::Events(Box::new(Events { stream, first, keep_alive_interval, keep_alive, is_over: false })))
+        let is_over = false;
+        Self(Inner::Events(Box::new(Events {
+            stream,
+            first,
+            prefix,
+            opening,
+            keep_alive_interval,
+            keep_alive,
+            is_over,
+        })))
     }
 }
 
@@ -68,16 +96,16 @@ const PIECE_BYTES: usize = 16 << 10;
 
 impl Events {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let mut text = String::new();
+        let mut text = self.opening.take().unwrap_or_default();
         for frame in std::mem::take(&mut self.first) {
             self.is_over |= frame.last;
-            write(&mut text, &frame);
+            write(&mut text, self.prefix, &frame);
         }
         while !self.is_over && text.len() < PIECE_BYTES {
             match self.stream.poll_next(cx) {
                 Poll::Ready(Some(frame)) => {
                     self.is_over = frame.last;
-                    write(&mut text, &frame);
+                    write(&mut text, self.prefix, &frame);
                 }
                 Poll::Ready(None) => self.is_over = true,
                 Poll::Pending => break,
@@ -101,7 +129,8 @@ impl Events {
 }
 
 /// One event. A message is one line: JSON has no raw line ends outside strings, and none inside them.
-fn write(text: &mut String, frame: &StreamFrame) {
+fn write(text: &mut String, prefix: &str, frame: &StreamFrame) {
+    text.push_str(prefix);
     if let Some(id) = &frame.id {
         text.push_str("id: ");
         text.push_str(id);
@@ -138,7 +167,7 @@ mod tests {
     fn written(id: Option<&str>, data: Option<&str>, retry_ms: Option<u32>) -> String {
         let mut text = String::new();
         let (id, data) = (id.map(str::to_owned), data.map(Into::into));
-        write(&mut text, &StreamFrame { id, data, retry_ms, last: false, status: 200 });
+        write(&mut text, "", &StreamFrame { id, data, retry_ms, last: false, status: 200 });
         text
     }
 

@@ -70,8 +70,22 @@ pub(crate) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
         })
 }
 
+/// Whether the body is what a message may be.
+///
+/// # Errors
+/// What it has to be.
+pub(crate) fn check_body(headers: &HeaderMap) -> Result<(), &'static str> {
+    if !is_json(headers) {
+        return Err("the body is application/json in UTF-8");
+    }
+    if headers.contains_key(http::header::CONTENT_ENCODING) {
+        return Err("the body is not compressed");
+    }
+    Ok(())
+}
+
 /// Whether the body is said to be JSON in UTF-8.
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+fn is_json(headers: &HeaderMap) -> bool {
     let Ok(Some(value)) = single(headers, &http::header::CONTENT_TYPE) else { return false };
     let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
     parts.next().as_deref() == Some("application/json")

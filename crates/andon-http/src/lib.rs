@@ -6,6 +6,7 @@
 mod body;
 mod gate;
 mod headers;
+mod legacy_sse;
 mod listener;
 mod options;
 mod service;

@@ -10,6 +10,9 @@ use andon_server::principal::TokenVerifier;
 pub struct HttpOptions {
     /// The endpoint's path, matched exactly. Default `/mcp`.
     pub path: String,
+    /// Whether the transport of 2024-11-05 is served too, at `/sse` and `/messages`, for clients that have no other.
+    /// Default true.
+    pub legacy_sse: bool,
     /// Names under which the server may be reached, without port. Default the loopback names. A request for another
     /// host is refused, which is what stops DNS rebinding.
     pub hosts: Vec<String>,
@@ -38,6 +41,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             path: "/mcp".to_owned(),
+            legacy_sse: true,
             hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
             origins: Vec::new(),
             body_bytes_max: 4 << 20,

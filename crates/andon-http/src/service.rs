@@ -10,7 +10,7 @@ use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::body::ResponseBody;
 use crate::gate::{self, Refusal};
 use crate::headers::{self, LAST_EVENT_ID, SESSION_ID};
+use crate::legacy_sse;
 use crate::options::HttpOptions;
 
 /// An MCP endpoint as a tower service. Cheap to clone; mount it in any HTTP server, or let [`Http`](crate::Http)
@@ -72,6 +73,8 @@ impl HttpService {
         gate::check(parts, &self.0.options)?;
         match parts.uri.path() {
             path if path == self.0.options.path => {}
+            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => return self.open_stream(parts).await,
+            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => return self.take_message(parts, body).await,
             "/healthz" if parts.method == Method::GET => return Ok(plain(200, "ok\n")),
             "/readyz" if parts.method == Method::GET => {
                 let ready = !self.0.host.is_draining();
@@ -95,12 +98,7 @@ impl HttpService {
     where
         B: Body<Data = Bytes>,
     {
-        if !headers::is_json(&parts.headers) {
-            return Err((415, "the body is application/json in UTF-8".to_owned()));
-        }
-        if parts.headers.contains_key(CONTENT_ENCODING) {
-            return Err((415, "the body is not compressed".to_owned()));
-        }
+        headers::check_body(&parts.headers).map_err(|why| (415, why.to_owned()))?;
         let both = ["application/json", "text/event-stream"];
         if !both.iter().all(|media| headers::accepts(&parts.headers, media)) {
             return Err((406, "the header Accept lists application/json and text/event-stream".to_owned()));
@@ -155,16 +153,12 @@ impl HttpService {
         session_id: Option<String>,
     ) -> Response<ResponseBody> {
         let body = ResponseBody::events(stream, first, self.0.options.keep_alive_interval);
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-        name_session(headers, session_id);
+        let mut response = event_stream(body);
+        name_session(response.headers_mut(), session_id);
         response
     }
 
-    fn ready(&self, answer: Answer) -> Response<ResponseBody> {
+    pub(crate) fn ready(&self, answer: Answer) -> Response<ResponseBody> {
         match answer {
             Answer::Ready { status, body, session_id, retry_after_s } => {
                 let mut response = match body {
@@ -182,7 +176,7 @@ impl HttpService {
     }
 
     /// Who sends this very request: a session id is no proof (security best practices).
-    async fn principal(&self, parts: &Parts) -> Result<Principal, Refusal> {
+    pub(crate) async fn principal(&self, parts: &Parts) -> Result<Principal, Refusal> {
         let Some(verifier) = &self.0.options.verifier else { return Ok(Principal::anonymous()) };
         let unauthorized = |why: &str| (401, why.to_owned());
         let value = headers::single(&parts.headers, &AUTHORIZATION).map_err(|bad| (400, bad.0))?;
@@ -227,7 +221,7 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// Reads a body of at most `bytes_max`, that comes fast enough.
-async fn read<B>(parts: &Parts, body: B, bytes_max: usize) -> Result<Bytes, Refusal>
+pub(crate) async fn read<B>(parts: &Parts, body: B, bytes_max: usize) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
 {
@@ -304,13 +298,23 @@ fn challenge(status: u16, why: &str, options: &HttpOptions) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
 }
 
+/// An answer that is a stream of events.
+pub(crate) fn event_stream(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+}
+
 fn json(status: u16, body: Bytes) -> Response<ResponseBody> {
     let mut response = plain(status, body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
-fn plain(status: u16, body: impl Into<Bytes>) -> Response<ResponseBody> {
+pub(crate) fn plain(status: u16, body: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::text(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response

@@ -1,5 +1,6 @@
 //! Pairs messages with machines: the one object that all transports and all conversations share.
 
+mod events;
 mod legacy;
 mod modern;
 mod pipe;
@@ -116,6 +117,7 @@ pub struct Host {
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
     /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
     pipes: Mutex<HashMap<u64, Weak<table::SessionCell>>>,
+    event_streams: events::EventStreams,
     /// Two-way with the machines: URI to the conversations that want to hear of it.
     subscriptions: Mutex<HashMap<Arc<str>, Subscribers>>,
     alarm: Alarm,
@@ -141,6 +143,7 @@ impl Host {
             sessions: table::Table::default(),
             listeners: Mutex::default(),
             pipes: Mutex::default(),
+            event_streams: events::EventStreams::default(),
             subscriptions: Mutex::default(),
             alarm: Alarm::default(),
             clock: Once::new(),
@@ -178,6 +181,7 @@ impl Host {
         for session in self.sessions.drain() {
             session.input(Input::End);
         }
+        self.end_event_streams(|_| true);
         finished
     }
 
@@ -321,6 +325,7 @@ async fn keep_time(host: Weak<Host>) {
         let Some(alive) = host.upgrade() else { return };
         if Instant::now() >= next_sweep {
             alive.sessions.sweep(part, alive.now());
+            alive.sweep_event_streams();
             part += 1;
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }

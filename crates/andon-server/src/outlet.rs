@@ -143,7 +143,10 @@ impl Outlet {
 
 fn wake(mut state: MutexGuard<'_, State>) {
     let reader = state.reader.take();
+    // Who waits for room in a queue that is closed waits for nothing.
+    let writers = if state.closed { std::mem::take(&mut state.writers) } else { Vec::new() };
     drop(state);
+    writers.into_iter().for_each(Waker::wake);
     if let Some(reader) = reader {
         reader.wake();
     }

@@ -175,7 +175,11 @@ fn unchunk(mut text: &str) -> String {
 }
 
 pub fn request(verb: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let mut text = format!("{verb} /mcp HTTP/1.1\r\n");
+    request_to("/mcp", verb, headers, body)
+}
+
+pub fn request_to(target: &str, verb: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("{verb} {target} HTTP/1.1\r\n");
     let defaults = [
         ("Host", "localhost"),
         ("Content-Type", "application/json"),
@@ -248,8 +252,12 @@ pub struct Open {
 
 impl Open {
     pub async fn new(address: SocketAddr, verb: &str, headers: &[(&str, &str)], body: &str) -> Self {
+        Self::with(address, &request(verb, headers, body)).await
+    }
+
+    pub async fn with(address: SocketAddr, request: &str) -> Self {
         let mut socket = TcpStream::connect(address).await.unwrap();
-        socket.write_all(request(verb, headers, body).as_bytes()).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
         Self { socket, text: String::new() }
     }
 

@@ -125,14 +125,8 @@ impl Host {
         if self.is_draining() {
             return Answer::overloaded(503, id.as_ref(), "the server is shutting down");
         }
-        let (all_max, each_max) = (self.options.sessions_max, self.options.sessions_per_principal_max);
-        match self.sessions.reserve(&inbound.principal, all_max, each_max) {
-            Err(Full::Host) => return Answer::overloaded(503, id.as_ref(), "the server has no room for a session"),
-            Err(Full::Principal) => {
-                let why = format!("you have {each_max} sessions, which is the limit: end one with DELETE");
-                return Answer::overloaded(429, id.as_ref(), &why);
-            }
-            Ok(()) => {}
+        if let Err(full) = self.reserve_session(&inbound.principal, id.as_ref()) {
+            return full;
         }
         let tag = u32::from_be_bytes(random());
         let session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
@@ -147,6 +141,21 @@ impl Host {
         let (Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. }) = &mut answer;
         *session_id = Some(key.to_text());
         answer
+    }
+
+    /// Takes a place for one more session of `principal`.
+    ///
+    /// # Errors
+    /// What to answer when there is none.
+    pub(super) fn reserve_session(&self, principal: &Principal, id: Option<&RequestId>) -> Result<(), Answer> {
+        let (all_max, each_max) = (self.options.sessions_max, self.options.sessions_per_principal_max);
+        self.sessions.reserve(principal, all_max, each_max).map_err(|full| match full {
+            Full::Host => Answer::overloaded(503, id, "the server has no room for a session"),
+            Full::Principal => {
+                let why = format!("you have {each_max} sessions, which is the limit: end one with DELETE");
+                Answer::overloaded(429, id, &why)
+            }
+        })
     }
 
     /// Gives `messages` to the session on a new stream, and answers with `refusals` and what that stream says.

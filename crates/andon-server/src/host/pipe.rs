@@ -1,4 +1,4 @@
-//! One duplex conversation: stdio, an in-memory pipe, HTTP with SSE of 2024-11-05. Both eras in one.
+//! One duplex conversation: stdio and an in-memory pipe, with both eras in one; HTTP with SSE of 2024-11-05.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,9 +26,9 @@ const PIPE_BOUNDS: Bounds = Bounds { frames: 4096, bytes: 64 << 20 };
 /// The receiving half of a duplex conversation. Dropping it ends the conversation.
 pub struct Connection {
     host: Arc<Host>,
-    principal: Principal,
-    outlet: Outlet,
-    session: Arc<SessionCell>,
+    pub(super) principal: Principal,
+    pub(super) outlet: Outlet,
+    pub(super) session: Arc<SessionCell>,
     stream: StreamId,
     exchanges: Mutex<HashMap<RequestId, Arc<ExchangeCell>>>,
 }
@@ -36,10 +36,17 @@ pub struct Connection {
 impl Host {
     /// Opens a duplex conversation with `principal`. Must be called within a tokio runtime.
     pub fn connect(self: &Arc<Self>, principal: Principal) -> (Connection, ResponseStream) {
+        let connection = self.open_connection(principal, Shape::Pipe, PIPE_BOUNDS);
+        let reader = ResponseStream::new(connection.outlet.clone(), Source::Pipe, None);
+        (connection, reader)
+    }
+
+    /// The same, with the stream of its answers still to be made of its outlet.
+    pub(super) fn open_connection(self: &Arc<Self>, principal: Principal, shape: Shape, bounds: Bounds) -> Connection {
         self.start_clock();
-        let outlet = Outlet::new(PIPE_BOUNDS, Ends::Later);
+        let outlet = Outlet::new(bounds, Ends::Later);
         let tag = u32::from_be_bytes(random());
-        let session = Session::new(self.now(), Shape::Pipe, tag, self.limits.clone(), self.offer());
+        let session = Session::new(self.now(), shape, tag, self.limits.clone(), self.offer());
         let session = Cell::new(self.number(), principal.clone(), self, session);
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         pipes.insert(session.number, Arc::downgrade(&session));
@@ -48,9 +55,8 @@ impl Host {
         let opened = session
             .open(&outlet, |session| Ok::<_, AttachError>((session.open_stream(now, StreamKind::Pipe), Vec::new())));
         let stream = opened.unwrap_or(StreamId(0));
-        let reader = ResponseStream::new(outlet.clone(), Source::Pipe, None);
         let exchanges = Mutex::default();
-        (Connection { host: self.clone(), principal, outlet, session, stream, exchanges }, reader)
+        Connection { host: self.clone(), principal, outlet, session, stream, exchanges }
     }
 }
 
@@ -59,8 +65,15 @@ impl Connection {
     pub fn receive(&self, bytes: &[u8]) {
         match Body::parse(bytes, self.host.options.message) {
             Err(malformed) => self.refuse(&malformed),
-            Ok(Body::Single(message)) => self.route(message),
-            Ok(Body::Batch(messages)) => self.batch(messages),
+            Ok(body) => self.take(body),
+        }
+    }
+
+    /// Takes what was read already.
+    pub(super) fn take(&self, body: Body) {
+        match body {
+            Body::Single(message) => self.route(message),
+            Body::Batch(messages) => self.batch(messages),
         }
     }
 
@@ -93,6 +106,22 @@ impl Connection {
         self.session.with(|session| session.phase()) != Phase::NotInitialized
     }
 
+    /// Whether the client agreed on a revision that has batches.
+    pub(super) fn takes_batches(&self) -> bool {
+        self.session.with(|session| session.phase() != Phase::NotInitialized && session.revision().rules().batch)
+    }
+
+    /// Ends the conversation: what is in flight is cancelled, and nothing more is said.
+    pub(super) fn end(&self) {
+        self.host.pipes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.number);
+        self.session.input(Input::End);
+        let exchanges = std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
+        for cell in exchanges.values() {
+            cell.hang_up();
+        }
+        self.outlet.shut();
+    }
+
     fn route(&self, message: Message) {
         match (endpoint::era(&message, None), message) {
             (Era::Modern, Message::Request(request)) => self.exchange(request),
@@ -102,7 +131,7 @@ impl Connection {
     }
 
     fn batch(&self, messages: Vec<Result<Message, Malformed>>) {
-        if !self.session.with(|session| session.phase() != Phase::NotInitialized && session.revision().rules().batch) {
+        if !self.takes_batches() {
             let error = ErrorObject::invalid_request("this protocol revision has no batches: send one message");
             return self.refuse(&Malformed { id: None, error });
         }
@@ -176,12 +205,6 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.host.pipes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.number);
-        self.session.input(Input::End);
-        let exchanges = std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
-        for cell in exchanges.values() {
-            cell.hang_up();
-        }
-        self.outlet.shut();
+        self.end();
     }
 }

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use andon_core::io::{Frame, StreamId};
 
+use super::events::EventStream;
 use super::modern::ExchangeCell;
 use super::table::SessionCell;
 use crate::outlet::Outlet;
@@ -37,6 +38,8 @@ pub(super) enum Source {
     Exchange(Arc<ExchangeCell>),
     /// A pipe, whose connection object speaks for itself.
     Pipe,
+    /// The stream of a session that ends with it.
+    Events { _end: EventStream },
 }
 
 impl ResponseStream {
@@ -86,7 +89,7 @@ impl Drop for ResponseStream {
         match &self.source {
             Source::Session(cell, stream) => cell.detach(*stream, &self.outlet),
             Source::Exchange(cell) => cell.hang_up(),
-            Source::Pipe => {}
+            Source::Pipe | Source::Events { .. } => {}
         }
     }
 }
