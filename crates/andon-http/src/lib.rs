@@ -10,6 +10,7 @@ mod legacy_sse;
 mod listener;
 mod options;
 mod service;
+mod strict;
 
 pub use body::ResponseBody;
 pub use listener::{BindError, Http};

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::options::HttpOptions;
 use crate::service::HttpService;
+use crate::strict::Strict;
 
 /// A bound port, and how to serve on it.
 pub struct Http {
@@ -119,7 +120,7 @@ impl Http {
         self.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(self.listener)?;
         let slots = Arc::new(Semaphore::new(self.options.connections_max));
-        let drain_timeout = self.options.drain_timeout;
+        let (drain_timeout, head_timeout) = (self.options.drain_timeout, self.options.head_timeout);
         let service = HttpService::new(host.clone(), self.options);
         let builder = builder(service.options());
         let graceful = GracefulShutdown::new();
@@ -135,7 +136,8 @@ impl Http {
                 let service = service.clone();
                 async move { Ok::<_, std::convert::Infallible>(service.handle(request).await) }
             });
-            let connection = builder.serve_connection(TokioIo::new(socket), serve).into_owned();
+            let connection =
+                builder.serve_connection(TokioIo::new(Strict::new(socket, head_timeout)), serve).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
@@ -209,13 +211,13 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, t
 
 fn builder(options: &HttpOptions) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
+    // Without `pipeline_flush`: it holds back the 400 of a bad head as long as more bytes of it are there.
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(options.head_timeout)
+        .header_read_timeout(options.idle_timeout)
         .max_headers(64)
-        .max_buf_size(64 << 10)
-        .pipeline_flush(true);
+        .max_buf_size(64 << 10);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -27,8 +27,10 @@ pub struct HttpOptions {
     pub keep_alive_interval: Duration,
     /// Connections at once. Default 16,000.
     pub connections_max: usize,
-    /// How long a request's head may take, and how long a connection may be idle. Default 10 s.
+    /// How long a request's head may take from its first byte, and the first head from the connection on. Default 10 s.
     pub head_timeout: Duration,
+    /// How long a connection may be idle between requests. Default 60 s.
+    pub idle_timeout: Duration,
     /// How long shutdown waits for calls in flight. Default 30 s.
     pub drain_timeout: Duration,
     /// Checks bearer tokens. Without, everybody is anonymous.
@@ -49,6 +51,7 @@ impl Default for HttpOptions {
             keep_alive_interval: Duration::from_secs(20),
             connections_max: 16_000,
             head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(30),
             verifier: None,
             resource_metadata: None,

@@ -1,0 +1,229 @@
+//! Where requests begin and end (RFC 9112, 6 and 7), in whatever pieces they come.
+
+use memchr::memchr;
+
+/// Bytes of a line of a head. The library has a bound of its own for the head in all.
+const LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of the line before a chunk, extensions included.
+const CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
+/// Fields after the last chunk.
+const TRAILERS_MAX: u32 = 32;
+/// Empty lines before a request, which some clients send after a body.
+const EMPTY_LINES_MAX: u32 = 1;
+
+/// Reads along with the requests of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Framing {
+    state: State,
+    /// The line that has no end yet.
+    line: Vec<u8>,
+    head: Head,
+    has_begun: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Head,
+    /// So many bytes of a body are to come.
+    Length(u64),
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    Trailers,
+    /// HTTP/2, which frames by itself.
+    Opaque,
+    Refused,
+}
+
+/// What the head says so far.
+#[derive(Debug, Default)]
+struct Head {
+    lines: u32,
+    empty_lines: u32,
+    is_old: bool,
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+struct Bad;
+
+impl Framing {
+    /// Reads `bytes`.
+    ///
+    /// # Errors
+    /// How many of them may pass: what follows is not well framed. Nothing is read afterwards.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), usize> {
+        let mut at = 0;
+        while at < bytes.len() {
+            match self.state {
+                State::Opaque => return Ok(()),
+                State::Refused => return Err(at),
+                State::Length(left) => at += self.skip(left, bytes.len() - at, State::Length, State::Head),
+                State::Chunk(left) => at += self.skip(left, bytes.len() - at, State::Chunk, State::ChunkEnd),
+                State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
+                    let rest = &bytes[at..];
+                    let Some(end) = memchr(b'\n', rest) else { return self.keep(rest).map_err(|Bad| self.refused(at)) };
+                    if self.end_of_line(&rest[..end]).is_err() {
+                        return Err(self.refused(at + end));
+                    }
+                    at += end + 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a head has begun and is not complete.
+    pub(crate) fn is_within_head(&self) -> bool {
+        self.state == State::Head && (!self.has_begun || !self.line.is_empty() || self.head.lines > 0)
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.state == State::Refused
+    }
+
+    pub(crate) fn refuse(&mut self) {
+        self.state = State::Refused;
+    }
+
+    fn refused(&mut self, at: usize) -> usize {
+        self.refuse();
+        at
+    }
+
+    fn skip(&mut self, left: u64, available: usize, more: impl Fn(u64) -> State, end: State) -> usize {
+        let skipped = usize::try_from(left).map_or(available, |left| left.min(available));
+        let left = left - skipped as u64;
+        self.state = if left == 0 { end } else { more(left) };
+        skipped
+    }
+
+    fn keep(&mut self, piece: &[u8]) -> Result<(), Bad> {
+        self.has_begun = true;
+        if self.line.len() + piece.len() > self.line_bytes_max() {
+            return Err(Bad);
+        }
+        self.line.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn line_bytes_max(&self) -> usize {
+        if self.state == State::Head { LINE_BYTES_MAX } else { CHUNK_LINE_BYTES_MAX }
+    }
+
+    /// `piece` is the last of a line, up to its LF.
+    fn end_of_line(&mut self, piece: &[u8]) -> Result<(), Bad> {
+        self.has_begun = true;
+        if self.line.is_empty() {
+            return if piece.len() > self.line_bytes_max() { Err(Bad) } else { self.line(piece) };
+        }
+        self.keep(piece)?;
+        let line = std::mem::take(&mut self.line);
+        let outcome = self.line(&line);
+        self.line = line;
+        self.line.clear();
+        outcome
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Bad> {
+        // An LF alone ends no line.
+        let line = line.strip_suffix(b"\r").ok_or(Bad)?;
+        match self.state {
+            State::Head => self.head_line(line),
+            State::ChunkSize => {
+                self.state = match chunk_size(line)? {
+                    0 => State::Trailers,
+                    size => State::Chunk(size),
+                };
+                Ok(())
+            }
+            State::ChunkEnd if line.is_empty() => {
+                self.state = State::ChunkSize;
+                Ok(())
+            }
+            State::Trailers if line.is_empty() => {
+                self.state = State::Head;
+                self.head = Head::default();
+                Ok(())
+            }
+            State::Trailers => {
+                self.head.lines += 1;
+                if self.head.lines > TRAILERS_MAX || line.len() > CHUNK_LINE_BYTES_MAX { Err(Bad) } else { Ok(()) }
+            }
+            _ => Err(Bad),
+        }
+    }
+
+    fn head_line(&mut self, line: &[u8]) -> Result<(), Bad> {
+        if line.is_empty() {
+            return self.end_of_head();
+        }
+        self.head.lines += 1;
+        if self.head.lines == 1 {
+            if line == b"PRI * HTTP/2.0" {
+                self.state = State::Opaque;
+            }
+            self.head.is_old = line.ends_with(b"HTTP/1.0");
+            return Ok(());
+        }
+        // Most fields are neither of the two.
+        if !matches!(line[0], b'c' | b'C' | b't' | b'T' | b' ' | b'\t') {
+            return Ok(());
+        }
+        let colon = memchr(b':', line).ok_or(Bad)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        // A folded line, or a space before the colon: two readers, two readings.
+        if name.iter().any(u8::is_ascii_whitespace) {
+            return Err(Bad);
+        }
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if self.head.length.is_some() || self.head.is_chunked {
+                return Err(Bad);
+            }
+            self.head.length = Some(decimal(value)?);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let is_chunked = value.eq_ignore_ascii_case(b"chunked");
+            if !is_chunked || self.head.is_chunked || self.head.length.is_some() || self.head.is_old {
+                return Err(Bad);
+            }
+            self.head.is_chunked = true;
+        }
+        Ok(())
+    }
+
+    fn end_of_head(&mut self) -> Result<(), Bad> {
+        if self.head.lines == 0 {
+            self.head.empty_lines += 1;
+            return if self.head.empty_lines > EMPTY_LINES_MAX { Err(Bad) } else { Ok(()) };
+        }
+        let head = std::mem::take(&mut self.head);
+        self.state = match head.length {
+            _ if head.is_chunked => State::ChunkSize,
+            Some(length) if length > 0 => State::Length(length),
+            _ => State::Head,
+        };
+        Ok(())
+    }
+}
+
+/// Digits alone: no sign, no list, no space between.
+fn decimal(text: &[u8]) -> Result<u64, Bad> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return Err(Bad);
+    }
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Bad)
+}
+
+/// Hexadecimal digits, and extensions after a semicolon, which nobody uses.
+fn chunk_size(line: &[u8]) -> Result<u64, Bad> {
+    let end = memchr(b';', line).unwrap_or(line.len());
+    let digits = line[..end].trim_ascii_end();
+    if digits.is_empty() || digits.len() > 16 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(Bad);
+    }
+    std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(Bad)
+}
+
+#[cfg(test)]
+mod tests;
