@@ -74,5 +74,6 @@ export const accepted = { action: "accept", content: { answer: "interop" } };
 export const sampled = { role: "assistant", model: "none", content: { type: "text", text: "a sample" } };
 export const place = () => {
   const [first, command] = process.argv.slice(2);
-  return first === "--stdio" ? { command, args: ["serve", "--stdio"] } : { url: new URL(first) };
+  if (first === "--stdio") return { kind: "stdio", command, args: ["serve", "--stdio"] };
+  return first === "--sse" ? { kind: "sse", url: new URL(command) } : { kind: "http", url: new URL(first) };
 };

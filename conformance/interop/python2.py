@@ -6,6 +6,7 @@ import sys
 import warnings
 
 from mcp import Client, StdioServerParameters
+from mcp.client.sse import sse_client
 from mcp.types import CreateMessageResult, ElicitResult, TextContent
 
 
@@ -90,6 +91,10 @@ async def check(server, mode, label):
 
 
 async def main():
+    if sys.argv[1] == "--sse":
+        # The transport is older than the modern era.
+        await asyncio.wait_for(check(sse_client(sys.argv[2]), "legacy", "python 2.x, legacy, sse"), 60)
+        return
     for mode in ["legacy", "2026-07-28"]:
         if sys.argv[1] == "--stdio":
             server, kind = StdioServerParameters(command=sys.argv[2], args=["serve", "--stdio"]), "stdio"

@@ -1,5 +1,6 @@
 // The 1.x line of the official TypeScript SDK: the handshake era.
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
@@ -13,7 +14,12 @@ const notifications = [];
 client.setRequestHandler(ElicitRequestSchema, async () => accepted);
 client.setRequestHandler(CreateMessageRequestSchema, async () => sampled);
 client.setNotificationHandler(ResourceUpdatedNotificationSchema, (known) => notifications.push(known.params));
-await client.connect(where.url ? new StreamableHTTPClientTransport(where.url) : new StdioClientTransport(where));
+const transports = {
+  http: () => new StreamableHTTPClientTransport(where.url),
+  sse: () => new SSEClientTransport(where.url),
+  stdio: () => new StdioClientTransport(where),
+};
+await client.connect(transports[where.kind]());
 const peer = {
   client,
   notifications,
@@ -23,5 +29,5 @@ const peer = {
     return () => client.unsubscribeResource({ uri });
   },
 };
-await check(peer, `typescript 1.x, ${where.url ? "http" : "stdio"}`);
+await check(peer, `typescript 1.x, ${where.kind}`);
 process.exit(0);

@@ -19,20 +19,22 @@ pub(crate) fn run() -> Outcome {
     let server = Server::start("andon", &["serve", "--listen", "127.0.0.1:0"])?;
     let binary = target().join("debug").join("andon").display().to_string();
     let places = [vec![server.url.clone()], vec!["--stdio".to_owned(), binary]];
+    let sse = vec!["--sse".to_owned(), format!("{}/sse", server.url.trim_end_matches("/mcp"))];
     for (folder, package, script) in TYPESCRIPT {
         let folder = npm(folder, &[package, NODE])?;
         for file in ["checks.mjs", script] {
             let own = folder.join(file);
             std::fs::copy(scripts().join(file), own).map_err(|error| format!("{file}: {error}"))?;
         }
-        for place in &places {
+        // One line of the SDK is enough for a transport that both have alike.
+        for place in places.iter().chain((script == "typescript1.mjs").then_some(&sse)) {
             let mut command = Command::new(node(&folder));
             command.arg(script).args(place).current_dir(&folder);
             finish(command)?;
         }
     }
     let python = python()?;
-    for place in &places {
+    for place in places.iter().chain([&sse]) {
         let mut command = Command::new(&python);
         command.arg(scripts().join("python2.py")).args(place);
         finish(command)?;

@@ -39,7 +39,9 @@ pub(super) enum Source {
     /// A pipe, whose connection object speaks for itself.
     Pipe,
     /// The stream of a session that ends with it.
-    Events { _end: EventStream },
+    Events {
+        _end: EventStream,
+    },
 }
 
 impl ResponseStream {

@@ -30,7 +30,8 @@ async fn post(host: &Host, id: &str, body: &Value) -> u16 {
 }
 
 async fn initialize(host: &Host, id: &str) {
-    let params = json!({"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let params =
+        json!({"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     let opening = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
     assert_eq!(post(host, id, &opening).await, 202);
     assert_eq!(post(host, id, &json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await, 202);
