@@ -27,8 +27,6 @@ mod link;
 mod listen;
 mod target;
 
-pub mod sse;
-
 pub use andon_core::client::{Loss, OpenFailure, Report};
 pub use answer::{Consent, Filled, Form, Visit, fill_defaults};
 pub use authorize::{AuthorizeError, Authorizer, Bearer};

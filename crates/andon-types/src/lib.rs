@@ -15,6 +15,7 @@ pub mod method;
 pub mod raw;
 pub mod revision;
 pub mod scan;
+pub mod sse;
 pub mod template;
 pub mod tools;
 pub mod uri;

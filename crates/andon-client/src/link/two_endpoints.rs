@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::http::HttpOptions;
 use super::{Ear, Heard, Link, Round, read_messages};
-use crate::sse::EventParser;
+use andon_types::sse::EventParser;
 
 /// A connection over the two endpoints.
 pub(crate) struct TwoEndpoints {

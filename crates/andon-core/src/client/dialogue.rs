@@ -285,6 +285,8 @@ impl Dialogue {
         };
         let Some(flight) = self.calls.get_mut(&call) else { return };
         flight.wire_id = None;
+        // The server is at work: that is as good as progress.
+        flight.extend(now);
         if flight.rounds >= ROUNDS_MAX {
             return self.end(call, Err(CallError::TooManyRounds), out);
         }

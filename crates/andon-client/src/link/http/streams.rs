@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::request::Exchange;
 use super::{Failure, Heard, Shared, TAIL, disconnected, media_type, refused};
 use crate::link::Round;
-use crate::sse::EventParser;
+use andon_types::sse::EventParser;
 
 /// Attempts to take up a stream that bring nothing, one after the other.
 const ATTEMPTS_MAX: u32 = 5;
