@@ -10,7 +10,7 @@ use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -171,6 +171,12 @@ impl HttpService {
                 name_session(response.headers_mut(), session_id);
                 response
             }
+            Answer::InsufficientScope { body, scopes } => {
+                let mut response = json(403, Bytes::from_owner(Shared(body)));
+                let challenge = challenge(Some(&scopes.join(" ")), &self.0.options);
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                response
+            }
             Answer::Stream { stream, session_id } => self.events(stream, Vec::new(), session_id),
         }
     }
@@ -274,8 +280,9 @@ fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBo
     if status == 405 {
         headers.insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
     }
-    if status == 401 || status == 403 && options.verifier.is_some() && why.contains("scope") {
-        headers.insert(http::header::WWW_AUTHENTICATE, challenge(status, why, options));
+    let scope = (status == 403 && options.verifier.is_some()).then(|| why.split_once("scope ")).flatten();
+    if status == 401 || scope.is_some() {
+        headers.insert(WWW_AUTHENTICATE, challenge(scope.map(|(_, scope)| scope), options));
     }
     // What of the body was not read must not be taken for the next request.
     if status == 413 || status == 408 {
@@ -284,11 +291,11 @@ fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBo
     response
 }
 
-fn challenge(status: u16, why: &str, options: &HttpOptions) -> HeaderValue {
+/// RFC 6750, section 3; with `scope`, of a token that is good but lacks it.
+fn challenge(scope: Option<&str>, options: &HttpOptions) -> HeaderValue {
     let mut text = "Bearer".to_owned();
     let mut separator = ' ';
-    if status == 403 {
-        let scope = why.rsplit("scope ").next().unwrap_or_default();
+    if let Some(scope) = scope {
         text.push_str(&format!(" error=\"insufficient_scope\", scope=\"{scope}\""));
         separator = ',';
     }

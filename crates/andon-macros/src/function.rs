@@ -117,6 +117,13 @@ impl Function {
         if let Some(icon) = options.text("icon")? {
             calls.extend(quote!(.icon(__andon::icon(#icon))));
         }
+        if let Some(scopes) = options.text("scope")? {
+            let written = scopes.value();
+            if written.split_ascii_whitespace().next().is_none() {
+                return Err(Error::new(scopes.span(), "a scope is not empty"));
+            }
+            calls.extend(written.split_ascii_whitespace().map(|scope| quote!(.scope(#scope))));
+        }
         for parameter in self.parameters.iter().filter(|it| matches!(it.source, Source::Extractor)) {
             let ty = &parameter.ty;
             calls.extend(quote!(.needs(<#ty as __andon::FromContext>::needs())));

@@ -27,6 +27,7 @@ mod tool;
 ///
 /// Options: `name = ".."`, `title = ".."`, `description = ".."`, `read_only`, `idempotent`, `destructive`,
 /// `open_world` (each also `= false`), `timeout = "30s"`, `max_in_flight = 64`, `icon = "https://.."`,
+/// `scope = "catalog:read"` (who does not hold it is not told of the tool; several stand with spaces between them),
 /// `header(parameter = "Name")`, which mirrors an argument as `Mcp-Param-Name` (2026-07-28).
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -43,7 +44,7 @@ pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
 /// It returns text, `Vec<u8>`, `Json<T>`, `ResourceContents`, or a `Result` of these.
 ///
 /// Options: `mime = ".."`, `name = ".."`, `title = ".."`, `description = ".."`, `icon = "https://.."`,
-/// `complete(variable = function)`.
+/// `complete(variable = function)`, `scope = "catalog:read"` as in a tool.
 #[proc_macro_attribute]
 pub fn resource(options: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as syn::ItemFn);
@@ -57,7 +58,7 @@ pub fn resource(options: TokenStream, item: TokenStream) -> TokenStream {
 /// It returns text, which the user says, `PromptMessage`, `Vec<PromptMessage>`, `GetPromptResult`, or a `Result`.
 ///
 /// Options: `name = ".."`, `title = ".."`, `description = ".."`, `icon = "https://.."`,
-/// `complete(argument = function)`.
+/// `complete(argument = function)`, `scope = "catalog:read"` as in a tool.
 #[proc_macro_attribute]
 pub fn prompt(options: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as syn::ItemFn);

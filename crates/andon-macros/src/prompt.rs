@@ -8,7 +8,7 @@ use syn::{Ident, ItemFn, Result};
 use crate::function::{Function, Parameter, Source, or_default};
 use crate::options::Options;
 
-const OPTIONS: [&str; 5] = ["name", "title", "description", "icon", "complete"];
+const OPTIONS: [&str; 6] = ["name", "title", "description", "icon", "complete", "scope"];
 
 pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> {
     let options = Options::parse(options, &OPTIONS)?;

@@ -8,7 +8,7 @@ use syn::{Error, Ident, ItemFn, Result};
 use crate::function::{Function, Parameter, Source, or_default};
 use crate::options::Options;
 
-const OPTIONS: [&str; 6] = ["name", "title", "description", "mime", "icon", "complete"];
+const OPTIONS: [&str; 7] = ["name", "title", "description", "mime", "icon", "complete", "scope"];
 
 pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> {
     let what = "a resource starts with its URI: `#[resource(\"notes://{id}\")]`";

@@ -8,7 +8,7 @@ use syn::{Error, Expr, Ident, ItemFn, Result};
 use crate::function::{Function, Parameter, Source, inside, or_default};
 use crate::options::Options;
 
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 12] = [
     "name",
     "title",
     "description",
@@ -18,6 +18,7 @@ const OPTIONS: [&str; 11] = [
     "open_world",
     "timeout",
     "max_in_flight",
+    "scope",
     "icon",
     "header",
 ];

@@ -266,21 +266,30 @@ pub(crate) struct Section<T> {
     bytes: usize,
     /// It had an item once: a client may have been told so, and the methods stay.
     is_declared: bool,
+    /// All scopes that any item needs, or needed.
+    scopes: Vec<String>,
     /// One per revision, encoded when first asked for.
     pages: [OnceLock<Pages>; Revision::ALL.len()],
 }
 
 impl<T> Default for Section<T> {
     fn default() -> Self {
-        Self { by_key: HashMap::new(), items: Vec::new(), bytes: 0, is_declared: false, pages: Default::default() }
+        Self {
+            by_key: HashMap::new(),
+            items: Vec::new(),
+            bytes: 0,
+            is_declared: false,
+            scopes: Vec::new(),
+            pages: Default::default(),
+        }
     }
 }
 
 /// The copy has the same items, and no encoded pages: it is made to be changed.
 impl<T> Clone for Section<T> {
     fn clone(&self) -> Self {
-        let (by_key, items) = (self.by_key.clone(), self.items.clone());
-        Self { by_key, items, bytes: self.bytes, is_declared: self.is_declared, pages: Default::default() }
+        let (by_key, items, scopes) = (self.by_key.clone(), self.items.clone(), self.scopes.clone());
+        Self { by_key, items, bytes: self.bytes, is_declared: self.is_declared, scopes, pages: Default::default() }
     }
 }
 
@@ -298,7 +307,12 @@ impl<T: Item> Section<T> {
         self.is_declared
     }
 
-    /// The list as a peer of `revision` sees it, in pages of `page_size`.
+    /// All scopes that any item needs: who holds them sees the whole list.
+    pub(crate) fn scopes(&self) -> &[String] {
+        &self.scopes
+    }
+
+    /// The list as a peer of `revision` who holds all scopes sees it, in pages of `page_size`.
     pub(crate) fn pages(&self, revision: Revision, page_size: usize) -> &Pages {
         self.pages[revision as usize].get_or_init(|| Pages::encode(&self.items, revision, page_size))
     }
@@ -307,6 +321,11 @@ impl<T: Item> Section<T> {
         let item = Arc::new(item);
         self.bytes += item.bytes();
         self.is_declared = true;
+        for scope in item.scopes() {
+            if !self.scopes.contains(scope) {
+                self.scopes.push(scope.clone());
+            }
+        }
         self.by_key.insert(item.key().into(), Arc::clone(&item));
         self.items.push(item);
     }

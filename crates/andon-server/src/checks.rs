@@ -51,6 +51,7 @@ impl fmt::Display for Problem {
 
 pub(crate) fn tool(entry: ToolEntry, ordinal: u64) -> Result<ToolItem, Problem> {
     let problem = |why: String| Problem::new(ToolItem::KIND, &entry.tool.name, why);
+    scopes(&entry.scopes).map_err(problem)?;
     tool_name(&entry.tool.name).map_err(problem)?;
     texts(entry.tool.title.as_deref(), entry.tool.description.as_deref()).map_err(problem)?;
     icons(&entry.tool.icons).map_err(problem)?;
@@ -78,6 +79,7 @@ pub(crate) fn tool(entry: ToolEntry, ordinal: u64) -> Result<ToolItem, Problem> 
 
 pub(crate) fn prompt(entry: PromptEntry, ordinal: u64) -> Result<PromptItem, Problem> {
     let problem = |why: String| Problem::new(PromptItem::KIND, &entry.prompt.name, why);
+    scopes(&entry.scopes).map_err(problem)?;
     name(&entry.prompt.name).map_err(problem)?;
     texts(entry.prompt.title.as_deref(), entry.prompt.description.as_deref()).map_err(problem)?;
     icons(&entry.prompt.icons).map_err(problem)?;
@@ -100,6 +102,7 @@ pub(crate) fn prompt(entry: PromptEntry, ordinal: u64) -> Result<PromptItem, Pro
 pub(crate) fn resource(entry: ResourceEntry, ordinal: u64) -> Result<ResourceItem, Problem> {
     let Resource { uri, name: called, title, description, mime_type, icons: pictures, .. } = &entry.resource;
     let problem = |why: String| Problem::new(ResourceItem::KIND, uri, why);
+    scopes(&entry.scopes).map_err(problem)?;
     let uri = canonical(uri).map_err(|why| problem(format!("has no valid URI: {why}")))?;
     name_within(called, RESOURCE_NAME_BYTES_MAX).map_err(|why| problem(format!("has a name that {why}")))?;
     texts(title.as_deref(), description.as_deref()).map_err(problem)?;
@@ -112,6 +115,7 @@ pub(crate) fn resource(entry: ResourceEntry, ordinal: u64) -> Result<ResourceIte
 pub(crate) fn template(entry: TemplateEntry, ordinal: u64) -> Result<TemplateItem, Problem> {
     let text = &entry.template.uri_template;
     let problem = |why: String| Problem::new(TemplateItem::KIND, text, why);
+    scopes(&entry.scopes).map_err(problem)?;
     let template = UriTemplate::parse(text).map_err(|error| problem(format!("is no URI template: {error}")))?;
     name_within(&entry.template.name, RESOURCE_NAME_BYTES_MAX)
         .map_err(|why| problem(format!("has a name that {why}")))?;
@@ -174,6 +178,15 @@ fn texts(title: Option<&str>, description: Option<&str>) -> Result<(), String> {
         return Err(format!("has a description of more than {TEXT_BYTES_MAX} bytes"));
     }
     Ok(())
+}
+
+/// RFC 6749, section 3.3.
+fn scopes(scopes: &[String]) -> Result<(), String> {
+    let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    match scopes.iter().find(|scope| !(1..=NAME_BYTES_MAX).contains(&scope.len()) || !scope.bytes().all(allowed)) {
+        Some(_) => Err(format!("has a bad scope: 1 to {NAME_BYTES_MAX} of visible ASCII without `\"` and `\\`")),
+        None => Ok(()),
+    }
 }
 
 fn icons(icons: &[Icon]) -> Result<(), String> {

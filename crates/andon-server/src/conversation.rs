@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
@@ -32,6 +32,8 @@ pub(crate) trait Conversation: Send + Sync {
     fn expect_answer(&self) -> (AskId, oneshot::Receiver<Answer>);
     /// Nobody waits for this answer any more.
     fn forget_answer(&self, ask: AskId);
+    /// Whose it is, with what the credentials grant that came last.
+    fn principal(&self) -> Principal;
 }
 
 /// Either machine.
@@ -64,7 +66,7 @@ impl Machine for andon_core::exchange::Exchange {
 pub(crate) struct Cell<M> {
     /// Unique within the host, and no secret.
     pub(crate) number: u64,
-    pub(crate) principal: Principal,
+    principal: RwLock<Principal>,
     host: Weak<Host>,
     me: Weak<Cell<M>>,
     core: Mutex<Core<M>>,
@@ -92,13 +94,21 @@ where
     pub(crate) fn new(number: u64, principal: Principal, host: &Arc<Host>, machine: M) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             number,
-            principal,
+            principal: RwLock::new(principal),
             host: Arc::downgrade(host),
             me: me.clone(),
             core: Mutex::new(Core { machine, places: Vec::new(), running: Vec::new() }),
             asks: Mutex::default(),
             alarm: AtomicU64::new(u64::MAX),
         })
+    }
+
+    /// The same subject came with other credentials: from now on these count.
+    pub(crate) fn present(&self, principal: &Principal) {
+        let mut known = self.principal.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != *principal {
+            *known = principal.clone();
+        }
     }
 
     /// Looks at the machine, or uses it in ways that have no outputs.
@@ -235,12 +245,13 @@ where
 
     fn start(&self, host: &Arc<Host>, begin: Begin, cancel: Cancel) {
         let Some(me) = self.me.upgrade() else { return };
-        let answers = match host.open_request_state(&begin, &self.principal) {
+        let principal = self.principal();
+        let answers = match host.open_request_state(&begin, &principal) {
             Ok(answers) => answers,
             Err(error) => return self.input(Input::Done { call: begin.id, outcome: Err(error) }),
         };
         let session = Self::session_ref(self.number);
-        let call = Call::new((begin.id, begin.facts), self.principal.clone(), session, me, cancel, answers);
+        let call = Call::new((begin.id, begin.facts), principal, session, me, cancel, answers);
         let (method, params) = (begin.method, begin.request.params);
         let service = host.service().clone();
         let (started, sent) = (call.clone(), params.clone());
@@ -284,7 +295,7 @@ where
             return;
         }
         let (method, params) = (handling.method, handling.params.as_ref());
-        let request_state = host.seal_request_state(&handling.call, method, params, &self.principal);
+        let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
         for output in core.machine.handle(host.now(), Input::Sealed { request_state }) {
             let started = self.perform(&mut core, &host, output);
             debug_assert!(started.is_none(), "a call that ends starts no other");
@@ -386,5 +397,9 @@ where
 
     fn forget_answer(&self, ask: AskId) {
         self.asks().open.remove(&ask);
+    }
+
+    fn principal(&self) -> Principal {
+        self.principal.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -27,6 +27,7 @@ pub struct ToolEntry {
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) needs: Vec<Needed>,
+    pub(crate) scopes: Vec<String>,
 }
 
 impl ToolEntry {
@@ -43,7 +44,14 @@ impl ToolEntry {
             icons: Vec::new(),
             meta: None,
         };
-        Self { tool, handler: Arc::new(handler), timeout: None, max_in_flight: None, needs: Vec::new() }
+        Self {
+            tool,
+            handler: Arc::new(handler),
+            timeout: None,
+            max_in_flight: None,
+            needs: Vec::new(),
+            scopes: Vec::new(),
+        }
     }
 
     /// The same with a closure.
@@ -114,6 +122,14 @@ impl ToolEntry {
         self
     }
 
+    /// Who does not hold this scope is not told of it, and is refused; said twice, both are needed. Without credentials
+    /// nobody holds any, as on stdio.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
     /// The handler needs this state; without it the server is not built.
     #[must_use]
     pub fn needs(mut self, needed: Option<Needed>) -> Self {
@@ -134,13 +150,14 @@ pub struct ResourceEntry {
     pub(crate) handler: Arc<dyn ResourceHandler>,
     pub(crate) cache: Option<CacheHint>,
     pub(crate) needs: Vec<Needed>,
+    pub(crate) scopes: Vec<String>,
 }
 
 impl ResourceEntry {
     /// A resource at `uri`, with a name for programs.
     pub fn new(uri: impl Into<String>, name: impl Into<String>, handler: impl ResourceHandler) -> Self {
         let resource = Resource { uri: uri.into(), name: name.into(), ..Resource::default() };
-        Self { resource, handler: Arc::new(handler), cache: None, needs: Vec::new() }
+        Self { resource, handler: Arc::new(handler), cache: None, needs: Vec::new(), scopes: Vec::new() }
     }
 
     /// The same with a closure.
@@ -208,6 +225,14 @@ impl ResourceEntry {
         self
     }
 
+    /// Who does not hold this scope is not told of it, and is refused; said twice, both are needed. Without credentials
+    /// nobody holds any, as on stdio.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
     /// The handler needs this state; without it the server is not built.
     #[must_use]
     pub fn needs(mut self, needed: Option<Needed>) -> Self {
@@ -223,6 +248,7 @@ pub struct TemplateEntry {
     pub(crate) handler: Arc<dyn ResourceHandler>,
     pub(crate) cache: Option<CacheHint>,
     pub(crate) needs: Vec<Needed>,
+    pub(crate) scopes: Vec<String>,
     pub(crate) completers: Vec<(String, Arc<dyn Completer>)>,
 }
 
@@ -232,7 +258,7 @@ impl TemplateEntry {
         let template =
             ResourceTemplate { uri_template: uri_template.into(), name: name.into(), ..ResourceTemplate::default() };
         let handler = Arc::new(handler);
-        Self { template, handler, cache: None, needs: Vec::new(), completers: Vec::new() }
+        Self { template, handler, cache: None, needs: Vec::new(), scopes: Vec::new(), completers: Vec::new() }
     }
 
     /// The same with a closure.
@@ -304,6 +330,14 @@ impl TemplateEntry {
         self
     }
 
+    /// Who does not hold this scope is not told of it, and is refused; said twice, both are needed. Without credentials
+    /// nobody holds any, as on stdio.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
     /// The handler needs this state; without it the server is not built.
     #[must_use]
     pub fn needs(mut self, needed: Option<Needed>) -> Self {
@@ -318,6 +352,7 @@ pub struct PromptEntry {
     pub(crate) prompt: Prompt,
     pub(crate) handler: Arc<dyn PromptHandler>,
     pub(crate) needs: Vec<Needed>,
+    pub(crate) scopes: Vec<String>,
     pub(crate) completers: Vec<(String, Arc<dyn Completer>)>,
 }
 
@@ -325,7 +360,7 @@ impl PromptEntry {
     /// A prompt without arguments so far.
     pub fn new(name: impl Into<String>, handler: impl PromptHandler) -> Self {
         let prompt = Prompt { name: name.into(), ..Prompt::default() };
-        Self { prompt, handler: Arc::new(handler), needs: Vec::new(), completers: Vec::new() }
+        Self { prompt, handler: Arc::new(handler), needs: Vec::new(), scopes: Vec::new(), completers: Vec::new() }
     }
 
     /// The same with a closure.
@@ -401,6 +436,14 @@ impl PromptEntry {
         U: Future<Output = Vec<String>> + Send + 'static,
     {
         self.completers.push((name.into(), Arc::new(Closure::<F, CompletionQuery>::new(completer))));
+        self
+    }
+
+    /// Who does not hold this scope is not told of it, and is refused; said twice, both are needed. Without credentials
+    /// nobody holds any, as on stdio.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
         self
     }
 

@@ -16,7 +16,8 @@ use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
 use andon_types::error::ErrorObject;
-use andon_types::message::{Body, Message, RequestId, encode_error};
+use andon_types::message::{Body, Message, Request, RequestId, encode_error};
+use andon_types::method::Method;
 use andon_types::revision::{Era, Revision};
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -75,6 +76,13 @@ pub enum Answer {
         /// `Retry-After` in seconds.
         retry_after_s: Option<u32>,
     },
+    /// The sender's credentials lack a scope: 403.
+    InsufficientScope {
+        /// JSON.
+        body: Arc<str>,
+        /// All scopes that the request needs.
+        scopes: Vec<String>,
+    },
     /// The answer is on its way.
     Stream {
         /// Where it comes from.
@@ -93,6 +101,11 @@ impl Answer {
     pub fn error(status: u16, id: Option<&RequestId>, error: &ErrorObject) -> Self {
         let body = encode_error(id, error, Revision::LATEST.rules());
         Self::Ready { status, body: Some(body.into()), session_id: None, retry_after_s: None }
+    }
+
+    fn insufficient_scope(id: &RequestId, scopes: Vec<String>) -> Self {
+        let body = encode_error(Some(id), &ErrorObject::insufficient_scope(&scopes), Revision::LATEST.rules());
+        Self::InsufficientScope { body: body.into(), scopes }
     }
 
     fn overloaded(status: u16, id: Option<&RequestId>, why: &str) -> Self {
@@ -235,6 +248,15 @@ impl Host {
         }
     }
 
+    /// Whether `principal` may send this request at all.
+    ///
+    /// # Errors
+    /// What to answer.
+    fn permit(&self, principal: &Principal, method: Method, request: &Request) -> Result<(), Answer> {
+        let needed = self.service.needed_scopes(method, request.params.as_ref());
+        if principal.has_scopes(&needed) { Ok(()) } else { Err(Answer::insufficient_scope(&request.id, needed)) }
+    }
+
     fn offer(&self) -> Arc<Offer> {
         self.offer.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -304,7 +326,10 @@ impl Listener for Host {
         let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         let listeners: Vec<_> = index.get(uri).into_iter().flat_map(HashMap::values).cloned().collect();
         drop(index);
-        for listener in listeners.iter().filter_map(Weak::upgrade) {
+        // Who may no longer read it hears no more of it.
+        let needed = if listeners.is_empty() { Vec::new() } else { self.service.scopes_of_resource(uri) };
+        let may_hear = |listener: &Arc<dyn Conversation>| needed.is_empty() || listener.principal().has_scopes(&needed);
+        for listener in listeners.iter().filter_map(Weak::upgrade).filter(may_hear) {
             listener.input(Input::Updated(uri.clone()));
         }
     }

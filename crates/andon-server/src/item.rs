@@ -32,6 +32,8 @@ pub(crate) trait Item: Send + Sync + 'static {
     /// The definition's size when encoded.
     fn bytes(&self) -> usize;
     fn needs(&self) -> &[Needed];
+    /// What a principal has to hold to hear of it.
+    fn scopes(&self) -> &[String];
 }
 
 pub(crate) struct ToolItem {
@@ -93,6 +95,10 @@ impl Item for ToolItem {
     fn needs(&self) -> &[Needed] {
         &self.entry.needs
     }
+
+    fn scopes(&self) -> &[String] {
+        &self.entry.scopes
+    }
 }
 
 impl Item for PromptItem {
@@ -118,6 +124,10 @@ impl Item for PromptItem {
 
     fn needs(&self) -> &[Needed] {
         &self.entry.needs
+    }
+
+    fn scopes(&self) -> &[String] {
+        &self.entry.scopes
     }
 }
 
@@ -145,6 +155,10 @@ impl Item for ResourceItem {
     fn needs(&self) -> &[Needed] {
         &self.entry.needs
     }
+
+    fn scopes(&self) -> &[String] {
+        &self.entry.scopes
+    }
 }
 
 impl Item for TemplateItem {
@@ -170,6 +184,10 @@ impl Item for TemplateItem {
 
     fn needs(&self) -> &[Needed] {
         &self.entry.needs
+    }
+
+    fn scopes(&self) -> &[String] {
+        &self.entry.scopes
     }
 }
 

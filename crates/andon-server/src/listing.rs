@@ -47,6 +47,21 @@ impl Pages {
     }
 }
 
+/// The page of those items that `sees` lets through, after the ordinal `after`.
+pub(crate) fn page_of<T: Item>(
+    items: &[Arc<T>],
+    revision: Revision,
+    page_size: usize,
+    after: u64,
+    sees: impl Fn(&T) -> bool,
+) -> Page {
+    let start = items.partition_point(|item| item.ordinal() <= after);
+    let mut seen = items[start..].iter().filter(|item| sees(item));
+    let page: Vec<Arc<T>> = seen.by_ref().take(page_size).cloned().collect();
+    let next_after = seen.next().and_then(|_| page.last().map(|item| item.ordinal()));
+    Page { body: Text::Owned(encode(&page, revision)), next_after }
+}
+
 /// The body with `cursor` as its last member.
 pub(crate) fn with_cursor(body: &Text, cursor: &str) -> Text {
     let body = body.as_str();

@@ -11,7 +11,7 @@ pub struct Principal(Option<Arc<Identity>>);
 
 #[derive(PartialEq, Eq, Hash)]
 struct Identity {
-    subject: String,
+    subject: Arc<str>,
     scopes: Vec<String>,
 }
 
@@ -23,18 +23,33 @@ impl Principal {
 
     /// For verifiers: the subject whose credentials were just checked, with the scopes that they grant.
     /// The subject has to be unique over all issuers that the verifier accepts.
-    pub fn verified(subject: impl Into<String>, scopes: impl IntoIterator<Item = String>) -> Self {
+    pub fn verified(subject: impl Into<Arc<str>>, scopes: impl IntoIterator<Item = String>) -> Self {
         Self(Some(Arc::new(Identity { subject: subject.into(), scopes: scopes.into_iter().collect() })))
     }
 
     /// The subject; `None` if anonymous.
     pub fn subject(&self) -> Option<&str> {
-        self.0.as_ref().map(|identity| identity.subject.as_str())
+        self.0.as_ref().map(|identity| &*identity.subject)
     }
 
     /// Whether the credentials grant exactly this scope.
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0.as_ref().is_some_and(|identity| identity.scopes.iter().any(|known| known == scope))
+    }
+
+    /// Whether the credentials grant all of these scopes; nobody in particular has none.
+    pub fn has_scopes(&self, scopes: &[String]) -> bool {
+        scopes.iter().all(|scope| self.has_scope(scope))
+    }
+
+    /// Whether both are the same subject, whatever each one's credentials grant.
+    pub fn is_same_subject(&self, other: &Principal) -> bool {
+        self.subject() == other.subject()
+    }
+
+    /// The subject, to count by.
+    pub(crate) fn owner(&self) -> Option<Arc<str>> {
+        self.0.as_ref().map(|identity| Arc::clone(&identity.subject))
     }
 
     /// Whether there is no authentication behind it.

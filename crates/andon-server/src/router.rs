@@ -17,12 +17,14 @@ use crate::catalogue::{Section, Snapshot};
 use crate::context::{Context, Shared};
 use crate::cursor::Cursors;
 use crate::item::Item;
-use crate::listing::with_cursor;
+use crate::listing::{page_of, with_cursor};
 use crate::service::{Reply, Service, Text};
+use scopes::{cache_for, permit};
 
 mod completion;
 mod prompts;
 mod resources;
+mod scopes;
 mod tools;
 
 /// The most bytes of one result, encoded. What a handler returns beyond it is answered with an error.
@@ -80,6 +82,14 @@ impl Service for Router {
         }
     }
 
+    fn needed_scopes(&self, method: Method, params: Option<&Json>) -> Vec<String> {
+        self.scopes_of(method, params)
+    }
+
+    fn scopes_of_resource(&self, uri: &str) -> Vec<String> {
+        Router::scopes_of_resource(self, uri)
+    }
+
     fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
         self.check_headers(params, headers)
     }
@@ -109,7 +119,7 @@ impl Router {
             Method::PromptsList => self.list(call, method, &snapshot.prompts, params),
             Method::ResourcesList => self.list(call, method, &snapshot.resources, params),
             Method::TemplatesList => self.list(call, method, &snapshot.templates, params),
-            Method::Subscribe => self.subscribe(params),
+            Method::Subscribe => self.subscribe(call, params),
             Method::Unsubscribe => self.unsubscribe(params),
             Method::Listen => self.listen(call, params),
             // The machines answer the rest themselves.
@@ -130,12 +140,17 @@ impl Router {
             None => 0,
         };
         let revision: Revision = call.revision();
-        let page = section.pages(revision, self.settings.page_size).page(section.items(), revision, after);
+        let (page_size, principal) = (self.settings.page_size, call.principal());
+        let page = if principal.has_scopes(section.scopes()) {
+            section.pages(revision, page_size).page(section.items(), revision, after)
+        } else {
+            page_of(section.items(), revision, page_size, after, |item| principal.has_scopes(item.scopes()))
+        };
         let body = match page.next_after {
             Some(last) => with_cursor(&page.body, &self.cursors.seal(method, call.principal(), last)),
             None => page.body,
         };
-        Ok(Reply { body, cache: Some(self.settings.cache), ..Reply::default() })
+        Ok(Reply { body, cache: Some(cache_for(section.scopes(), self.settings.cache)), ..Reply::default() })
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -24,6 +24,19 @@ pub trait Service: Send + Sync + 'static {
     /// What the server can do, in the newest shape. Asked again after each announced change.
     fn capabilities(&self) -> ServerCapabilities;
 
+    /// The scopes that a request needs, whoever sends it (authorization, "Scope Challenge Handling"). It is asked before
+    /// [`Service::call`], and a sender who lacks one is refused.
+    fn needed_scopes(&self, method: Method, params: Option<&Json>) -> Vec<String> {
+        let _ = (method, params);
+        Vec::new()
+    }
+
+    /// The scopes that are needed to hear of changes of the resource with this canonical URI.
+    fn scopes_of_resource(&self, uri: &str) -> Vec<String> {
+        let _ = uri;
+        Vec::new()
+    }
+
     /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
     /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
     ///

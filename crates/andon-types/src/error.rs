@@ -111,6 +111,13 @@ impl ErrorObject {
             .with_data(json!({ "supported": supported, "requested": clip(requested) }))
     }
 
+    /// -32600: the caller's credentials lack one of `scopes` (authorization, "Scope Challenge Handling").
+    pub fn insufficient_scope(scopes: &[String]) -> Self {
+        let needed = scopes.join(" ");
+        Self::invalid_request(format!("insufficient scope: this needs {needed}"))
+            .with_data(json!({ "requiredScopes": scopes }))
+    }
+
     /// Whether this is the canonical "resource not found".
     pub fn is_resource_not_found(&self) -> bool {
         self.code == ErrorCode::InvalidParams as i32 && self.message == "resource not found"

@@ -203,3 +203,62 @@ async fn cache1_hints_travel_in_the_modern_era_only() {
         }
     }
 }
+
+#[resource("notes://m%C3%BCnchen/%C3%A9", name = "city")]
+async fn city() -> &'static str {
+    "city"
+}
+
+#[tokio::test]
+async fn u7_uris_are_compared_by_rfc_3986_and_nothing_else() {
+    let client = Server::new("notes", "1").with(city).client().await;
+    for same in ["notes://m%C3%BCnchen/%C3%A9", "NOTES://M%c3%bcnchen/%c3%A9", "notes://%6D%C3%BCnchen/x/../%C3%A9"] {
+        assert_eq!(read(&client, same).await.unwrap()["text"], "city", "{same}");
+    }
+    for other in [
+        // Punycode, the decomposed form, upper case beyond ASCII, a look-alike, a trailing dot, a port, a double escape.
+        "notes://xn--mnchen-3ya/%C3%A9",
+        "notes://mu%CC%88nchen/%C3%A9",
+        "notes://m%C3%BCnchen/e%CC%81",
+        "notes://M%C3%9CNCHEN/%C3%A9",
+        "notes://m%C3%BCnchen/%C3%89",
+        "notes://m%C3%BCnch%D0%B5n/%C3%A9",
+        "notes://m%C3%BCnchen./%C3%A9",
+        "notes://m%C3%BCnchen:1/%C3%A9",
+        "notes://m%25C3%25BCnchen/%C3%A9",
+        "notes://m\u{fc}nchen/\u{e9}",
+    ] {
+        assert!(read(&client, other).await.is_err(), "{other}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn u15_completion_reveals_nothing_outside_of_what_is_served() {
+    let outer = tempfile::tempdir().unwrap();
+    std::fs::create_dir(outer.path().join("served")).unwrap();
+    std::fs::write(outer.path().join("served/hello.txt"), "hello").unwrap();
+    std::fs::write(outer.path().join("secret.txt"), "secret").unwrap();
+    let directory = Directory::open(outer.path().join("served")).unwrap();
+    let server = Server::new("files", "1").with(note).with(directory).state(Owners(vec!["ann"]));
+    let client = server.client().await;
+    let absolute = outer.path().display().to_string();
+    for (uri, argument) in [
+        ("file:///{+path}", "path"),
+        ("file:///hello.txt", "path"),
+        ("file:///../{+path}", "path"),
+        ("file:///../secret.txt", "path"),
+        (absolute.as_str(), "path"),
+    ] {
+        for value in ["", ".", "..", "../", "../s", "/", &absolute, "%2e%2e%2f", "..%2f", "\0", "*"] {
+            let params =
+                json!({"ref": {"type": "ref/resource", "uri": uri}, "argument": {"name": argument, "value": value}});
+            match client.request("completion/complete", params).await {
+                Ok(result) => assert_eq!(result["completion"]["values"], json!([]), "{uri} {value:?}"),
+                Err(error) => {
+                    assert!(!error.to_string().contains("secret.txt") || uri.contains("secret.txt"), "{error}");
+                }
+            }
+        }
+    }
+}

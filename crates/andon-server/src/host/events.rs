@@ -9,6 +9,7 @@ use andon_core::endpoint;
 use andon_core::session::{Phase, Shape};
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message};
+use andon_types::method::Method;
 use andon_types::revision::{Era, Revision};
 
 use super::stream::Source;
@@ -72,7 +73,9 @@ impl Host {
             Ok(body) => body,
             Err(malformed) => return Answer::error(400, malformed.id.as_ref(), &malformed.error),
         };
-        if let Err(refused) = accept(&connection, &inbound, &body) {
+        if let Err(refused) =
+            accept(&connection, &inbound, &body).and_then(|()| self.permit_in(&connection, &inbound, &body))
+        {
             return refused;
         }
         if tokio::time::timeout(PATIENCE, connection.ready()).await.is_err() {
@@ -110,10 +113,21 @@ impl Host {
         connection.end();
     }
 
-    /// The session, if it is this principal's. Another's is as absent as none.
+    /// A single request whose sender lacks a scope is refused by the POST, where the client looks for it.
+    fn permit_in(&self, connection: &Connection, inbound: &Inbound, body: &Body) -> Result<(), Answer> {
+        let Body::Single(Message::Request(request)) = body else { return Ok(()) };
+        let method = Method::find(&request.method, connection.session.with(|session| session.revision()));
+        method.map_or(Ok(()), |method| self.permit(&inbound.principal, method, request))
+    }
+
+    /// The session, if it is this subject's. Another's is as absent as none.
     fn event_stream(&self, id: &str, principal: &Principal) -> Option<Arc<Connection>> {
         let connection = self.event_streams.lock().get(&SessionKey::parse(id)?)?.upgrade()?;
-        (connection.principal == *principal).then_some(connection)
+        if !connection.principal.is_same_subject(principal) {
+            return None;
+        }
+        connection.session.present(principal);
+        Some(connection)
     }
 }
 

@@ -6,6 +6,7 @@ use andon_core::io::{Frame, Input, StreamId};
 use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
 use andon_types::error::ErrorObject;
 use andon_types::message::{Malformed, Message, RequestId, encode_error};
+use andon_types::method::Method;
 use andon_types::revision::{Era, Revision};
 
 use super::stream::Source;
@@ -30,9 +31,14 @@ impl Host {
             Ok(found) => found,
             Err(refused) => return refused.answer(id.as_ref()),
         };
-        if id.is_none() {
+        let Message::Request(request) = &message else {
             cell.input(Input::Message { stream: NO_STREAM, message });
             return Answer::empty(202);
+        };
+        if let Some(method) = Method::find(&request.method, cell.with(|session| session.revision()))
+            && let Err(refused) = self.permit(&inbound.principal, method, request)
+        {
+            return refused;
         }
         self.answer(&cell, vec![message], Vec::new())
     }
@@ -138,8 +144,9 @@ impl Host {
         }
         let key = SessionKey::generate();
         self.sessions.insert(key, cell);
-        let (Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. }) = &mut answer;
-        *session_id = Some(key.to_text());
+        if let Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. } = &mut answer {
+            *session_id = Some(key.to_text());
+        }
         answer
     }
 

@@ -87,6 +87,7 @@ impl Host {
         if self.is_draining() {
             return Err(Box::new(Answer::overloaded(503, Some(id), "the server is shutting down")));
         }
+        self.permit(principal, admitted.method, &admitted.request).map_err(Box::new)?;
         if let (Some(head), Method::ToolsCall) = (head, admitted.method) {
             let checked = self.service.check_param_headers(admitted.request.params.as_ref(), &head.params);
             checked.map_err(|why| Box::new(Answer::error(400, Some(id), &ErrorObject::header_mismatch(why))))?;
@@ -168,7 +169,7 @@ impl Host {
 /// The text of a refusal on a pipe, where there is no status.
 pub(super) fn refusal_text(answer: &Answer, request: &Request) -> Arc<str> {
     match answer {
-        Answer::Ready { body: Some(body), .. } => body.clone(),
+        Answer::Ready { body: Some(body), .. } | Answer::InsufficientScope { body, .. } => body.clone(),
         _ => encode_error(Some(&request.id), &ErrorObject::internal(), Revision::LATEST.rules()).into(),
     }
 }

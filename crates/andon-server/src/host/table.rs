@@ -40,7 +40,8 @@ impl SessionKey {
 pub(super) struct Table {
     shards: Vec<RwLock<HashMap<SessionKey, Arc<SessionCell>>>>,
     count: AtomicUsize,
-    owners: Mutex<HashMap<Principal, usize>>,
+    /// By subject.
+    owners: Mutex<HashMap<Arc<str>, usize>>,
 }
 
 impl Default for Table {
@@ -66,11 +67,9 @@ impl Table {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Host);
         }
-        if principal.is_anonymous() {
-            return Ok(());
-        }
+        let Some(owner) = principal.owner() else { return Ok(()) };
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let owned = owners.entry(principal.clone()).or_default();
+        let owned = owners.entry(owner).or_default();
         if *owned >= each_max {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Principal);
@@ -81,14 +80,12 @@ impl Table {
 
     pub(super) fn give_back(&self, principal: &Principal) {
         self.count.fetch_sub(1, Ordering::AcqRel);
-        if principal.is_anonymous() {
-            return;
-        }
+        let Some(owner) = principal.owner() else { return };
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owned) = owners.get_mut(principal) {
+        if let Some(owned) = owners.get_mut(&owner) {
             *owned -= 1;
             if *owned == 0 {
-                owners.remove(principal);
+                owners.remove(&owner);
             }
         }
     }
@@ -97,15 +94,18 @@ impl Table {
         self.write(key).insert(key, cell);
     }
 
-    /// The session, if it is this principal's. Another's is as absent as none.
+    /// The session, if it is this subject's, which from now on has the scopes that it came with. Another's session is
+    /// as absent as none.
     pub(super) fn find(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&key).filter(|cell| cell.principal == *principal).cloned()
+        let cell = shard.get(&key).filter(|cell| cell.principal().is_same_subject(principal))?;
+        cell.present(principal);
+        Some(cell.clone())
     }
 
     pub(super) fn remove(&self, key: SessionKey) -> Option<Arc<SessionCell>> {
         let cell = self.write(key).remove(&key)?;
-        self.give_back(&cell.principal);
+        self.give_back(&cell.principal());
         Some(cell)
     }
 
@@ -126,7 +126,7 @@ impl Table {
             drained.extend(shard.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, cell)| cell));
         }
         for cell in &drained {
-            self.give_back(&cell.principal);
+            self.give_back(&cell.principal());
         }
         drained
     }

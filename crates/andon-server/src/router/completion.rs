@@ -7,7 +7,7 @@ use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
 use serde::{Deserialize, Serialize};
 
-use super::{Router, encode, read_params};
+use super::{Router, encode, permit, read_params};
 use crate::call::Call;
 use crate::handler::{Completer, CompletionQuery};
 use crate::item::completer;
@@ -17,9 +17,9 @@ use crate::service::Reply;
 pub(crate) const COMPLETION_VALUES_MAX: usize = 100;
 
 #[derive(Deserialize)]
-struct CompleteParams {
+pub(super) struct CompleteParams {
     #[serde(rename = "ref")]
-    reference: Reference,
+    pub(super) reference: Reference,
     argument: Argument,
     #[serde(default)]
     context: CompletionContext,
@@ -27,7 +27,7 @@ struct CompleteParams {
 
 #[derive(Deserialize)]
 #[serde(tag = "type")]
-enum Reference {
+pub(super) enum Reference {
     #[serde(rename = "ref/prompt")]
     Prompt { name: String },
     #[serde(rename = "ref/resource")]
@@ -62,6 +62,7 @@ struct Completion {
 impl Router {
     pub(super) async fn complete(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let CompleteParams { reference, argument, context } = read_params(params)?;
+        permit(&call, &self.scopes_of_reference(&reference))?;
         let mut values = match self.completer(&reference, &argument.name)? {
             Some(completer) => {
                 let known = if call.rules().completion_context { context.arguments } else { BTreeMap::new() };

@@ -9,7 +9,7 @@ use andon_types::message::Json;
 use serde::Deserialize;
 use tracing::error;
 
-use super::{Router, encode, read_params};
+use super::{Router, encode, permit, read_params};
 use crate::call::Call;
 use crate::handler::PromptArguments;
 use crate::service::Reply;
@@ -27,6 +27,7 @@ impl Router {
         let GetParams { name, arguments } = read_params(params)?;
         let item = self.snapshot().prompts.find(&name).cloned();
         let item = item.ok_or_else(|| ErrorObject::invalid_params(format!("unknown prompt: {}", clip(&name))))?;
+        permit(&call, &item.entry.scopes)?;
         let arguments = arguments.unwrap_or_default();
         let missing = item.entry.prompt.arguments.iter().find(|it| it.required && !arguments.contains_key(&it.name));
         if let Some(missing) = missing {

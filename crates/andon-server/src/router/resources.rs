@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::error;
 
-use super::{RESULT_BYTES_MAX, Router, encode, read_params};
+use super::{RESULT_BYTES_MAX, Router, cache_for, encode, permit, read_params};
 use crate::call::Call;
 use crate::checks;
 use crate::handler::{ReadRequest, ResourceHandler, Variables};
@@ -23,9 +23,9 @@ pub(crate) const LISTEN_RESOURCES_MAX: usize = 1_000;
 const TASKS: &str = "io.modelcontextprotocol/tasks";
 
 #[derive(Deserialize)]
-struct UriParams<'a> {
+pub(super) struct UriParams<'a> {
     #[serde(borrow)]
-    uri: Cow<'a, str>,
+    pub(super) uri: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -63,12 +63,14 @@ struct Found {
     variables: Variables,
     mime_type: Option<Arc<str>>,
     cache: Option<CacheHint>,
+    scopes: Vec<String>,
 }
 
 impl Router {
     pub(super) async fn read(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let (asked, uri) = read_uri(params)?;
         let Some(found) = self.find(&uri) else { return Err(ErrorObject::resource_not_found(&asked)) };
+        permit(&call, &found.scopes)?;
         let rules = call.rules();
         let request = ReadRequest { uri, variables: found.variables, mime_type: found.mime_type };
         let outcome = found.handler.read(request, self.context(call)).await;
@@ -78,13 +80,20 @@ impl Router {
             error!(uri = clip(&asked), "a resource is larger than {RESULT_BYTES_MAX} bytes, or no JSON");
             ErrorObject::internal()
         })?;
-        Ok(Reply { body, cache: Some(found.cache.unwrap_or(self.settings.cache)), ..Reply::default() })
+        Ok(Reply {
+            body,
+            cache: Some(cache_for(&found.scopes, found.cache.unwrap_or(self.settings.cache))),
+            ..Reply::default()
+        })
     }
 
-    pub(super) fn subscribe(&self, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) fn subscribe(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let (asked, uri) = read_uri(params)?;
         match self.find(&uri) {
-            Some(_) => Ok(Reply { subject: Some(uri.into()), ..Reply::default() }),
+            Some(found) => {
+                permit(call, &found.scopes)?;
+                Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
+            }
             None => Err(ErrorObject::resource_not_found(&asked)),
         }
     }
@@ -109,7 +118,8 @@ impl Router {
         let mut resources = Vec::new();
         for asked in &wanted.resource_subscriptions {
             let uri = canonical(asked)?;
-            if self.find(&uri).is_some() && !resources.contains(&uri) {
+            let permitted = |found: Found| call.principal().has_scopes(&found.scopes);
+            if self.find(&uri).is_some_and(permitted) && !resources.contains(&uri) {
                 resources.push(uri);
             }
         }
@@ -132,6 +142,7 @@ impl Router {
                 variables: Variables::default(),
                 mime_type: item.mime_type.clone(),
                 cache: item.entry.cache,
+                scopes: item.entry.scopes.clone(),
             });
         }
         snapshot.templates.items().iter().find_map(|item| {
@@ -140,8 +151,18 @@ impl Router {
                 handler: Arc::clone(&item.entry.handler),
                 mime_type: item.mime_type.clone(),
                 cache: item.entry.cache,
+                scopes: item.entry.scopes.clone(),
             })
         })
+    }
+
+    /// What has to be held to read the resource at the canonical `uri`, if there is one.
+    pub(super) fn scopes_of_resource(&self, uri: &str) -> Vec<String> {
+        let snapshot = self.snapshot();
+        if snapshot.resources.scopes().is_empty() && snapshot.templates.scopes().is_empty() {
+            return Vec::new();
+        }
+        self.find(uri).map(|found| found.scopes).unwrap_or_default()
     }
 }
 

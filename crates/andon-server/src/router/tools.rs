@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::error;
 
-use super::{RESULT_BYTES_MAX, Router, encode, read_params};
+use super::{RESULT_BYTES_MAX, Router, encode, permit, read_params};
 use crate::arguments::Arguments;
 use crate::call::Call;
 use crate::failure::{Shown, ToolError};
@@ -33,6 +33,7 @@ impl Router {
     pub(super) async fn call_tool(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let CallParams { name, arguments } = read_params(params)?;
         let item = self.tool(&name)?;
+        permit(&call, &item.entry.scopes)?;
         let rules = call.rules();
         let arguments = match read_arguments(&item, arguments) {
             Ok(arguments) => arguments,
