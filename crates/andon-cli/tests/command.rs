@@ -163,3 +163,76 @@ fn mistakes_are_told_with_what_to_do() {
     let completions = andon(&["completions", "bash"]).output().unwrap();
     assert!(String::from_utf8_lossy(&completions.stdout).contains("andon"));
 }
+
+/// What a request to `address` with these header lines is answered.
+fn answer(address: &str, headers: &str, body: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn request_id(answer: &str) -> String {
+    let line = answer.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+    line.unwrap_or_else(|| panic!("no id: {answer}")).to_owned()
+}
+
+#[test]
+fn every_request_is_named_in_logs_and_to_its_sender() {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"name": "slow", "arguments": {"ms": 1}, "_meta": meta});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+    let routed = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: slow\r\n";
+    for format in ["json", "human"] {
+        let words = ["--log-format", format, "--log", "andon_http=debug,andon_server=debug", "serve", "--listen"];
+        let mut child = andon(&words).arg("127.0.0.1:0").spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let url =
+            lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
+        let address = url.trim_end_matches("/mcp").to_owned();
+
+        let given = answer(&address, &format!("X-Request-Id: my-id/7\r\n{routed}"), &call);
+        assert!(given.starts_with("HTTP/1.1 200") && request_id(&given) == "my-id/7", "{given}");
+        let too_long = format!("X-Request-Id: {}\r\n", "x".repeat(65));
+        let own = answer(&address, &too_long, "{");
+        assert!(own.starts_with("HTTP/1.1 400"), "{own}");
+        let own = request_id(&own);
+        assert!(own.len() == 16 && own.bytes().all(|byte| byte.is_ascii_hexdigit()), "{own}");
+
+        signal(&child, "TERM");
+        let log: Vec<String> = lines.collect();
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        let about = |id: &str| log.iter().filter(|line| line.contains("answered") && line.contains(id)).count();
+        assert_eq!((about("my-id/7"), about(&own)), (2, 1), "the call and its response, the response: {log:#?}");
+        for line in log.iter().filter(|line| format == "json" && line.contains("my-id/7")) {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["span"]["request"], "my-id/7");
+        }
+    }
+}
+
+#[test]
+fn requests_on_standard_input_are_numbered_in_logs() {
+    let mut child =
+        andon(&["--log", "andon_server=debug", "--log-format", "human", "serve", "--stdio"]).spawn().unwrap();
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let mut input = child.stdin.take().unwrap();
+    for (id, ms) in [(1, 0), (2, 5)] {
+        let params = json!({"name": "slow", "arguments": {"ms": ms}, "_meta": meta});
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        writeln!(input, "{call}").unwrap();
+    }
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let names: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once("request=")?.1.split(['}', ' ']).next()).collect();
+    assert_eq!(names.len(), 2, "{log}");
+    assert_ne!(names[0], names[1], "{log}");
+}

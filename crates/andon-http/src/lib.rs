@@ -9,6 +9,7 @@ mod headers;
 mod legacy_sse;
 mod listener;
 mod options;
+mod request_id;
 mod service;
 mod strict;
 

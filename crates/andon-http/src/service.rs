@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use andon_server::host::{Answer, Host, Inbound, ResponseStream};
+use andon_server::observe::request_span;
 use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
@@ -16,12 +17,14 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt as _;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::body::ResponseBody;
 use crate::gate::{self, Refusal};
 use crate::headers::{self, LAST_EVENT_ID, SESSION_ID};
 use crate::legacy_sse;
 use crate::options::HttpOptions;
+use crate::request_id::{REQUEST_ID, RequestId};
 
 /// An MCP endpoint as a tower service. Cheap to clone; mount it in any HTTP server, or let [`Http`](crate::Http)
 /// listen.
@@ -60,10 +63,26 @@ impl HttpService {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        match self.answer(&parts, body).await {
+        let id = RequestId::of(&parts.headers);
+        let span = request_span(&id);
+        let mut response = self.named(&parts, body).instrument(span.clone()).await;
+        // An id that nobody logs is said only to whoever gave it.
+        if !span.is_disabled() || matches!(id, RequestId::Given(_)) {
+            response.headers_mut().insert(REQUEST_ID, id.to_value());
+        }
+        response
+    }
+
+    async fn named<B>(&self, parts: &Parts, body: B) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let response = match self.answer(parts, body).await {
             Ok(response) => response,
             Err((status, why)) => refused(status, &why, &self.0.options),
-        }
+        };
+        tracing::debug!(verb = parts.method.as_str(), status = response.status().as_u16(), "answered");
+        response
     }
 
     async fn answer<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>

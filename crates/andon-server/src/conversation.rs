@@ -13,11 +13,13 @@ use andon_types::method::Method;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use crate::alarm::Wake;
 use crate::call::{Call, SessionRef};
 use crate::cancel::Cancel;
 use crate::host::{Host, Running};
+use crate::observe;
 use crate::outlet::Outlet;
 use crate::principal::Principal;
 
@@ -245,6 +247,8 @@ where
 
     fn start(&self, host: &Arc<Host>, begin: Begin, cancel: Cancel) {
         let Some(me) = self.me.upgrade() else { return };
+        let span = observe::call_span(self.number, begin.id);
+        let _entered = span.enter();
         let principal = self.principal();
         let answers = match host.open_request_state(&begin, &principal) {
             Ok(answers) => answers,
@@ -261,7 +265,7 @@ where
         match self.turn(&mut handling, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => self.finish(&handling, outcome),
             Poll::Pending if handling.call.is_cancelled() => {}
-            Poll::Pending => drop(tokio::spawn(drive(self.me.clone(), handling))),
+            Poll::Pending => drop(tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()))),
         }
     }
 
@@ -303,7 +307,8 @@ where
     }
 
     fn finish(&self, handling: &Handling, outcome: Outcome) {
-        let call = handling.call.id();
+        let (call, failed) = (handling.call.id(), outcome.as_ref().err().map(|error| error.code));
+        tracing::debug!(method = handling.method.as_str(), failed, "answered");
         self.core().running.retain(|(known, _)| *known != call);
         self.input(Input::Done { call, outcome });
     }

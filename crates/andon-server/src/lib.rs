@@ -28,6 +28,7 @@ pub mod failure;
 pub mod handler;
 pub mod host;
 pub mod normalise;
+pub mod observe;
 pub mod options;
 pub mod output;
 pub mod output_kind;
