@@ -235,4 +235,33 @@ fn requests_on_standard_input_are_numbered_in_logs() {
         log.lines().filter_map(|line| line.split_once("request=")?.1.split(['}', ' ']).next()).collect();
     assert_eq!(names.len(), 2, "{log}");
     assert_ne!(names[0], names[1], "{log}");
+
+#[test]
+fn x8_out_of_files_it_waits_and_recovers() {
+    let script = format!("ulimit -n 64; exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_andon"));
+    let mut child = Command::new("sh").args(["-c", &script]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let url = lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
+    std::thread::spawn(move || lines.for_each(drop));
+    let address = url.trim_end_matches("/mcp").to_owned();
+    let ask = |socket: &mut TcpStream| {
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut piece = [0; 12];
+        socket.read_exact(&mut piece).map(|()| piece)
+    };
+    let mut first = TcpStream::connect(&address).unwrap();
+    assert_eq!(&ask(&mut first).unwrap(), b"HTTP/1.1 200");
+    let flood: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(&address).ok()).collect();
+    assert!(flood.len() > 64, "more than it has files for");
+    // What is left of the first answer is read with the next one.
+    first.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut rest = String::new();
+    first.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest.matches("HTTP/1.1 200").count(), 1, "a connection that was there lives on: {rest}");
+    drop(flood);
+    let mut last = TcpStream::connect(&address).unwrap();
+    assert_eq!(&ask(&mut last).unwrap(), b"HTTP/1.1 200", "it takes connections again");
+    signal(&child, "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

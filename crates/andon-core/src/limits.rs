@@ -19,12 +19,16 @@ pub struct Limits {
     pub call_timeout_max: Duration,
     /// Questions to the client in flight in one call. Default 16.
     pub asks_max: usize,
+    /// Questions to the client in one call altogether, one after the other. Default 100.
+    pub asks_per_call_max: u32,
     /// How long the client may take to answer a question. Default 5 min.
     pub ask_timeout: Duration,
     /// Streams of one session, open or kept for resumption. Default 8 standing ones.
     pub standing_streams_max: usize,
     /// Subscriptions of one session or of one listen request. Default 1,000.
     pub subscriptions_max: usize,
+    /// Resumptions per second and session; a burst of as many is let through. Default 20.
+    pub resumes_per_s: u32,
     /// Events kept for resumption per stream. Default 1,000.
     pub replay_events_max: usize,
     /// Bytes kept for resumption per session. Default 1 MiB.
@@ -49,9 +53,11 @@ impl Default for Limits {
             call_timeout: Duration::from_secs(30),
             call_timeout_max: Duration::from_secs(5 * 60),
             asks_max: 16,
+            asks_per_call_max: 100,
             ask_timeout: Duration::from_secs(5 * 60),
             standing_streams_max: 8,
             subscriptions_max: 1_000,
+            resumes_per_s: 20,
             replay_events_max: 1_000,
             replay_bytes_max: 1 << 20,
             replay_timeout: Duration::from_secs(5 * 60),

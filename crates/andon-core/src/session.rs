@@ -21,6 +21,7 @@ use andon_types::revision::{Revision, Rules};
 use crate::facts::ClientFacts;
 use crate::io::{AskError, CallId, Input, Output, StreamId, Timestamp};
 use crate::limits::Limits;
+use crate::meter::Bucket;
 use crate::offer::Offer;
 
 pub(crate) use calls::log_params;
@@ -74,6 +75,7 @@ pub struct Session {
     streams: Vec<streams::Stream>,
     subscriptions: BTreeSet<Arc<str>>,
     notices: notices::Notices,
+    resumes: Bucket,
     /// Hashes of the ids of the last requests that were answered.
     answered: VecDeque<u64>,
 }
@@ -89,6 +91,7 @@ impl Session {
             phase: Phase::NotInitialized,
             revision: Revision::LATEST_LEGACY,
             tag,
+            resumes: Bucket::new(now, limits.resumes_per_s),
             limits,
             offer,
             client: Arc::default(),

@@ -373,7 +373,10 @@ impl Client {
     fn hear(&mut self, now: Timestamp, stream: StreamId, frame: &Frame) {
         assert!(!self.is_over, "something is said after the end");
         let Some(text) = &frame.text else {
-            return assert!(frame.retry_ms.is_some() && !frame.last, "an event without a message says when to come back");
+            return assert!(
+                frame.retry_ms.is_some() && !frame.last,
+                "an event without a message says when to come back"
+            );
         };
         let view = self.streams.get_mut(&stream).expect("a frame for a stream that was never opened");
         assert!(!view.is_over, "a frame after the last one");

@@ -40,6 +40,11 @@ impl Session {
         if self.asks.iter().filter(|pending| pending.call == call).count() >= self.limits.asks_max {
             return refuse(AskError::TooMany);
         }
+        // Otherwise a tool and a model that answer each other would go on until their time is up.
+        if self.calls[index].asked >= self.limits.asks_per_call_max {
+            return refuse(AskError::TooMany);
+        }
+        self.calls[index].asked += 1;
         request.adapt(self.rules());
         let stream = self.calls[index].stream;
         let timeout = timeout.unwrap_or(self.limits.ask_timeout).min(self.limits.ask_timeout);

@@ -28,6 +28,8 @@ pub(super) struct InFlight {
     timeout: Duration,
     ends_at: Timestamp,
     progress: Option<Progress>,
+    /// Questions of its handler so far.
+    pub(super) asked: u32,
 }
 
 impl InFlight {
@@ -71,6 +73,7 @@ impl Session {
             timeout,
             ends_at: now.after(timeout),
             progress: facts.progress_token.clone().map(|token| Progress::new(token, now, per_s)),
+            asked: 0,
         });
         out.push(Output::Call(Box::new(Call { id: call, method, request, facts: Arc::new(facts) })));
     }

@@ -29,7 +29,7 @@ pub enum AttachError {
     Future,
     /// Events after this id are no longer kept.
     Evicted,
-    /// The session has as many standing streams as it may have.
+    /// The session has as many standing streams as it may have, or comes back too often.
     TooMany,
 }
 
@@ -119,6 +119,10 @@ impl Session {
     /// [`AttachError`], and nothing of another session, or a gap, is ever replayed.
     pub fn resume(&mut self, now: Timestamp, last_event_id: &str) -> Result<(StreamId, Vec<Frame>), AttachError> {
         let last = EventId::parse(last_event_id).ok_or(AttachError::Malformed)?;
+        // A client that comes back in a loop is made to wait (transports, "Resumability and Redelivery").
+        if !self.resumes.take(now, self.limits.resumes_per_s) {
+            return Err(AttachError::TooMany);
+        }
         self.forget_streams(now);
         let tag = self.tag;
         self.active_at = now;

@@ -12,6 +12,7 @@ use andon_server::entry::{ResourceEntry, ToolEntry};
 use andon_server::failure::ToolError;
 use andon_server::handler::ReadRequest;
 use andon_server::host::Host;
+use andon_server::options::HostOptions;
 use andon_server::principal::{Principal, TokenError, TokenVerifier};
 use andon_server::server::Server;
 use andon_types::client::InputRequest;
@@ -58,10 +59,17 @@ pub async fn start() -> Running {
 }
 
 pub async fn start_with(change: impl FnOnce(&mut HttpOptions)) -> Running {
+    start_limited(change, |_| ()).await
+}
+
+pub async fn start_limited(change: impl FnOnce(&mut HttpOptions), limit: impl FnOnce(&mut HostOptions)) -> Running {
     let gates = Arc::new(Gates::default());
     let any = || json!({"type": "object"});
     let waiting = gates.clone();
+    let mut limits = HostOptions::default();
+    limit(&mut limits);
     let server = Server::new("test", "1")
+        .options(limits)
         .with(ToolEntry::from_fn("echo", any(), |arguments: Value, _| async move { arguments["message"].to_string() }))
         .with(ToolEntry::from_fn("wait", any(), move |_: Value, context: Context| {
             let gates = waiting.clone();
@@ -77,6 +85,16 @@ pub async fn start_with(change: impl FnOnce(&mut HttpOptions)) -> Running {
                 .ask(Some("q"), InputRequest::form("Well?", json!({"type": "object", "properties": {}})))
                 .await?;
             Ok::<_, ToolError>(answer["action"].to_string())
+        }))
+        .with(ToolEntry::from_fn("interrogate", any(), |_: Value, context: Context| async move {
+            let mut asked = 0;
+            loop {
+                let form = InputRequest::form("Again?", json!({"type": "object", "properties": {}}));
+                match context.ask(None, form).await {
+                    Ok(_) => asked += 1,
+                    Err(error) => return Err::<String, _>(ToolError::new(format!("after {asked}: {error}"))),
+                }
+            }
         }))
         .with(ToolEntry::from_fn("panic", any(), |arguments: Value, _| async move {
             assert!(!arguments.is_object(), "on purpose, with a secret");

@@ -244,7 +244,11 @@ fn refuse_attach(error: AttachError) -> Answer {
         AttachError::Unknown => (404, "Last-Event-ID names no stream that this session still keeps"),
         AttachError::Evicted => (404, "events after Last-Event-ID are no longer kept: what they said is lost"),
         AttachError::TooMany => {
-            return Answer::overloaded(429, None, "this session has as many streams as it may have");
+            return Answer::overloaded(
+                429,
+                None,
+                "this session has as many streams as it may have, or comes back too often",
+            );
         }
     };
     Answer::error(status, None, &ErrorObject::invalid_request(why))

@@ -83,7 +83,7 @@ impl Shared {
                     self.options.figures.resumed.fetch_add(1, Ordering::Relaxed);
                     self.read_events(response, &mut thread, Some(round.wire_id)).await?
                 }
-                Ok(response) if response.status().is_server_error() => broken("the server is not there yet"),
+                Ok(response) if is_busy(&response) => broken("the server is not there yet"),
                 Ok(response) => {
                     let why = "the stream of the answer is lost: the server does not take it up again";
                     return Err(refused(Some(response.status()), why).into());
@@ -114,7 +114,7 @@ impl Shared {
                     Ok(End::Answered) => true,
                     Err(_) => return,
                 },
-                Ok(response) if response.status().is_server_error() => false,
+                Ok(response) if is_busy(&response) => false,
                 Ok(response) if response.status() == StatusCode::NOT_FOUND && attempts > 0 => {
                     return (self.ear)(Heard::SessionGone);
                 }
@@ -183,6 +183,10 @@ impl Shared {
 
 fn broken(why: impl Into<String>) -> End {
     End::Broken { why: why.into(), brought_something: false }
+}
+
+fn is_busy(response: &Response) -> bool {
+    response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS
 }
 
 fn is_events(response: &Response) -> bool {
