@@ -235,6 +235,7 @@ fn requests_on_standard_input_are_numbered_in_logs() {
         log.lines().filter_map(|line| line.split_once("request=")?.1.split(['}', ' ']).next()).collect();
     assert_eq!(names.len(), 2, "{log}");
     assert_ne!(names[0], names[1], "{log}");
+}
 
 #[test]
 fn x8_out_of_files_it_waits_and_recovers() {
