@@ -116,10 +116,17 @@ async fn mr3_n4_rounds_are_bound_to_their_request() {
         let response = post(server.address, &headers, &retry(arguments, &state, answers.clone())).await;
         assert_eq!((response.status, response.code()), (400, -32602), "{state:?}");
     }
+    // mr4: what was answered is not answered again.
+    let response = post(server.address, &headers, &good).await;
+    assert_eq!((response.status, response.code()), (400, -32602));
     // n5: extra keys are ignored, missing ones asked for again, other shapes refused.
-    let other = retry(json!({"a": 1, "b": 2}), &state, json!({"other": {}}));
-    assert_eq!(post(server.address, &headers, &other).await.json()["result"]["resultType"], "input_required");
-    let bad = retry(json!({"a": 1, "b": 2}), &state, json!([1]));
+    let first = post(server.address, &headers, &ask(json!({"a": 1, "b": 2}))).await.json();
+    let state = first["result"]["requestState"].as_str().unwrap();
+    let other = retry(json!({"a": 1, "b": 2}), state, json!({"other": {}}));
+    let again = post(server.address, &headers, &other).await.json();
+    assert_eq!(again["result"]["resultType"], "input_required");
+    let state = again["result"]["requestState"].as_str().unwrap();
+    let bad = retry(json!({"a": 1, "b": 2}), state, json!([1]));
     assert_eq!(post(server.address, &headers, &bad).await.code(), -32602);
 }
 

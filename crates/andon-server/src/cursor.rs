@@ -31,7 +31,7 @@ impl Cursors {
     /// -32602 for whatever is no cursor of this list and principal, or too old.
     pub(crate) fn open(&self, method: Method, principal: &Principal, cursor: &str) -> Result<u64, ErrorObject> {
         let opened = self.0.open(PURPOSE, &binding(method, principal), now_ms(), CURSOR_BYTES_MAX, cursor).ok();
-        let ordinal = opened.and_then(|plain| plain.try_into().ok()).map(u64::from_be_bytes);
+        let ordinal = opened.and_then(|opened| opened.plain.try_into().ok()).map(u64::from_be_bytes);
         ordinal.ok_or_else(|| ErrorObject::invalid_params("bad or expired cursor: list again from the start"))
     }
 }

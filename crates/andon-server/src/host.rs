@@ -6,6 +6,7 @@ mod modern;
 mod pipe;
 mod stream;
 mod table;
+mod used;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -124,6 +125,7 @@ pub struct Host {
     limits: Arc<andon_core::limits::Limits>,
     offer: RwLock<Arc<Offer>>,
     seal: Seal,
+    used: Mutex<used::Used>,
     origin: Instant,
     next_number: AtomicU64,
     sessions: table::Table,
@@ -151,6 +153,7 @@ impl Host {
             options,
             offer,
             seal,
+            used: Mutex::default(),
             origin: Instant::now(),
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),

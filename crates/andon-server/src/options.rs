@@ -26,6 +26,9 @@ pub struct HostOptions {
     pub queue_bytes_max: usize,
     /// How long a modern client may take to come back with answers. Default 15 min.
     pub request_state_ttl: Duration,
+    /// How many answered questions are remembered, so that a `requestState` is good once: over all modern clients, the
+    /// newest ones. Other processes with the same keys do not know of them. Default 100,000.
+    pub request_states_max: usize,
     /// Bytes of an echoed `requestState`. Default 64 KiB.
     pub request_state_bytes_max: usize,
 }
@@ -42,6 +45,7 @@ impl Default for HostOptions {
             queue_frames_max: 256,
             queue_bytes_max: 1 << 20,
             request_state_ttl: Duration::from_secs(15 * 60),
+            request_states_max: 100_000,
             request_state_bytes_max: 64 << 10,
         }
     }

@@ -1,7 +1,7 @@
 //! Seals what a client has to carry for us: `requestState` and cursors. Nobody else can read, change, make or
 //! redirect one.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,8 +26,19 @@ const FORMAT: u8 = 1;
 const NONCE_BYTES: usize = 24;
 const EXPIRY_BYTES: usize = 8;
 
-/// Seals and opens. The first key seals; every key opens, so that keys can be rotated with an overlap.
-pub struct Seal(RwLock<Vec<XChaCha20Poly1305>>);
+/// Seals and opens. The first key seals; every key opens, so that keys can be rotated with an overlap. A clone has the
+/// same keys, whatever is rotated later.
+#[derive(Clone)]
+pub struct Seal(Arc<RwLock<Vec<XChaCha20Poly1305>>>);
+
+/// What was sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// What was sealed.
+    pub plain: Vec<u8>,
+    /// Which seal it is: no two are alike.
+    pub number: u128,
+}
 
 impl Seal {
     /// A seal with these keys, newest first. Processes that share them open each other's seals. Without any, it has a
@@ -36,7 +47,7 @@ impl Seal {
         if keys.is_empty() {
             return Self::generate();
         }
-        Self(RwLock::new(keys.iter().map(|key| XChaCha20Poly1305::new(&Key::from(*key))).collect()))
+        Self(Arc::new(RwLock::new(keys.iter().map(|key| XChaCha20Poly1305::new(&Key::from(*key))).collect())))
     }
 
     /// A seal with a fresh key, which is lost with the process.
@@ -78,7 +89,7 @@ impl Seal {
         now_ms: u64,
         bytes_max: usize,
         token: &str,
-    ) -> Result<Vec<u8>, SealError> {
+    ) -> Result<Opened, SealError> {
         if token.len() > bytes_max {
             return Err(SealError::TooLarge);
         }
@@ -92,7 +103,11 @@ impl Seal {
             .find_map(|cipher| cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok())
             .ok_or(SealError::Forged)?;
         let (expires, plain) = message.split_first_chunk::<EXPIRY_BYTES>().ok_or(SealError::Forged)?;
-        if u64::from_be_bytes(*expires) <= now_ms { Err(SealError::Expired) } else { Ok(plain.to_vec()) }
+        if u64::from_be_bytes(*expires) <= now_ms {
+            return Err(SealError::Expired);
+        }
+        let number = nonce.first_chunk().map_or(0, |start| u128::from_be_bytes(*start));
+        Ok(Opened { plain: plain.to_vec(), number })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::host::Host;
 use crate::options::HostOptions;
 use crate::output::{IntoCallToolResult, IntoPromptResult, IntoReadResult};
 use crate::router::{Declared, Router, Settings};
-use crate::seal::{Seal, SealKey, random};
+use crate::seal::{Seal, SealKey};
 
 /// How many items a page of a list has, unless the server says otherwise.
 pub const PAGE_SIZE: usize = 50;
@@ -53,7 +53,7 @@ pub struct Server {
     changes: Changes,
     settings: Settings,
     options: HostOptions,
-    keys: Vec<SealKey>,
+    seal: Seal,
 }
 
 /// A completion that was given beside its prompt or template.
@@ -82,7 +82,7 @@ impl Server {
                 declared: Declared::default(),
             },
             options: HostOptions::default(),
-            keys: Vec::new(),
+            seal: Seal::generate(),
         }
     }
 
@@ -252,8 +252,21 @@ impl Server {
     /// same keys continue each other's requests. By default there is one, which is lost with the process.
     #[must_use]
     pub fn seal_keys(mut self, keys: impl IntoIterator<Item = SealKey>) -> Self {
-        self.keys = keys.into_iter().collect();
+        self.seal = Seal::new(&keys.into_iter().collect::<Vec<_>>());
         self
+    }
+
+    /// A handle on the keys, to rotate them while the server runs; take it after [`Server::seal_keys`].
+    ///
+    /// ```
+    /// # use andon_server::server::Server;
+    /// let server = Server::new("greeter", "1.0.0").seal_keys([[1; 32]]);
+    /// let seal = server.seal();
+    /// // Later: the new key seals, and what clients still carry under the one before can be opened.
+    /// seal.rotate(&[2; 32], 1);
+    /// ```
+    pub fn seal(&self) -> Seal {
+        self.seal.clone()
     }
 
     /// A handle on the catalogue, to change it while the server runs.
@@ -268,9 +281,8 @@ impl Server {
     /// that are no JSON Schema or refer to the network, header annotations that 2026-07-28 does not allow, bad URIs,
     /// URI templates and icons, completions of what is not there, states that handlers need and nobody gave.
     pub fn build(self) -> Result<Arc<Host>, Error> {
-        let Self {
-            info, instructions, states, mut entries, completions, catalogue, changes, settings, options, ..
-        } = self;
+        let Self { info, instructions, states, mut entries, completions, catalogue, changes, settings, options, seal } =
+            self;
         if let Some(why) = info.icons.iter().find_map(Icon::problem) {
             return Err(Error::misuse(format!("the server has a bad icon: {why}")));
         }
@@ -284,10 +296,9 @@ impl Server {
         }
         catalogue.insert(entries)?;
         catalogue.seal(&states)?;
-        let keys = if self.keys.is_empty() { vec![random()] } else { self.keys };
         let shared = Arc::new(Shared { states, catalogue });
-        let router = Router { info, instructions, shared, settings, cursors: Cursors::new(Seal::new(&keys)) };
-        Ok(Host::new(Arc::new(router), &changes, options, Seal::new(&keys)))
+        let router = Router { info, instructions, shared, settings, cursors: Cursors::new(seal.clone()) };
+        Ok(Host::new(Arc::new(router), &changes, options, seal))
     }
 }
 

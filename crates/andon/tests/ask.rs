@@ -201,6 +201,27 @@ async fn mr3_state_is_bound_to_arguments_and_cannot_be_changed() {
     }
     let done = answer("one", json!({"a": 1}), &state).await.unwrap();
     assert_eq!(done["content"][0]["text"], "12");
+    let again = answer("one", json!({"a": 1}), &state).await.unwrap_err();
+    assert!(again.code == -32602 && again.message.contains("used already"), "mr4: {again}");
+}
+
+#[tokio::test]
+async fn mr3_keys_are_rotated_with_an_overlap() {
+    let entry = ToolEntry::from_fn("one", json!({"type": "object"}), |_: Value, ctx: Context| async move {
+        let first: Value = ctx.elicit_with(Some("first"), "1?", form()).await?;
+        Ok::<_, ToolError>(first["x"].to_string())
+    });
+    let server = Server::new("ask", "1").seal_keys([[1; 32]]).with(entry);
+    let seal = server.seal();
+    let options = ClientOptions::default().revision(Revision::LATEST).capabilities(everything());
+    let client = server.client_with(options).await;
+    for (key, overlap, is_good) in [(2, 1, true), (3, 0, false)] {
+        let asked = client.request("tools/call", json!({"name": "one"})).await.unwrap();
+        seal.rotate(&[key; 32], overlap);
+        let responses = json!({"first": {"action": "accept", "content": {"x": 1}}});
+        let params = json!({"name": "one", "inputResponses": responses, "requestState": asked["requestState"]});
+        assert_eq!(client.request("tools/call", params).await.is_ok(), is_good, "{key}");
+    }
 }
 
 fn form() -> Value {

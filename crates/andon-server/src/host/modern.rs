@@ -133,12 +133,19 @@ impl Host {
                 let binding = binding(principal, begin.method, &digest);
                 let parts: Vec<&[u8]> = binding.iter().map(Vec::as_slice).collect();
                 let opened = self.seal.open(PURPOSE, &parts, wall_ms(), self.options.request_state_bytes_max, token);
-                let plain = opened.map_err(|_| {
+                let opened = opened.map_err(|_| {
                     ErrorObject::invalid_params(
                         "\"requestState\" is not of this request, or too old: start over without it",
                     )
                 })?;
-                let known: BTreeMap<String, Value> = serde_json::from_slice(&plain).map_err(|_| {
+                let (ttl, most) = (self.options.request_state_ttl, self.options.request_states_max);
+                let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+                if !used.take(opened.number, self.now(), ttl, most) {
+                    let why = "\"requestState\" was used already, and is good once: start over without it";
+                    return Err(ErrorObject::invalid_params(why));
+                }
+                drop(used);
+                let known: BTreeMap<String, Value> = serde_json::from_slice(&opened.plain).map_err(|_| {
                     ErrorObject::invalid_params("\"requestState\" is of another version of this server")
                 })?;
                 known.into_iter().map(|(key, value)| (key, Json::from(value))).collect()

@@ -5,7 +5,7 @@ use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use super::{Seal, SealError};
 
 fn open(seal: &Seal, binding: &[&[u8]], token: &str) -> Result<Vec<u8>, SealError> {
-    seal.open("state", binding, 1_000, 4096, token)
+    seal.open("state", binding, 1_000, 4096, token).map(|opened| opened.plain)
 }
 
 #[test]
