@@ -1,5 +1,6 @@
 //! The command `andon`.
 
+mod client;
 mod demo;
 mod logs;
 mod welcome;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use andon::prelude::Http;
 use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use client::{Deed, Peer};
 
 /// A runtime for the Model Context Protocol.
 #[derive(Parser)]
@@ -29,6 +31,28 @@ struct Andon {
 enum Command {
     /// Serve the built-in demo server to MCP clients.
     Serve(Serve),
+    /// List the tools of a server.
+    Tools(Peer),
+    /// Call a tool: `andon call URL TOOL key=value key:=JSON key=@file`.
+    Call(Peer),
+    /// List the resources and resource templates of a server.
+    Resources(Peer),
+    /// Read a resource: `andon read URL URI`.
+    Read(Peer),
+    /// List the prompts of a server.
+    Prompts(Peer),
+    /// Get a prompt: `andon prompt URL NAME key=value`.
+    Prompt(Peer),
+    /// Complete an argument: `andon complete URL PROMPT|URI-TEMPLATE ARGUMENT VALUE`.
+    Complete(Peer),
+    /// Print changes of lists, and of the resources that are named, as they happen.
+    Listen(Peer),
+    /// See whether a server answers, how fast, and which revision it speaks.
+    Ping(Peer),
+    /// Log in to a server in the browser, and keep the token.
+    Login(Peer),
+    /// Forget the token for a server.
+    Logout(Peer),
     /// Print shell completions.
     Completions {
         /// For which shell.
@@ -78,6 +102,17 @@ fn main() -> ExitCode {
     }
     let outcome = match andon.command {
         Command::Serve(serve) => run(serve),
+        Command::Tools(peer) => return client::run(Deed::Tools, peer),
+        Command::Call(peer) => return client::run(Deed::Call, peer),
+        Command::Resources(peer) => return client::run(Deed::Resources, peer),
+        Command::Read(peer) => return client::run(Deed::Read, peer),
+        Command::Prompts(peer) => return client::run(Deed::Prompts, peer),
+        Command::Prompt(peer) => return client::run(Deed::Prompt, peer),
+        Command::Complete(peer) => return client::run(Deed::Complete, peer),
+        Command::Listen(peer) => return client::run(Deed::Listen, peer),
+        Command::Ping(peer) => return client::run(Deed::Ping, peer),
+        Command::Login(peer) => return client::run(Deed::Login, peer),
+        Command::Logout(peer) => return client::run(Deed::Logout, peer),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Andon::command(), "andon", &mut std::io::stdout());
             Ok(())

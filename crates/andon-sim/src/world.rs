@@ -133,16 +133,21 @@ pub fn run(seed: u64, clients: usize) -> Summary {
             }
         }
     }
-    for (who, (client, vanished)) in sessions.iter_mut().enumerate() {
-        place.who = who;
-        client.settle(now, &mut rng, *vanished);
-    }
-    for (who, modern) in exchanges.iter_mut().enumerate() {
-        place.who = clients + who;
-        modern.settle(now, &mut rng);
-    }
+    settle(now, &mut rng, &mut place, &mut sessions, &mut exchanges);
     let answers = sessions.iter().map(|(client, _)| client.answers).sum();
     Summary { sessions: sessions.len(), exchanges: exchanges.len(), steps: place.step, answers }
+}
+
+/// Everything comes to its end.
+fn settle(now: Timestamp, rng: &mut Rng, place: &mut Place, sessions: &mut [(Client, bool)], exchanges: &mut [Modern]) {
+    for (who, (client, vanished)) in sessions.iter_mut().enumerate() {
+        place.who = who;
+        client.settle(now, rng, *vanished);
+    }
+    for (who, modern) in exchanges.iter_mut().enumerate() {
+        place.who = sessions.len() + who;
+        modern.settle(now, rng);
+    }
 }
 
 fn session_turn(client: &mut Client, vanished: &mut bool, now: Timestamp, rng: &mut Rng) {

@@ -1,0 +1,236 @@
+//! A client at the shell: `andon tools | call | resources | read | prompts | prompt | complete | listen | ping`, and
+//! `login` and `logout`.
+
+mod answer;
+mod arguments;
+mod connect;
+mod login;
+mod show;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use andon::client::{Client, Error, Event, Listen, Options, Reference};
+use andon::serde_json::{Map, Value, json};
+use andon::types::tools::Tool;
+use clap::Args;
+
+use show::Screen;
+
+/// What all client commands take.
+#[derive(Args)]
+pub(crate) struct Peer {
+    /// The server's URL, unless a command follows after `--`; then what the command wants to know.
+    #[arg(value_name = "URL")]
+    words: Vec<String>,
+    /// A program that is the server, with its arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+    /// Print results as JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    /// A header of every HTTP request, such as 'Authorization: Bearer TOKEN'; may be repeated.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// A variable of the program's environment; may be repeated.
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE")]
+    environment: Vec<String>,
+    /// Speak this revision of the protocol and no other, such as 2025-06-18.
+    #[arg(long, value_name = "DATE")]
+    protocol: Option<String>,
+    /// Seconds that a call may take without progress.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    timeout: u64,
+    /// A folder that the server may know of; may be repeated.
+    #[arg(long = "root", value_name = "DIR")]
+    roots: Vec<PathBuf>,
+    /// Answers questions of the server without asking: a field of a form; may be repeated.
+    #[arg(long = "answer", value_name = "FIELD=VALUE")]
+    answers: Vec<String>,
+    /// Where pictures, sounds and other files of results are saved.
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Tools,
+    Call,
+    Resources,
+    Read,
+    Prompts,
+    Prompt,
+    Complete,
+    Listen,
+    Ping,
+    Login,
+    Logout,
+}
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// 1: the tool failed, and has said why.
+    Tool,
+    /// 2: the command line is not understood.
+    Usage(String),
+    /// 3: the server cannot be reached, or what it says is not the protocol; 4: it answered with an error;
+    /// 5: it wants other credentials.
+    Client(Error),
+    /// 3: the system refused.
+    Io(String),
+    /// 5: no token.
+    Login(String),
+    /// 130: Ctrl-C.
+    Interrupted,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tool => f.write_str("the tool failed"),
+            Self::Usage(why) | Self::Io(why) | Self::Login(why) => f.write_str(why),
+            Self::Client(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Tool => 1,
+            Self::Usage(_) | Self::Client(Error::Arguments(_) | Error::Target(_)) => 2,
+            Self::Client(Error::Protocol(_) | Error::NotOffered(_) | Error::Unanswerable(_)) => 4,
+            Self::Login(_) | Self::Client(Error::Unauthorized(_)) => 5,
+            Self::Client(_) | Self::Io(_) => 3,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Runs one command to its end, or until Ctrl-C.
+pub(crate) fn run(deed: Deed, peer: Peer) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&Failure::Io(format!("cannot start: {error}"))),
+    };
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = perform(deed, peer) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+        }
+    });
+    // What was begun is cancelled at the server; a read of standard input must not keep the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => fail(&failure),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    // A tool that failed has said so in its own words.
+    if !matches!(failure, Failure::Tool) {
+        eprintln!("andon: {}", show::harmless(&failure.to_string()));
+    }
+    ExitCode::from(failure.code())
+}
+
+async fn perform(deed: Deed, mut peer: Peer) -> Result<(), Failure> {
+    let target = connect::target(&mut peer)?;
+    match deed {
+        Deed::Login => return login::login(&target, &peer).await,
+        Deed::Logout => return login::logout(&target, &peer).await,
+        _ => {}
+    }
+    let words = std::mem::take(&mut peer.words);
+    let screen = Screen::new(peer.json, peer.out.clone());
+    let client = connect::connect(target, &peer).await?;
+    let outcome = {
+        let mut words = words.into_iter();
+        match deed {
+            Deed::Tools => screen.tools(&client.tools().await?),
+            Deed::Call => call(&client, &screen, words).await,
+            Deed::Resources => screen.resources(&client.resources().await?, &client.templates().await?),
+            Deed::Read => {
+                let uri = words.next().ok_or_else(|| usage("which resource? give its URI"))?;
+                screen.contents(&client.read(&uri).await?)
+            }
+            Deed::Prompts => screen.prompts(&client.prompts().await?),
+            Deed::Prompt => {
+                let name = words.next().ok_or_else(|| usage("which prompt? see andon prompts"))?;
+                let arguments = arguments::parse(&json!({}), words)?;
+                screen.prompt(&client.prompt(&name, arguments).await?)
+            }
+            Deed::Complete => complete(&client, &screen, words).await,
+            Deed::Listen => listen(&client, &screen, words).await,
+            Deed::Ping => screen.ping(client.ping().await?, &client),
+            Deed::Login | Deed::Logout => unreachable!("done before connecting"),
+        }
+    };
+    client.close().await;
+    outcome
+}
+
+async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let name = words.next().ok_or_else(|| usage("which tool? see andon tools"))?;
+    let tools = client.tools().await?;
+    let Some(tool) = tools.iter().find(|tool| tool.name == name) else {
+        let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+        return Err(usage(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
+    };
+    let schema = tool.input_schema.to_value().unwrap_or_else(|_| json!({}));
+    let arguments = arguments::parse(&schema, words)?;
+    arguments::check(&name, &schema, &arguments)?;
+    let bar = screen.progress_bar();
+    let reports = bar.clone();
+    let options = Options::default().on_progress(move |report| reports.report(&report));
+    let result = client.call_tool(&name, arguments, options).await;
+    bar.clear();
+    let result = result?;
+    screen.result(tool_name(tool), &result)?;
+    if result.is_error { Err(Failure::Tool) } else { Ok(()) }
+}
+
+fn tool_name(tool: &Tool) -> &str {
+    &tool.name
+}
+
+async fn complete(client: &Client, screen: &Screen, mut words: impl Iterator<Item = String>) -> Result<(), Failure> {
+    const HOW: &str = "andon complete URL PROMPT|URI-TEMPLATE ARGUMENT VALUE [KNOWN=VALUE...]";
+    let (Some(of), Some(argument)) = (words.next(), words.next()) else { return Err(usage(HOW)) };
+    let value = words.next().unwrap_or_default();
+    let reference = if of.contains("://") { Reference::Resource { uri: of } } else { Reference::Prompt { name: of } };
+    let known: Map<String, Value> = arguments::parse(&json!({}), words)?;
+    let known: HashMap<String, String> =
+        known.into_iter().map(|(name, value)| (name, value.as_str().unwrap_or_default().to_owned())).collect();
+    screen.completion(&client.complete(&reference, (&argument, &value), &known).await?)
+}
+
+async fn listen(client: &Client, screen: &Screen, uris: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let wanted = uris.fold(Listen::lists(), Listen::uri);
+    let mut listening = client.listen(wanted).await?;
+    eprintln!("listening; stop with Ctrl-C");
+    while let Some(event) = listening.next().await {
+        if let Event::Disconnected(loss) = &event {
+            eprintln!("andon: {}", show::harmless(&loss.to_string()));
+        }
+        screen.event(&event)?;
+    }
+    Ok(())
+}
+
+fn usage(why: impl Into<String>) -> Failure {
+    Failure::Usage(why.into())
+}
