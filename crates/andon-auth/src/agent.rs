@@ -79,7 +79,8 @@ impl Loopback {
         bound.map_err(|error| AuthError::Network(format!("no port for the browser to come back to: {error}")))
     }
 
-    async fn wait(&self, listener: &TcpListener, redirect_uri: &str) -> Result<String, AuthError> {
+    /// Any page that the person has open can call this port: what is not for `state` is answered and forgotten.
+    async fn wait(&self, listener: &TcpListener, redirect_uri: &str, state: &str) -> Result<String, AuthError> {
         loop {
             let (mut socket, _) = listener
                 .accept()
@@ -88,7 +89,9 @@ impl Loopback {
             let target = tokio::time::timeout(READ_TIMEOUT, read_target(&mut socket)).await.ok().flatten();
             let found = target.and_then(|target| {
                 let (path, query) = target.split_once('?')?;
-                (path == PATH).then(|| format!("{redirect_uri}?{query}"))
+                let mut states = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "state");
+                let is_ours = path == PATH && states.next().is_some_and(|(_, value)| value == state);
+                is_ours.then(|| format!("{redirect_uri}?{query}"))
             });
             let (status, text) = match &found {
                 Some(_) => ("200 OK", "You can close this window and go back to your program."),
@@ -122,7 +125,12 @@ impl UserAgent for Loopback {
         async move {
             let listener = self.listener().await?;
             (self.show)(&request.url)?;
-            let waiting = self.wait(listener, &request.redirect_uri);
+            let state = Url::parse(&request.url).ok().and_then(|url| {
+                let found = url.query_pairs().find(|(name, _)| name == "state");
+                found.map(|(_, value)| value.into_owned())
+            });
+            let state = state.ok_or_else(|| AuthError::Unsafe("the request has no state".to_owned()))?;
+            let waiting = self.wait(listener, &request.redirect_uri, &state);
             let came = tokio::time::timeout(self.timeout, waiting).await;
             came.map_err(|_| AuthError::Denied("nobody came back from the browser in time".to_owned()))?
         }
@@ -242,7 +250,7 @@ mod tests {
         let redirect_uri = agent.redirect_uri().await.expect("a port");
         let address = redirect_uri.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/callback"));
         let address = address.expect("a loopback URL").to_owned();
-        let request = AuthorizationRequest { url: "https://as.example/authorize".into(), redirect_uri };
+        let request = AuthorizationRequest { url: "https://as.example/authorize?state=s".into(), redirect_uri };
         let visit = async |target: &str| {
             let mut socket = tokio::net::TcpStream::connect(&address).await.expect("listens");
             socket.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.expect("sent");
@@ -252,6 +260,8 @@ mod tests {
         };
         let (came, ()) = tokio::join!(agent.authorize(&request), async {
             assert!(visit("/favicon.ico").await.starts_with("HTTP/1.1 404"));
+            assert!(visit("/callback?code=evil&state=guess").await.starts_with("HTTP/1.1 404"));
+            assert!(visit("/callback?code=evil").await.starts_with("HTTP/1.1 404"));
             assert!(visit("/callback?code=c&state=s").await.starts_with("HTTP/1.1 200"));
         });
         assert_eq!(came.expect("came back"), format!("{}?code=c&state=s", request.redirect_uri));
@@ -262,7 +272,7 @@ mod tests {
     async fn nobody_is_waited_for_without_end() {
         let agent = Loopback::new(|_| Ok(())).timeout(Duration::from_secs(60));
         let redirect_uri = agent.redirect_uri().await.expect("a port");
-        let request = AuthorizationRequest { url: "https://as.example/".into(), redirect_uri };
+        let request = AuthorizationRequest { url: "https://as.example/?state=s".into(), redirect_uri };
         assert!(agent.authorize(&request).await.expect_err("in time").to_string().contains("in time"));
     }
 }

@@ -1,5 +1,7 @@
 //! Proof of possession (RFC 9449): each request is signed with a key that the token is bound to.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::error::AuthError;
@@ -43,4 +45,11 @@ impl Prover {
         let jwk = self.key.public_jwk().unwrap_or(Value::Null);
         self.key.sign("dpop+jwt", &[("jwk", jwk)], &claims)
     }
+}
+
+/// The nonce in a proof of ours, if it has one.
+pub(crate) fn nonce_of(proof: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(proof.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    claims["nonce"].as_str().map(str::to_owned)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why there is no token. No text of it holds a secret.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum AuthError {
     /// An address is not to be connected to, or cannot be reached.

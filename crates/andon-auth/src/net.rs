@@ -218,6 +218,10 @@ fn is_public(address: IpAddr) -> bool {
                 || (first & 0xffc0) == 0xfe80
                 || (first & 0xffc0) == 0xfec0
                 || (first == 0x2001 && address.segments()[1] == 0xdb8)
+                // Teredo, local translation, discard.
+                || (first == 0x2001 && address.segments()[1] == 0)
+                || address.segments()[..3] == [0x64, 0xff9b, 1]
+                || address.segments()[..4] == [0x100, 0, 0, 0]
                 // IPv4-compatible, which nobody should use.
                 || address.segments()[..6] == [0; 6];
             !special
@@ -255,6 +259,8 @@ mod tests {
             "https://100.64.0.1/",
             "https://0.0.0.0/",
             "https://[fd00::1]/",
+            "https://[64:ff9b:1::7f00:1]/",
+            "https://[2001:0:7f00:1::]/",
             "https://[fe80::1]/",
             "https://255.255.255.255/",
             "http://example.com/",

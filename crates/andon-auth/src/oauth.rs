@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::agent::UserAgent;
 use crate::challenge::{Challenge, challenges};
-use crate::dpop::Prover;
+use crate::dpop::{Prover, nonce_of};
 use crate::error::{AuthError, shown};
 use crate::jwt::SigningKey;
 use crate::metadata::{Discovered, discover};
@@ -86,6 +86,20 @@ struct State {
     requested: BTreeSet<String>,
     discovered: Option<Discovered>,
     prover: Option<Prover>,
+    /// Where credentials that name no issuer were shown first: they stay there.
+    first_issuer: Option<String>,
+    /// How many flights failed, and why the last one did.
+    failures: u64,
+    failure: Option<AuthError>,
+}
+
+/// Why a token is wanted, and what the server's challenges said of it.
+struct Wish<'a> {
+    status: StatusCode,
+    metadata: Option<&'a str>,
+    scope: Option<&'a str>,
+    /// A new one in any case.
+    is_login: bool,
 }
 
 /// What an [`OAuth`] is made of.
@@ -121,8 +135,8 @@ impl OAuthBuilder {
         self
     }
 
-    /// Credentials that were registered by hand, at `issuer` or wherever the server sends us. They are shown to no
-    /// other issuer.
+    /// Credentials that were registered by hand, at `issuer` or at the first one that the server names. They are shown
+    /// to no other issuer.
     #[must_use]
     pub fn registered(mut self, issuer: Option<String>, credentials: ClientCredentials) -> Self {
         self.registered = Some((issuer, credentials));
@@ -199,8 +213,12 @@ impl OAuth {
     /// ends soon is renewed first.
     ///
     /// # Errors
-    /// When the store cannot be read, or a proof cannot be signed.
+    /// When the URL is of another origin than the server, the store cannot be read, or a proof cannot be signed.
     pub async fn headers(&self, method: &Method, url: &str) -> Result<HeaderMap, AuthError> {
+        if Url::parse(url).ok().is_none_or(|url| url.origin() != self.0.server_url.origin()) {
+            let why = format!("{} is not at {}: credentials are not sent there", shown(url), self.0.server_url);
+            return Err(AuthError::Network(why));
+        }
         self.load().await?;
         let is_old = |token: &Token| token.is_old() && token.refresh_token.is_some();
         if self.state().token.as_ref().is_some_and(is_old) {
@@ -235,25 +253,38 @@ impl OAuth {
         headers: &HeaderMap,
         used: &HeaderMap,
     ) -> Result<bool, AuthError> {
-        let challenge = challenges(headers).into_iter().find(Challenge::is_oauth);
-        if status == StatusCode::FORBIDDEN {
-            let is_scope = challenge.as_ref().is_some_and(|it| it.get("error") == Some("insufficient_scope"));
-            if !is_scope {
-                return Ok(false);
-            }
+        let all: Vec<Challenge> = challenges(headers).into_iter().filter(Challenge::is_oauth).collect();
+        let says = |error: &str| all.iter().any(|challenge| challenge.get("error") == Some(error));
+        if status == StatusCode::FORBIDDEN && !says("insufficient_scope") {
+            return Ok(false);
         }
+        let failures = self.state().failures;
         let _flight = self.0.flight.lock().await;
         self.load().await?;
-        if self.take_nonce(challenge.as_ref(), headers, used) {
+        if says("use_dpop_nonce") && self.take_nonce(headers, used) {
             return Ok(true);
         }
         let newer = self.state().token.as_ref().map(header_of).transpose()?;
-        if status == StatusCode::UNAUTHORIZED && newer.as_ref() != used.get(AUTHORIZATION) && newer.is_some() {
+        if newer.is_some() && newer.as_ref() != used.get(AUTHORIZATION) {
             // Another request has got a new one in the meantime.
             return Ok(true);
         }
-        self.get_token(status, challenge.as_ref()).await?;
-        Ok(true)
+        {
+            let state = self.state();
+            if let (Some(failure), true) = (&state.failure, state.failures != failures) {
+                // What was waited for has failed: the person is not asked once for each who waited.
+                return Err(failure.clone());
+            }
+        }
+        let named = |name: &str| all.iter().find_map(|challenge| challenge.get(name));
+        let wish = Wish { status, metadata: named("resource_metadata"), scope: named("scope"), is_login: false };
+        let outcome = self.get_token(wish).await;
+        if let Err(failure) = &outcome {
+            let mut state = self.state();
+            state.failures += 1;
+            state.failure = Some(failure.clone());
+        }
+        outcome.map(|()| true)
     }
 
     /// Gets a token now, whether or not the server has asked for one.
@@ -264,7 +295,8 @@ impl OAuth {
         let _flight = self.0.flight.lock().await;
         self.load().await?;
         self.state().token = None;
-        self.get_token(StatusCode::UNAUTHORIZED, None).await
+        let wish = Wish { status: StatusCode::UNAUTHORIZED, metadata: None, scope: None, is_login: true };
+        self.get_token(wish).await
     }
 
     /// Forgets the token and who we are.
@@ -283,60 +315,70 @@ impl OAuth {
     }
 
     /// A nonce that the server wants in the proof of the next request (RFC 9449, 9). Whether that is all it wants.
-    fn take_nonce(&self, challenge: Option<&Challenge>, headers: &HeaderMap, used: &HeaderMap) -> bool {
-        let wants_nonce = challenge.is_some_and(|challenge| challenge.get("error") == Some("use_dpop_nonce"));
+    fn take_nonce(&self, headers: &HeaderMap, used: &HeaderMap) -> bool {
         let nonce = headers.get(DPOP_NONCE).and_then(|nonce| nonce.to_str().ok());
-        let mut state = self.state();
-        let (Some(nonce), true, true) = (nonce, wants_nonce, used.contains_key(DPOP)) else { return false };
-        match &mut state.prover {
-            // The same nonce again would be refused again.
-            Some(prover) if prover.resource_nonce.as_deref() != Some(nonce) => {
-                prover.resource_nonce = Some(nonce.to_owned());
-                true
-            }
-            _ => false,
+        let proof = used.get(DPOP).and_then(|proof| proof.to_str().ok());
+        let (Some(nonce), Some(proof)) = (nonce, proof) else { return false };
+        // The same nonce again would be refused again. What counts is what the request had, not what we know by now:
+        // many requests may be refused for want of one nonce.
+        if nonce_of(proof).as_deref() == Some(nonce) {
+            return false;
         }
+        let mut state = self.state();
+        let Some(prover) = &mut state.prover else { return false };
+        prover.resource_nonce = Some(nonce.to_owned());
+        true
     }
 
     /// Finds out who guards the server, and gets a token there.
-    async fn get_token(&self, status: StatusCode, challenge: Option<&Challenge>) -> Result<(), AuthError> {
+    async fn get_token(&self, wish: Wish<'_>) -> Result<(), AuthError> {
         let known = self.0.store.load(&self.0.server).await?;
         let is_known = |issuer: &str| {
             known.contains_key(issuer)
                 || self.0.registered.as_ref().is_some_and(|(of, _)| of.as_deref() == Some(issuer))
         };
-        let named = challenge.and_then(|challenge| challenge.get("resource_metadata"));
         // Each time anew: the server may have moved to another authorization server.
-        let discovered = discover(&self.0.net, &self.0.server_url, named, is_known).await?;
+        let discovered = discover(&self.0.net, &self.0.server_url, wish.metadata, is_known).await?;
         let issuer = discovered.server.issuer.clone();
-        let is_same = {
-            let mut state = self.state();
-            let is_same = state.issuer.as_deref() == Some(issuer.as_str());
-            if !is_same {
-                // Nothing of one issuer is shown to another.
-                state.token =
-                    known.get(&issuer).and_then(|stored| stored.token.clone()).filter(|token| !token.is_old());
-                state.requested.clear();
-                state.prover = None;
-                state.issuer = Some(issuer.clone());
+        let is_same = self.settle(&discovered, known.get(&issuer))?;
+        if wish.status == StatusCode::UNAUTHORIZED && !wish.is_login {
+            let (is_fresh, has_refresh) = {
+                let state = self.state();
+                let has_refresh = state.token.as_ref().is_some_and(|token| token.refresh_token.is_some());
+                (state.token.as_ref().is_some_and(|token| !token.is_old()), has_refresh)
+            };
+            if !is_same && is_fresh {
+                // This issuer granted it earlier, and the server has not seen it in this run.
+                return Ok(());
             }
-            if state.prover.is_none() && supports_dpop(&discovered) {
-                state.prover = Some(Prover::new()?);
-            }
-            state.discovered = Some(discovered.clone());
-            is_same
-        };
-        let challenged = challenge.and_then(|challenge| challenge.get("scope"));
-        if status == StatusCode::UNAUTHORIZED && is_same {
-            let has_refresh = self.state().token.as_ref().is_some_and(|token| token.refresh_token.is_some());
             if has_refresh && self.refresh().await.is_ok() {
                 return Ok(());
             }
         }
-        let scope = self.choose_scope(status, &discovered, challenged)?;
+        let scope = self.choose_scope(wish.status, &discovered, wish.scope)?;
         let token = self.grant(&discovered, scope.as_deref(), known.get(&issuer)).await?;
         self.state().requested = scope.iter().flat_map(|scope| scope.split(' ')).map(str::to_owned).collect();
         self.keep(token).await
+    }
+
+    /// Turns to the issuer that was found. Whether it is the one from before.
+    fn settle(&self, discovered: &Discovered, known: Option<&Stored>) -> Result<bool, AuthError> {
+        let issuer = &discovered.server.issuer;
+        let mut state = self.state();
+        let is_same = state.issuer.as_ref() == Some(issuer);
+        if !is_same {
+            // Nothing of one issuer is shown to another. A token that is bound to a key of an earlier run is of no use.
+            state.token = known.and_then(|stored| stored.token.clone()).filter(|token| !token.is_dpop());
+            let scope = state.token.as_ref().and_then(|token| token.scope.clone()).unwrap_or_default();
+            state.requested = scope.split_ascii_whitespace().map(str::to_owned).collect();
+            state.prover = None;
+            state.issuer = Some(issuer.clone());
+        }
+        if state.prover.is_none() && supports_dpop(discovered) {
+            state.prover = Some(Prover::new()?);
+        }
+        state.discovered = Some(discovered.clone());
+        Ok(is_same)
     }
 
     /// What to ask for: what the challenge names, else what the program wants, else what the resource lists

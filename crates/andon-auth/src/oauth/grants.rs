@@ -69,11 +69,6 @@ impl OAuth {
         let Some(refresh_token) = old.as_ref().and_then(|token| token.refresh_token.clone()) else {
             return Err(AuthError::Denied("there is no refresh token".to_owned()));
         };
-        let stored = self.0.store.load(&self.0.server).await?.remove(&issuer);
-        let credentials = match stored.and_then(|stored| stored.client) {
-            Some(client) => client,
-            None => self.registered().ok_or_else(|| AuthError::Registration("there is none".to_owned()))?,
-        };
         let known = self.state().discovered.clone().filter(|discovered| discovered.server.issuer == issuer);
         let discovered = match known {
             Some(discovered) => discovered,
@@ -82,6 +77,11 @@ impl OAuth {
         if discovered.server.issuer != issuer {
             return Err(AuthError::Metadata("the server has another authorization server now".to_owned()));
         }
+        let stored = self.0.store.load(&self.0.server).await?.remove(&issuer);
+        let credentials = match (self.registered_at(&discovered.server), stored.and_then(|stored| stored.client)) {
+            (Ok(credentials), _) | (Err(_), Some(credentials)) => credentials,
+            (Err(error), None) => return Err(error),
+        };
         let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.as_str())];
         let resource = discovered.resource.as_ref().map(|resource| resource.resource.as_str());
         fields.extend(resource.map(|resource| ("resource", resource)));
@@ -202,16 +202,14 @@ impl OAuth {
         }
     }
 
-    fn registered(&self) -> Option<ClientCredentials> {
-        self.0.registered.as_ref().map(|(_, credentials)| credentials.clone())
-    }
-
     /// What was registered by hand, if it is for this issuer.
     fn registered_at(&self, server: &ServerMetadata) -> Result<ClientCredentials, AuthError> {
+        let is_theirs = |issuer: &Option<String>| match issuer {
+            Some(issuer) => *issuer == server.issuer,
+            None => *self.state().first_issuer.get_or_insert_with(|| server.issuer.clone()) == server.issuer,
+        };
         match &self.0.registered {
-            Some((issuer, credentials)) if issuer.as_deref().is_none_or(|issuer| issuer == server.issuer) => {
-                Ok(credentials.clone())
-            }
+            Some((issuer, credentials)) if is_theirs(issuer) => Ok(credentials.clone()),
             _ => Err(AuthError::Registration(format!("there are no credentials for {}", shown(&server.issuer)))),
         }
     }
