@@ -38,7 +38,8 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
         #[allow(unused_imports)]
         use __andon::output_kind::{FallibleKind as _, KnownKind as _, OwnKind as _, Probe};
         let __probe = Probe::<#output>::new();
-        let __entry = __andon::ToolEntry::new(#wire_name, #schema, #name {}) #calls;
+        let (__schema, __accepted) = #schema;
+        let __entry = __andon::ToolEntry::new(#wire_name, __schema, #name {}).accepted_schema(__accepted) #calls;
         match #output_schema {
             ::core::option::Option::Some(__schema) => __entry.output_schema(__schema),
             ::core::option::Option::None => __entry,
@@ -47,7 +48,7 @@ pub(crate) fn expand(options: TokenStream, item: ItemFn) -> Result<TokenStream> 
     Ok(function.emit(&format_ident!("ToolEntry"), &entry, &handler))
 }
 
-/// An expression for the schema of the arguments.
+/// An expression for the schema of the arguments as clients are told it, and as it is taken.
 fn schema(function: &Function, headers: &[(Ident, Expr)]) -> Result<TokenStream> {
     if let Some(whole) = function.parameters.iter().find(|it| matches!(it.source, Source::Whole)) {
         let Some(inner) = inside(&whole.ty, "Args") else {
@@ -57,7 +58,10 @@ fn schema(function: &Function, headers: &[(Ident, Expr)]) -> Result<TokenStream>
             let name = name.to_string();
             quote!((#name, #header))
         });
-        return Ok(quote_spanned!(inner.span()=> __andon::schema_with_headers::<#inner>(&[#(#headers),*])));
+        return Ok(quote_spanned!(inner.span()=> (
+            __andon::schema_with_headers::<#inner>(&[#(#headers),*]),
+            __andon::accepted_schema_of::<#inner>(),
+        )));
     }
     for (name, _) in headers {
         if !function.parameters.iter().any(|it| it.is_argument() && it.name == *name) {
@@ -77,7 +81,7 @@ fn schema(function: &Function, headers: &[(Ident, Expr)]) -> Result<TokenStream>
                 __andon::ArgumentsSchema::new(__generator) #(#properties)* .finish()
             }
         }
-        __andon::schema_of::<__Arguments>()
+        (__andon::schema_of::<__Arguments>(), __andon::accepted_schema_of::<__Arguments>())
     }))
 }
 
@@ -93,7 +97,8 @@ fn property(parameter: &Parameter, headers: &[(Ident, Expr)]) -> TokenStream {
     let header = option(header.map(|(_, header)| quote!(#header)));
     let ty = &parameter.ty;
     let (method, ty, default) = match &parameter.source {
-        Source::Optional(inner) => (quote!(optional), &**inner, None),
+        // Of the whole `Option`, so that null is one of its values.
+        Source::Optional(_) => (quote!(optional), ty, None),
         Source::Default(default) => (quote!(optional), ty, Some(quote!(__andon::default_of::<#ty>(&#default)))),
         _ => (quote!(required), ty, None),
     };

@@ -62,7 +62,13 @@ pub(crate) fn tool(entry: ToolEntry, ordinal: u64) -> Result<ToolItem, Problem> 
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(problem("takes an object: its input schema says \"type\": \"object\"".to_owned()));
     }
-    let input = Validator::compile(&schema).map_err(|error| problem(format!("has a bad input schema: {error}")))?;
+    let compile = |schema: &Value| {
+        Validator::compile(schema).map_err(|error| problem(format!("has a bad input schema: {error}")))
+    };
+    let input = match &entry.accepted {
+        Some(accepted) if *accepted != schema => compile(&schema).and_then(|_| compile(accepted))?,
+        _ => compile(&schema)?,
+    };
     let headers = header_params(&schema).map_err(|error| problem(format!("has a bad header: {error}")))?;
     let output = match &entry.tool.output_schema {
         Some(schema) => Some(

@@ -23,6 +23,7 @@ use crate::output::{IntoCallToolResult, IntoPromptResult, IntoReadResult};
 #[derive(Clone)]
 pub struct ToolEntry {
     pub(crate) tool: Tool,
+    pub(crate) accepted: Option<Value>,
     pub(crate) handler: Arc<dyn ToolHandler>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_in_flight: Option<usize>,
@@ -46,6 +47,7 @@ impl ToolEntry {
         };
         Self {
             tool,
+            accepted: None,
             handler: Arc::new(handler),
             timeout: None,
             max_in_flight: None,
@@ -77,6 +79,14 @@ impl ToolEntry {
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.tool.title = Some(title.into());
+        self
+    }
+
+    /// JSON Schema that arguments are checked by instead of the one that clients are told, of which it takes all and may
+    /// take more.
+    #[must_use]
+    pub fn accepted_schema(mut self, schema: Value) -> Self {
+        self.accepted = Some(schema);
         self
     }
 

@@ -7,7 +7,20 @@ use serde_json::{Map, Value, json};
 
 /// The schema of `T` as tool arguments or as a form: always an object. What may be null may be left out.
 pub fn schema_of<T: JsonSchema>() -> Value {
-    let mut schema = generate::<T>(Direction::In);
+    object(generate::<T>(Direction::In))
+}
+
+/// The same, which lets null pass where `T` takes it: models that leave a value out often say so by null.
+pub fn accepted_schema_of<T: JsonSchema>() -> Value {
+    object(generate::<T>(Direction::Accepted))
+}
+
+/// The schema of `T` as a structured result: whatever serde writes satisfies it.
+pub fn output_schema_of<T: JsonSchema>() -> Value {
+    generate::<T>(Direction::Out)
+}
+
+fn object(mut schema: Value) -> Value {
     if let Value::Object(root) = &mut schema {
         merge_alternatives(root);
         root.entry("type").or_insert_with(|| "object".into());
@@ -18,14 +31,13 @@ pub fn schema_of<T: JsonSchema>() -> Value {
     schema
 }
 
-/// The schema of `T` as a structured result: whatever serde writes satisfies it.
-pub fn output_schema_of<T: JsonSchema>() -> Value {
-    generate::<T>(Direction::Out)
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Direction {
+    /// What clients are told to send.
     In,
+    /// What is taken from them.
+    Accepted,
+    /// What is sent.
     Out,
 }
 
@@ -34,7 +46,7 @@ fn generate<T: JsonSchema>(direction: Direction) -> Value {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
         settings.contract = match direction {
-            Direction::In => Contract::Deserialize,
+            Direction::In | Direction::Accepted => Contract::Deserialize,
             Direction::Out => Contract::Serialize,
         };
     });
@@ -116,6 +128,7 @@ fn simplify(node: &mut Value, direction: Direction) {
             members.remove("title");
             match direction {
                 Direction::In => drop_null(members),
+                Direction::Accepted => {}
                 Direction::Out => separate_null(members),
             }
             if is_number_format(members) {

@@ -6,7 +6,7 @@ pub use andon_server::entry::{PromptEntry, ResourceEntry, TemplateEntry, ToolEnt
 pub use andon_server::extract::{Args, FromContext};
 pub use andon_server::failure::{ProtocolError, ToolError};
 pub use andon_server::handler::{BoxFuture, PromptArguments, PromptHandler, ReadRequest, ResourceHandler, ToolHandler};
-pub use andon_server::normalise::schema_of;
+pub use andon_server::normalise::{accepted_schema_of, schema_of};
 pub use andon_server::output::{IntoPromptResult, IntoReadResult};
 pub use andon_server::output_kind;
 pub use andon_types::content::{GetPromptResult, PromptArgument, ReadResourceResult};

@@ -360,3 +360,73 @@ async fn progress_and_logs_belong_to_their_call() {
     assert_eq!(method, "notifications/progress");
     assert_eq!(progress, json!({"progressToken": "t-1", "progress": 1.0, "total": 2.0, "message": "half"}));
 }
+
+#[derive(Deserialize, JsonSchema)]
+#[allow(dead_code, reason = "what is of interest is whether they are read")]
+struct Lenient {
+    must: String,
+    count: Option<u32>,
+    kind: Option<Answer>,
+    nested: Option<Box<Lenient>>,
+    #[serde(default)]
+    plain: u32,
+}
+
+#[derive(Deserialize, JsonSchema)]
+enum Answer {
+    Yes,
+    No,
+}
+
+#[tool]
+async fn lenient(all: Args<Lenient>) -> String {
+    let kind = all.kind.as_ref().map(|kind| matches!(kind, Answer::Yes));
+    format!("{:?} {kind:?} {}", all.count, all.nested.is_some())
+}
+
+#[tool]
+async fn optional(
+    must: String,
+    count: Option<u32>,
+    kind: Option<Answer>,
+    list: Option<Vec<i64>>,
+    #[default(3)] plain: u32,
+) -> String {
+    format!("{must} {count:?} {} {list:?} {plain}", kind.is_some())
+}
+
+#[tokio::test]
+async fn null_is_absent_where_the_type_is_an_option_and_nowhere_else() {
+    let client = Server::new("t", "1").with((lenient, optional)).client().await;
+    let tools = client.request("tools/list", json!({})).await.unwrap();
+    assert!(!tools.to_string().contains("null"), "clients are not told of null: {tools}");
+    for (tool, arguments, said) in [
+        ("optional", json!({"must": "a", "count": null, "kind": null, "list": null}), "a None false None 3"),
+        (
+            "optional",
+            json!({"must": "a", "count": 1, "kind": "Yes", "list": [1], "plain": 4}),
+            "a Some(1) true Some([1]) 4",
+        ),
+        ("lenient", json!({"must": "a", "count": null, "kind": null, "nested": null}), "None None false"),
+        ("lenient", json!({"must": "a", "nested": {"must": "b", "count": null}}), "None None true"),
+        ("lenient", json!({"must": "a", "kind": "Yes"}), "None Some(true) false"),
+    ] {
+        let answered =
+            client.call::<String>(tool, &arguments).await.unwrap_or_else(|error| panic!("{arguments}: {error}"));
+        assert_eq!(answered, said);
+    }
+    for (tool, arguments) in [
+        ("optional", json!({"must": null})),
+        ("optional", json!({"must": "a", "plain": null})),
+        ("optional", json!({"must": "a", "count": "1"})),
+        ("optional", json!({"must": "a", "count": -1})),
+        ("optional", json!({"must": "a", "list": [null]})),
+        ("optional", json!({"must": "a", "kind": "Maybe"})),
+        ("lenient", json!({"must": null})),
+        ("lenient", json!({"must": "a", "plain": null})),
+        ("lenient", json!({"must": "a", "nested": {"must": null}})),
+    ] {
+        let refused = client.call::<String>(tool, &arguments).await;
+        assert!(matches!(refused, Err(CallError::Tool(_))), "{tool} {arguments}: {refused:?}");
+    }
+}
