@@ -147,7 +147,7 @@ impl Catalogue {
     /// Announces that the resource at `uri` changed, to whoever subscribed to it.
     /// A URI that is none is nobody's, and ignored.
     pub fn updated(&self, uri: &str) {
-        if let Ok(uri) = checks::canonical(uri) {
+        if let Ok(uri) = self.snapshot().canonical(uri) {
             self.0.changes.updated(&uri);
         }
     }
@@ -234,6 +234,22 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The canonical form of `uri`, in which equivalent URIs are equal. Where the host is a variable of a template that
+    /// matches, its case stays: `catalog://{sku}` has a meaning for hosts that RFC 3986 does not know of.
+    ///
+    /// # Errors
+    /// Why it is no URI.
+    pub(crate) fn canonical(&self, uri: &str) -> Result<String, String> {
+        let canonical = checks::canonical(uri)?;
+        let mut naming = self.templates.items().iter().filter(|item| item.names_hosts).peekable();
+        if naming.peek().is_none() || self.resources.find(&canonical).is_some() {
+            return Ok(canonical);
+        }
+        let written = checks::with_host_as_written(uri)?;
+        let is_named = written != canonical && naming.any(|item| checks::variables(&item.template, &written).is_some());
+        Ok(if is_named { written } else { canonical })
+    }
+
     /// Whether any argument is completed.
     pub(crate) fn completes(&self) -> bool {
         self.prompts.items().iter().any(|item| !item.entry.completers.is_empty())

@@ -130,7 +130,8 @@ pub(crate) fn template(entry: TemplateEntry, ordinal: u64) -> Result<TemplateIte
     annotations(entry.template.annotations.as_ref()).map_err(problem)?;
     completers(&entry.completers, |name| has_variable(&template, name)).map_err(problem)?;
     let mime_type = media_type(entry.template.mime_type.as_deref()).map_err(problem)?;
-    Ok(TemplateItem { ordinal, bytes: size(&entry.template), template, mime_type, entry })
+    let names_hosts = has_variable_host(text);
+    Ok(TemplateItem { ordinal, bytes: size(&entry.template), template, names_hosts, mime_type, entry })
 }
 
 /// The canonical form of `uri`, in which equivalent URIs are equal (RFC 3986, section 6.2.2).
@@ -139,6 +140,22 @@ pub(crate) fn template(entry: TemplateEntry, ordinal: u64) -> Result<TemplateIte
 /// Why it is no URI.
 pub(crate) fn canonical(uri: &str) -> Result<String, String> {
     Uri::parse(uri).map(|uri| uri.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+/// The same with the host's case as it is written.
+///
+/// # Errors
+/// Why it is no URI.
+pub(crate) fn with_host_as_written(uri: &str) -> Result<String, String> {
+    Uri::parse_with_host_as_written(uri).map(|uri| uri.as_str().to_owned()).map_err(|error| error.to_string())
+}
+
+/// Whether a variable of the template is, or is part of, the host.
+fn has_variable_host(template: &str) -> bool {
+    let Some((_, authority)) = template.split_once("://") else { return false };
+    let end = authority.find(['/', '?', '#', '{']).unwrap_or(authority.len());
+    // These operators begin a path, a query or a fragment.
+    authority[end..].strip_prefix('{').is_some_and(|expression| !expression.starts_with(['/', '?', '&', '#']))
 }
 
 /// The variables of `template` in the canonical `uri`, if it matches.

@@ -68,6 +68,8 @@ pub(crate) struct TemplateItem {
     pub(crate) ordinal: u64,
     pub(crate) bytes: usize,
     pub(crate) template: UriTemplate,
+    /// A variable is part of the host, whose case then has a meaning.
+    pub(crate) names_hosts: bool,
     pub(crate) mime_type: Option<Arc<str>>,
 }
 

@@ -45,6 +45,18 @@ impl Uri {
     /// # Errors
     /// See [`UriError`].
     pub fn parse(text: &str) -> Result<Self, UriError> {
+        Self::canonicalise(text, lower_host)
+    }
+
+    /// The same with the host's case as it is written: for URIs whose host is a name that the server gave.
+    ///
+    /// # Errors
+    /// See [`UriError`].
+    pub fn parse_with_host_as_written(text: &str) -> Result<Self, UriError> {
+        Self::canonicalise(text, str::to_owned)
+    }
+
+    fn canonicalise(text: &str, spell_host: fn(&str) -> String) -> Result<Self, UriError> {
         if text.len() > URI_BYTES_MAX {
             return Err(UriError::TooLong);
         }
@@ -67,7 +79,7 @@ impl Uri {
                 canonical.push_str(user);
                 canonical.push('@');
             }
-            canonical.push_str(&lower_host(host));
+            canonical.push_str(&spell_host(host));
             canonical.push_str(&without_dots(path));
         } else if hierarchy.starts_with('/') {
             let path = without_dots(hierarchy);
@@ -229,6 +241,8 @@ mod tests {
             assert_eq!(uri.as_str(), canonical, "{text}");
             assert_eq!(Uri::parse(uri.as_str()), Ok(uri), "canonical form is stable");
         }
+        let written = Uri::parse_with_host_as_written("Demo://U@Abc%2dD/./X").expect("a URI");
+        assert_eq!(written.as_str(), "demo://U@Abc-D/X");
     }
 
     #[test]

@@ -262,3 +262,47 @@ async fn u15_completion_reveals_nothing_outside_of_what_is_served() {
         }
     }
 }
+
+#[resource("catalog://{sku}")]
+async fn sold(sku: String) -> String {
+    sku
+}
+
+#[resource("catalog://Fixed", name = "fixed")]
+async fn fixed() -> &'static str {
+    "fixed"
+}
+
+#[resource("shop://item-{n}/{part}")]
+async fn part(n: String, part: String) -> String {
+    format!("{n}/{part}")
+}
+
+#[tokio::test]
+async fn a_variable_that_is_the_host_keeps_its_case() {
+    let server = Server::new("catalog", "1").with((sold, fixed, part));
+    let catalogue = server.catalogue();
+    let client = server.client().await;
+    for (uri, text) in [
+        ("catalog://ABC-1", "ABC-1"),
+        ("CATALOG://ABC-1", "ABC-1"),
+        ("catalog://abc-1", "abc-1"),
+        ("catalog://%41bC", "AbC"),
+        ("catalog://FIXED", "fixed"),
+        ("shop://item-A/B", "A/B"),
+        // What is not the variable's has no case.
+        ("shop://ITEM-A/B", "a/B"),
+    ] {
+        let read = read(&client, uri).await.unwrap_or_else(|code| panic!("{uri}: {code}"));
+        assert_eq!(read["text"], text, "{uri}");
+    }
+    assert_eq!(read(&client, "CATALOG://ABC-1").await.unwrap()["uri"], "catalog://ABC-1");
+    client.request("resources/subscribe", json!({"uri": "catalog://ABC"})).await.unwrap();
+    catalogue.updated("catalog://abc");
+    catalogue.updated("Catalog://ABC");
+    assert_eq!(client.expect("notifications/resources/updated").await, json!({"uri": "catalog://ABC"}));
+    client.request("resources/unsubscribe", json!({"uri": "catalog://ABC"})).await.unwrap();
+    catalogue.updated("catalog://ABC");
+    catalogue.announce(false, false, true);
+    assert_eq!(client.notification().await.unwrap().0, "notifications/resources/list_changed");
+}

@@ -68,7 +68,7 @@ struct Found {
 
 impl Router {
     pub(super) async fn read(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
-        let (asked, uri) = read_uri(params)?;
+        let (asked, uri) = self.read_uri(params)?;
         let Some(found) = self.find(&uri) else { return Err(ErrorObject::resource_not_found(&asked)) };
         permit(&call, &found.scopes)?;
         let rules = call.rules();
@@ -88,7 +88,7 @@ impl Router {
     }
 
     pub(super) fn subscribe(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
-        let (asked, uri) = read_uri(params)?;
+        let (asked, uri) = self.read_uri(params)?;
         match self.find(&uri) {
             Some(found) => {
                 permit(call, &found.scopes)?;
@@ -100,7 +100,7 @@ impl Router {
 
     /// The resource may be gone meanwhile; the subscription ends all the same.
     pub(super) fn unsubscribe(&self, params: Option<&Json>) -> Result<Reply, ErrorObject> {
-        let (_, uri) = read_uri(params)?;
+        let (_, uri) = self.read_uri(params)?;
         Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
     }
 
@@ -117,7 +117,7 @@ impl Router {
         let has = self.capabilities();
         let mut resources = Vec::new();
         for asked in &wanted.resource_subscriptions {
-            let uri = canonical(asked)?;
+            let uri = self.canonical(asked)?;
             let permitted = |found: Found| call.principal().has_scopes(&found.scopes);
             if self.find(&uri).is_some_and(permitted) && !resources.contains(&uri) {
                 resources.push(uri);
@@ -164,16 +164,17 @@ impl Router {
         }
         self.find(uri).map(|found| found.scopes).unwrap_or_default()
     }
-}
 
-/// The URI as it was asked for, and its canonical form.
-fn read_uri(params: Option<&Json>) -> Result<(String, String), ErrorObject> {
-    let UriParams { uri } = read_params(params)?;
-    let canonical = canonical(&uri)?;
-    Ok((uri.into_owned(), canonical))
-}
+    /// The URI as it was asked for, and its canonical form.
+    fn read_uri(&self, params: Option<&Json>) -> Result<(String, String), ErrorObject> {
+        let UriParams { uri } = read_params(params)?;
+        let canonical = self.canonical(&uri)?;
+        Ok((uri.into_owned(), canonical))
+    }
 
-fn canonical(uri: &str) -> Result<String, ErrorObject> {
-    checks::canonical(uri)
-        .map_err(|why| ErrorObject::invalid_params(format!("bad URI: {why}")).with_data(json!({ "uri": clip(uri) })))
+    fn canonical(&self, uri: &str) -> Result<String, ErrorObject> {
+        self.snapshot().canonical(uri).map_err(|why| {
+            ErrorObject::invalid_params(format!("bad URI: {why}")).with_data(json!({ "uri": clip(uri) }))
+        })
+    }
 }

@@ -12,7 +12,6 @@ use super::completion::{CompleteParams, Reference};
 use super::resources::UriParams;
 use super::{Router, read_params};
 use crate::call::Call;
-use crate::checks;
 use crate::item::Item as _;
 
 #[derive(Deserialize)]
@@ -48,7 +47,7 @@ impl Router {
             }
             _ => {
                 let uri =
-                    read_params::<UriParams<'_>>(params).ok().and_then(|params| checks::canonical(&params.uri).ok());
+                    read_params::<UriParams<'_>>(params).ok().and_then(|params| snapshot.canonical(&params.uri).ok());
                 uri.map(|uri| self.scopes_of_resource(&uri))
             }
         }
@@ -62,7 +61,7 @@ impl Router {
             Reference::Prompt { name } => snapshot.prompts.find(name).map(|item| item.scopes().to_vec()),
             Reference::Resource { uri } => match snapshot.templates.find(uri) {
                 Some(item) => Some(item.scopes().to_vec()),
-                None => checks::canonical(uri).ok().map(|uri| self.scopes_of_resource(&uri)),
+                None => snapshot.canonical(uri).ok().map(|uri| self.scopes_of_resource(&uri)),
             },
         }
         .unwrap_or_default()
