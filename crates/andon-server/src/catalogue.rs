@@ -4,7 +4,7 @@
 //! revision and snapshot. Every item keeps the ordinal that it got when it was added, which lists are ordered by
 //! and cursors point at, so that a client that pages through a list sees each item once whatever is added meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,10 +13,11 @@ use arc_swap::ArcSwap;
 
 use crate::change::Changes;
 use crate::checks::{self, Problem};
-use crate::entry::{Entries, Register};
+use crate::entry::{Entries, Register, ResourceEntry};
 use crate::extract::{Needed, States};
 use crate::item::{Item, PromptItem, ResourceItem, TemplateItem, ToolItem};
 use crate::listing::Pages;
+use crate::source::Source;
 
 /// The most items of one kind.
 pub const ITEMS_MAX: usize = 100_000;
@@ -99,6 +100,7 @@ impl Catalogue {
             add_all(&mut next.prompts, entries.prompts, &mut ordinals, &mut problems, checks::prompt);
             add_all(&mut next.resources, entries.resources, &mut ordinals, &mut problems, checks::resource);
             add_all(&mut next.templates, entries.templates, &mut ordinals, &mut problems, checks::template);
+            next.sources.extend(entries.sources);
             if let Some(states) = self.0.states.get() {
                 problems.extend(next.missing_states(states));
             }
@@ -142,6 +144,24 @@ impl Catalogue {
         let removed = self.remove(|next| next.resources.remove(&key) || next.templates.remove(uri));
         self.announce(false, false, removed);
         removed
+    }
+
+    /// Removes the resources at the canonical URIs `gone` and adds `new`, in one change that is announced. An item that
+    /// cannot be added is left out, and logged.
+    pub(crate) fn exchange(&self, gone: &HashSet<String>, new: Vec<ResourceEntry>) {
+        let mut problems = Vec::new();
+        {
+            let mut write = self.0.write.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = Snapshot::clone(&self.0.snapshot.load());
+            next.resources.remove_all(gone);
+            let mut ordinals = Ordinals(&mut write.last_ordinal);
+            add_all(&mut next.resources, new, &mut ordinals, &mut problems, checks::resource);
+            self.0.snapshot.store(Arc::new(next));
+        }
+        for problem in problems {
+            tracing::warn!(%problem, "a resource is not listed");
+        }
+        self.announce(false, false, true);
     }
 
     /// Announces that the resource at `uri` changed, to whoever subscribed to it.
@@ -231,6 +251,8 @@ pub(crate) struct Snapshot {
     pub(crate) prompts: Section<PromptItem>,
     pub(crate) resources: Section<ResourceItem>,
     pub(crate) templates: Section<TemplateItem>,
+    /// Who knows resources that change by themselves.
+    pub(crate) sources: Vec<Arc<dyn Source>>,
 }
 
 impl Snapshot {
@@ -351,5 +373,14 @@ impl<T: Item> Section<T> {
         self.bytes -= removed.bytes();
         self.items.retain(|item| item.ordinal() != removed.ordinal());
         true
+    }
+
+    fn remove_all(&mut self, keys: &HashSet<String>) {
+        let (gone, rest): (Vec<_>, Vec<_>) = self.items.drain(..).partition(|item| keys.contains(item.key()));
+        self.items = rest;
+        for item in gone {
+            self.by_key.remove(item.key());
+            self.bytes -= item.bytes();
+        }
     }
 }

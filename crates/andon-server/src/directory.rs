@@ -3,23 +3,27 @@
 //! Names are opened one component at a time, relative to the folder above, and a symbolic link is never followed: what
 //! happens to the tree meanwhile cannot lead elsewhere. Only regular files with one name are read.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
-use andon_types::content::ResourceContents;
+use andon_types::content::{ReadResourceResult, ResourceContents};
 use andon_types::uri::Uri;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustix::fs::{FileType, Mode, OFlags, RawDir, fstat, openat};
 
+use crate::catalogue::Catalogue;
 use crate::context::Context;
 use crate::entry::{Entries, Register, ResourceEntry, TemplateEntry};
 use crate::failure::ProtocolError;
-use crate::handler::ReadRequest;
+use crate::handler::{BoxFuture, ReadRequest, ResourceHandler};
+use crate::source::Source;
 
 /// A folder that is served. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ struct Inner {
     base: String,
     file_bytes_max: u64,
     entries_max: usize,
+    list_age_max: Duration,
+    scopes: Vec<String>,
 }
 
 /// Why a file is not read.
@@ -91,8 +97,14 @@ impl Directory {
         if !root.metadata()?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "only a folder is served"));
         }
-        let (base, file_bytes_max) = ("file:///".to_owned(), 16 << 20);
-        Ok(Self(Arc::new(Inner { root: root.into(), base, file_bytes_max, entries_max: 10_000 })))
+        Ok(Self(Arc::new(Inner {
+            root: root.into(),
+            base: "file:///".to_owned(),
+            file_bytes_max: 16 << 20,
+            entries_max: 10_000,
+            list_age_max: Duration::from_secs(1),
+            scopes: Vec::new(),
+        })))
     }
 
     /// Serves it below another URI, such as `docs://handbook/`.
@@ -117,6 +129,19 @@ impl Directory {
     #[must_use]
     pub fn entries_max(self, entries: usize) -> Self {
         self.change(|inner| inner.entries_max = entries)
+    }
+
+    /// How old a list may be: the folder is looked through at most that often, and only when somebody lists resources.
+    /// Default 1 s.
+    #[must_use]
+    pub fn list_age_max(self, age: Duration) -> Self {
+        self.change(|inner| inner.list_age_max = age)
+    }
+
+    /// Who does not hold this scope is not told of the files, and cannot read them; said twice, both are needed.
+    #[must_use]
+    pub fn scope(self, scope: impl Into<String>) -> Self {
+        self.change(|inner| inner.scopes.push(scope.into()))
     }
 
     /// Reads the file at `uri`. Blocks: call it where blocking is allowed.
@@ -147,6 +172,14 @@ impl Directory {
         found.sort();
         found.truncate(self.0.entries_max);
         Ok(found.into_iter().map(|path| format!("{}{path}", self.0.base)).collect())
+    }
+
+    /// What the catalogue says of the file at `uri`.
+    fn entry(&self, uri: &str) -> ResourceEntry {
+        let name = uri.strip_prefix(self.0.base.as_str()).unwrap_or(uri);
+        let mut entry = ResourceEntry::new(uri, name, self.clone()).mime_type(mime_of(name, "text/plain"));
+        entry.scopes.clone_from(&self.0.scopes);
+        entry
     }
 
     fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -216,37 +249,91 @@ impl Directory {
 }
 
 impl Register for Directory {
-    /// A template that reads any file, and a resource for each that is there now.
+    /// A template that reads any file, and a resource for each that is there.
     fn register(self, entries: &mut Entries) {
-        let serve = move |directory: Directory| {
-            move |request: ReadRequest, _: Context| {
-                let directory = directory.clone();
-                async move {
-                    let read = tokio::task::spawn_blocking(move || directory.read(&request.uri)).await;
-                    match read {
-                        Ok(Ok(contents)) => Ok(contents),
-                        Ok(Err(DirectoryError::NotFound)) => Err(ProtocolError::not_found()),
-                        Ok(Err(error @ DirectoryError::TooLarge(_))) => {
-                            Err(ProtocolError::invalid_params(error.to_string()))
-                        }
-                        Ok(Err(DirectoryError::Io(error))) => Err(ProtocolError::from(error)),
-                        Err(panicked) => Err(ProtocolError::from(panicked)),
-                    }
-                }
-            }
-        };
         match self.list() {
             Ok(uris) => {
-                for uri in uris {
-                    let name = uri.strip_prefix(self.0.base.as_str()).unwrap_or(&uri).to_owned();
-                    let mime_type = mime_of(&name, "text/plain");
-                    ResourceEntry::from_fn(uri, name, serve(self.clone())).mime_type(mime_type).register(entries);
-                }
+                entries.resources.extend(uris.iter().map(|uri| self.entry(uri)));
+                entries.sources.push(Arc::new(Listed::new(self.clone(), uris.into_iter().collect())));
             }
             Err(error) => tracing::warn!(%error, "a folder could not be listed; its files can still be read"),
         }
         let template = format!("{}{{+path}}", self.0.base);
-        TemplateEntry::from_fn(template, "files", serve(self)).register(entries);
+        let mut entry = TemplateEntry::new(template, "files", self.clone());
+        entry.scopes.clone_from(&self.0.scopes);
+        entry.register(entries);
+    }
+}
+
+impl ResourceHandler for Directory {
+    fn read(&self, request: ReadRequest, _: Context) -> BoxFuture<'static, Result<ReadResourceResult, ProtocolError>> {
+        let directory = self.clone();
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(move || Directory::read(&directory, &request.uri)).await {
+                Ok(Ok(contents)) => Ok(ReadResourceResult { contents: vec![contents] }),
+                Ok(Err(DirectoryError::NotFound)) => Err(ProtocolError::not_found()),
+                Ok(Err(error @ DirectoryError::TooLarge(_))) => Err(ProtocolError::invalid_params(error.to_string())),
+                Ok(Err(DirectoryError::Io(error))) => Err(ProtocolError::from(error)),
+                Err(panicked) => Err(ProtocolError::from(panicked)),
+            }
+        })
+    }
+}
+
+/// The files that the catalogue lists.
+struct Listed {
+    directory: Directory,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    /// Those that this object listed; a resource that was registered by hand at the same URI is not its business.
+    uris: HashSet<String>,
+    looked_at: Instant,
+}
+
+impl Listed {
+    fn new(directory: Directory, uris: HashSet<String>) -> Self {
+        Self { directory, known: Mutex::new(Known { uris, looked_at: Instant::now() }) }
+    }
+
+    /// What is known, unless another thread is about to change it.
+    fn known(&self) -> Option<MutexGuard<'_, Known>> {
+        match self.known.try_lock() {
+            Ok(known) => Some(known),
+            Err(TryLockError::Poisoned(known)) => Some(known.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+impl Source for Listed {
+    fn is_due(&self) -> bool {
+        self.known().is_some_and(|known| known.looked_at.elapsed() >= self.directory.0.list_age_max)
+    }
+
+    fn refresh(&self, catalogue: &Catalogue) {
+        let Some(mut known) = self.known() else { return };
+        if known.looked_at.elapsed() < self.directory.0.list_age_max {
+            return;
+        }
+        let listed = self.directory.list();
+        known.looked_at = Instant::now();
+        let now: HashSet<String> = match listed {
+            Ok(uris) => uris.into_iter().collect(),
+            Err(error) => return tracing::warn!(%error, "a folder could not be listed; the list may be old"),
+        };
+        let gone: HashSet<String> = known.uris.difference(&now).cloned().collect();
+        let snapshot = catalogue.snapshot();
+        let mut new: Vec<String> =
+            now.difference(&known.uris).filter(|uri| snapshot.resources.find(uri).is_none()).cloned().collect();
+        if gone.is_empty() && new.is_empty() {
+            return;
+        }
+        new.sort();
+        catalogue.exchange(&gone, new.iter().map(|uri| self.directory.entry(uri)).collect());
+        known.uris.retain(|uri| !gone.contains(uri));
+        known.uris.extend(new);
     }
 }
 

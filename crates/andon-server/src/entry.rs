@@ -18,6 +18,7 @@ use crate::handler::{
     Closure, Completer, CompletionQuery, PromptArguments, PromptHandler, ReadRequest, ResourceHandler, ToolHandler,
 };
 use crate::output::{IntoCallToolResult, IntoPromptResult, IntoReadResult};
+use crate::source::Source;
 
 /// A tool and its handler.
 #[derive(Clone)]
@@ -484,6 +485,7 @@ pub struct Entries {
     pub(crate) resources: Vec<ResourceEntry>,
     pub(crate) templates: Vec<TemplateEntry>,
     pub(crate) prompts: Vec<PromptEntry>,
+    pub(crate) sources: Vec<Arc<dyn Source>>,
 }
 
 macro_rules! register_entry {

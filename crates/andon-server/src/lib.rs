@@ -13,6 +13,7 @@ mod item;
 mod listing;
 mod outlet;
 mod router;
+mod source;
 
 pub mod arguments;
 pub mod call;

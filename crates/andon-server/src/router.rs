@@ -105,6 +105,12 @@ impl Service for Router {
             Method::ResourcesRead => Box::pin(async move { self.read(call, params.as_ref()).await }),
             Method::PromptsGet => Box::pin(async move { self.prompt(call, params.as_ref()).await }),
             Method::Complete => Box::pin(async move { self.complete(call, params.as_ref()).await }),
+            Method::ResourcesList if self.snapshot().sources.iter().any(|source| source.is_due()) => {
+                Box::pin(async move {
+                    self.refresh().await;
+                    self.answer(&call, method, params.as_ref())
+                })
+            }
             _ => Box::pin(std::future::ready(self.answer(&call, method, params.as_ref()))),
         }
     }
@@ -151,6 +157,15 @@ impl Router {
             None => page.body,
         };
         Ok(Reply { body, cache: Some(cache_for(section.scopes(), self.settings.cache)), ..Reply::default() })
+    }
+
+    /// Brings up to date what changes by itself.
+    async fn refresh(&self) {
+        let (catalogue, snapshot) = (self.shared.catalogue.clone(), self.snapshot());
+        let looking = move || snapshot.sources.iter().for_each(|source| source.refresh(&catalogue));
+        if let Err(error) = tokio::task::spawn_blocking(looking).await {
+            tracing::error!(%error, "resources could not be brought up to date");
+        }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -172,7 +172,7 @@ impl Server {
         self.with(TemplateEntry::from_fn(uri_template, name, handler))
     }
 
-    /// Serves a folder as resources: any file of it can be read, and those that are there now are listed.
+    /// Serves a folder as resources: any file of it can be read, and those that are there when somebody asks are listed.
     #[cfg(unix)]
     #[must_use]
     pub fn directory(self, directory: Directory) -> Self {

@@ -1,10 +1,14 @@
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::{Directory, DirectoryError};
+use crate::entry::ResourceEntry;
+use crate::principal::Principal;
 use crate::server::Server;
+use crate::testing::{Client, ClientOptions};
 
 /// A folder with a secret beside it.
 fn folder() -> (tempfile::TempDir, Directory) {
@@ -131,4 +135,73 @@ async fn a_folder_is_registered_like_anything_else() {
     assert_eq!(read["contents"][0]["text"], "# deep");
     assert_eq!(client.request("resources/list", json!({})).await.unwrap()["resources"].as_array().unwrap().len(), 3);
     assert!(client.request("resources/read", json!({"uri": "docs://all/..%2fsecret"})).await.is_err());
+}
+
+async fn listed(client: &Client) -> Vec<String> {
+    let mut uris = Vec::new();
+    let mut cursor = json!({});
+    loop {
+        let page = client.request("resources/list", cursor).await.unwrap();
+        uris.extend(page["resources"].as_array().unwrap().iter().map(|it| it["uri"].as_str().unwrap().to_owned()));
+        match page.get("nextCursor") {
+            Some(next) => cursor = json!({ "cursor": next }),
+            None => return uris,
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_current() {
+    let (outer, directory) = folder();
+    let served = outer.path().join("served");
+    let by_hand = ResourceEntry::from_fn("file:///later", "by hand", |_, _| async { "by hand" });
+    let directory = directory.list_age_max(Duration::ZERO);
+    let server = Server::new("files", "1").with((by_hand, directory)).page_size(2);
+    let catalogue = server.catalogue();
+    let client = server.client().await;
+    let at_first = ["file:///later", "file:///a/b/deep%20one.md", "file:///hello.txt", "file:///raw.bin"];
+    assert_eq!(listed(&client).await, at_first);
+
+    std::fs::write(served.join("new one"), "new").unwrap();
+    std::fs::write(served.join("later"), "a file").unwrap();
+    std::fs::remove_file(served.join("hello.txt")).unwrap();
+    symlink(outer.path().join("secret"), served.join("link")).unwrap();
+    let now = ["file:///later", "file:///a/b/deep%20one.md", "file:///raw.bin", "file:///new%20one"];
+    assert_eq!(listed(&client).await, now);
+    assert_eq!(client.notification().await.unwrap().0, "notifications/resources/list_changed");
+    let read = async |uri: &str| client.request("resources/read", json!({ "uri": uri })).await;
+    assert_eq!(read("file:///new%20one").await.unwrap()["contents"][0]["text"], "new");
+    assert_eq!(read("file:///later").await.unwrap()["contents"][0]["text"], "by hand");
+    assert!(read("file:///hello.txt").await.is_err());
+
+    // What was registered by hand stays when a file of its name goes.
+    std::fs::remove_file(served.join("later")).unwrap();
+    assert_eq!(listed(&client).await, now);
+    catalogue.announce(true, false, false);
+    assert_eq!(client.notification().await.unwrap().0, "notifications/tools/list_changed", "nothing else changed");
+}
+
+#[tokio::test]
+async fn a_folder_is_looked_through_only_so_often() {
+    let (outer, directory) = folder();
+    let client = Server::new("files", "1").with(directory.list_age_max(Duration::from_secs(3600))).client().await;
+    std::fs::write(outer.path().join("served/new"), "new").unwrap();
+    assert_eq!(listed(&client).await.len(), 3);
+    let read = client.request("resources/read", json!({"uri": "file:///new"})).await.unwrap();
+    assert_eq!(read["contents"][0]["text"], "new", "what is not listed yet can be read");
+}
+
+#[tokio::test]
+async fn a_folder_may_need_a_scope() {
+    let (_outer, directory) = folder();
+    let server = Server::new("files", "1").with(directory.scope("files:read"));
+    let host = server.build().unwrap_or_else(|error| panic!("{error}"));
+    let client = Client::connect(&host, ClientOptions::default()).await;
+    assert_eq!(listed(&client).await, [""; 0]);
+    for uri in ["file:///hello.txt", "file:///a/b/deep%20one.md"] {
+        assert!(client.request("resources/read", json!({ "uri": uri })).await.is_err());
+    }
+    let principal = Principal::verified("ann", ["files:read".to_owned()]);
+    let client = Client::connect(&host, ClientOptions::default().principal(principal)).await;
+    assert_eq!(listed(&client).await.len(), 3);
 }
