@@ -1,10 +1,11 @@
-//! Other people's clients against the demo server, over HTTP and over stdio.
+//! Other people's clients against the demo server, and our client against other people's servers; over HTTP and over
+//! stdio.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Outcome;
-use crate::tools::{Server, cargo, finish, node, npm, root, target};
+use crate::tools::{Server, cargo, finish, node, npm, program, root, target};
 
 const NODE: &str = "node@22.23.3";
 /// Folder, package, script.
@@ -13,11 +14,67 @@ const TYPESCRIPT: [(&str, &str, &str); 2] = [
     ("interop-typescript-2", "@modelcontextprotocol/client@2.4.0", "typescript2.mjs"),
 ];
 const PYTHON: &str = "mcp==2.3.0";
+const EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
+const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"];
 
 pub(crate) fn run() -> Outcome {
-    cargo(&["build", "--package", "andon-cli"], &[])?;
+    cargo(&["build", "--package", "andon-cli", "--package", "andon-conformance", "--package", "andon-bench"], &[])?;
+    clients()?;
+    servers()
+}
+
+/// Our client against servers that others have written, and against ours on every revision.
+fn servers() -> Outcome {
+    let folder = npm("interop-everything", &[EVERYTHING, NODE])?;
+    let script = folder.join("node_modules/@modelcontextprotocol/server-everything/dist/index.js");
+    let (node, script) = (node(&folder).display().to_string(), script.display().to_string());
+    visit("everything", &["--", &node, &script, "stdio"])?;
+    let (everything, url) = everything_over_http(&node, &script)?;
+    visit("everything", &[&url])?;
+    drop(everything);
+
+    let (python, script) = (python()?.display().to_string(), scripts().join("server2.py").display().to_string());
+    let mut http = Command::new(&python);
+    http.args([&script, "--http"]);
+    let http = Server::of(http)?;
+    for revision in ["2025-11-25", "2026-07-28"] {
+        visit("python", &["--protocol", revision, "--", &python, &script])?;
+        visit("python", &["--protocol", revision, &http.url])?;
+    }
+
+    let rmcp = Server::start("andon-bench", &["peer", "rmcp-sessions"])?;
+    visit("rmcp", &["--protocol", "2025-11-25", &rmcp.url])?;
+
+    let demo = Server::start("andon", &["serve", "--listen", "127.0.0.1:0"])?;
+    let two_endpoints = format!("{}/sse", demo.url.trim_end_matches("/mcp"));
+    let andon = program("andon").display().to_string();
+    for revision in REVISIONS {
+        visit("demo", &["--protocol", revision, &demo.url])?;
+        visit("demo", &["--protocol", revision, "--", &andon, "serve", "--stdio"])?;
+    }
+    visit("demo", &["--protocol", "2024-11-05", &two_endpoints])
+}
+
+fn visit(whose: &str, words: &[&str]) -> Outcome {
+    let mut command = Command::new(program("interop-client"));
+    command.arg(whose).args(words);
+    finish(command)
+}
+
+/// It wants to be told its port, and says when it listens in words of its own.
+fn everything_over_http(node: &str, script: &str) -> Result<(Server, String), String> {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = free.map_err(|error| format!("no free port: {error}"))?.port().to_string();
+    let mut command = Command::new(node);
+    command.args([script, "streamableHttp"]).env("PORT", &port);
+    let server = Server::of(command)?;
+    Ok((server, format!("http://127.0.0.1:{port}/mcp")))
+}
+
+/// Other people's clients against the demo server.
+fn clients() -> Outcome {
     let server = Server::start("andon", &["serve", "--listen", "127.0.0.1:0"])?;
-    let binary = target().join("debug").join("andon").display().to_string();
+    let binary = program("andon").display().to_string();
     let places = [vec![server.url.clone()], vec!["--stdio".to_owned(), binary]];
     let sse = vec!["--sse".to_owned(), format!("{}/sse", server.url.trim_end_matches("/mcp"))];
     for (folder, package, script) in TYPESCRIPT {

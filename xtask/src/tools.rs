@@ -53,20 +53,22 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `binary` of the debug build, and reads its endpoint from the line `listening on URL` of its standard error.
     pub(crate) fn start(binary: &str, words: &[&str]) -> Result<Self, String> {
-        let path = program(binary);
-        let mut child = Command::new(&path)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("{} did not start: {error}", path.display()))?;
+        let mut command = Command::new(program(binary));
+        command.args(words);
+        Self::of(command)
+    }
+
+    /// Starts `command`, which says on its standard error where it listens, in the same words.
+    pub(crate) fn of(mut command: Command) -> Result<Self, String> {
+        let name = format!("{command:?}");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| format!("{name} did not start: {error}"))?;
         let lines = child.stderr.take().map(BufReader::new).ok_or("no standard error")?;
         let mut lines = lines.lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.trim().to_owned()));
         // Whatever else it says must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        let url = url.ok_or_else(|| format!("{binary} ended before it listened"))?;
+        let url = url.ok_or_else(|| format!("{name} ended before it listened"))?;
         Ok(Self { child, url })
     }
 }

@@ -284,6 +284,17 @@ async fn one_answer_counts_and_what_came_twice_is_heard_once() {
 }
 
 #[tokio::test]
+async fn an_answer_without_an_id_after_one_with_an_id_is_heard() {
+    let url = serve(|asked, mut socket| async move {
+        let done = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": { "content": [] } });
+        let body = format!("data: \nid: 0\nretry: 3000\n\ndata: {done}\n\n");
+        drop(socket.write_all(&answer("200 OK", "Content-Type: text/event-stream\r\n", &body)).await);
+    })
+    .await;
+    assert_eq!(call(&client(&url, LEGACY).await).await, Ok("[]".to_owned()));
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_is_taken_up_where_it_was_and_given_up_in_the_end() {
     let heads = Arc::new(Mutex::new(Vec::new()));
     let seen = heads.clone();

@@ -14,6 +14,8 @@ pub struct Event {
     pub data: String,
     /// The last event id of the stream so far; empty if it has none.
     pub id: String,
+    /// Whether this event named the id itself; otherwise it is the one of an event before.
+    pub has_own_id: bool,
 }
 
 /// An event, or a line of one, is larger than the bound.
@@ -45,6 +47,7 @@ pub struct EventParser {
     has_data: bool,
     kind: String,
     id: String,
+    has_own_id: bool,
     last_event_id: String,
     retry_ms: Option<u64>,
 }
@@ -61,6 +64,7 @@ impl EventParser {
             has_data: false,
             kind: String::new(),
             id: String::new(),
+            has_own_id: false,
             last_event_id: String::new(),
             retry_ms: None,
         }
@@ -141,7 +145,10 @@ impl EventParser {
                 self.data.push_str(&String::from_utf8_lossy(value));
             }
             b"event" => self.kind = String::from_utf8_lossy(value).into_owned(),
-            b"id" if !value.contains(&0) => self.id = String::from_utf8_lossy(value).into_owned(),
+            b"id" if !value.contains(&0) => {
+                self.id = String::from_utf8_lossy(value).into_owned();
+                self.has_own_id = !self.id.is_empty();
+            }
             b"retry" if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
                 // Digits alone, so only a number beyond 64 bits fails; that is a very long wait.
                 let digits = std::str::from_utf8(value).unwrap_or_default();
@@ -155,9 +162,10 @@ impl EventParser {
     fn dispatch(&mut self, take: &mut impl FnMut(Event)) {
         self.last_event_id.clone_from(&self.id);
         let kind = std::mem::take(&mut self.kind);
+        let has_own_id = std::mem::take(&mut self.has_own_id);
         if std::mem::take(&mut self.has_data) {
             let kind = if kind.is_empty() { "message".to_owned() } else { kind };
-            take(Event { kind, data: std::mem::take(&mut self.data), id: self.last_event_id.clone() });
+            take(Event { kind, data: std::mem::take(&mut self.data), id: self.last_event_id.clone(), has_own_id });
         }
     }
 }

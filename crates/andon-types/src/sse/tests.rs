@@ -21,8 +21,9 @@ fn data(bytes: &[u8]) -> Vec<String> {
     read(bytes).into_iter().map(|event| event.data).collect()
 }
 
+/// An event that names its own id, if it has any.
 fn event(kind: &str, data: &str, id: &str) -> Event {
-    Event { kind: kind.into(), data: data.into(), id: id.into() }
+    Event { kind: kind.into(), data: data.into(), id: id.into(), has_own_id: !id.is_empty() }
 }
 
 #[test]
@@ -92,6 +93,13 @@ fn an_id_counts_when_its_event_is_complete() {
     assert_eq!(parser.last_event_id(), "1", "an id with NUL is ignored");
     let (_, parser) = read_in_pieces(b"id: 1\n\nid\ndata: a\n\n", 4);
     assert_eq!(parser.last_event_id(), "", "an empty id takes it back");
+}
+
+#[test]
+fn an_id_lasts_and_an_event_says_whether_it_is_its_own() {
+    let events = read(b"id: 1\ndata: a\n\ndata: b\n\nid: 2\n\ndata: c\n\n");
+    let ids: Vec<(&str, bool)> = events.iter().map(|event| (event.id.as_str(), event.has_own_id)).collect();
+    assert_eq!(ids, [("1", true), ("1", false), ("2", false)]);
 }
 
 #[test]

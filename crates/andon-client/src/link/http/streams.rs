@@ -160,7 +160,7 @@ impl Shared {
             let mut events = Vec::new();
             let read = parser.push(&piece, |event| events.push(event));
             for event in events {
-                if !thread.is_new(&event.id) {
+                if event.has_own_id && !thread.is_new(&event.id) {
                     self.options.figures.duplicates.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
