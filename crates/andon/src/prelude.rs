@@ -1,5 +1,7 @@
-//! What a server's source usually needs: `use andon::prelude::*;`.
+//! What the source of a server or a client usually needs: `use andon::prelude::*;`.
 
+#[cfg(feature = "client")]
+pub use andon_client::Client;
 #[cfg(feature = "http")]
 pub use andon_http::Http;
 #[cfg(feature = "macros")]
