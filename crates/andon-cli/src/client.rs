@@ -10,12 +10,12 @@ mod show;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use andon::client::{Client, Error, Event, Listen, Options, Reference};
+use andon::client::{Client, Error, Event, Listen, OpenFailure, Options, Reference};
 use andon::serde_json::{Map, Value, json};
-use andon::types::tools::Tool;
 use clap::Args;
 
 use show::Screen;
@@ -112,6 +112,8 @@ impl Failure {
             Self::Tool => 1,
             Self::Usage(_) | Self::Client(Error::Arguments(_) | Error::Target(_)) => 2,
             Self::Client(Error::Protocol(_) | Error::NotOffered(_) | Error::Unanswerable(_)) => 4,
+            Self::Client(Error::Open(OpenFailure::NoCommonRevision(_) | OpenFailure::Refused(_))) => 4,
+            Self::Client(Error::Open(OpenFailure::Status(401 | 403, _))) => 5,
             Self::Login(_) | Self::Client(Error::Unauthorized(_)) => 5,
             Self::Client(_) | Self::Io(_) => 3,
             Self::Interrupted => 130,
@@ -125,13 +127,8 @@ pub(crate) fn run(deed: Deed, peer: Peer) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&Failure::Io(format!("cannot start: {error}"))),
     };
-    let outcome = runtime.block_on(async {
-        tokio::select! {
-            outcome = perform(deed, peer) => outcome,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
-        }
-    });
-    // What was begun is cancelled at the server; a read of standard input must not keep the process.
+    let outcome = runtime.block_on(perform(deed, peer));
+    // A read of standard input cannot be interrupted; it must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(500));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -148,39 +145,67 @@ fn fail(failure: &Failure) -> ExitCode {
 }
 
 async fn perform(deed: Deed, mut peer: Peer) -> Result<(), Failure> {
-    let target = connect::target(&mut peer)?;
-    match deed {
-        Deed::Login => return login::login(&target, &peer).await,
-        Deed::Logout => return login::logout(&target, &peer).await,
-        _ => {}
-    }
+    let place = connect::target(&mut peer)?;
     let words = std::mem::take(&mut peer.words);
-    let screen = Screen::new(peer.json, peer.out.clone());
-    let client = connect::connect(target, &peer).await?;
-    let outcome = {
-        let mut words = words.into_iter();
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    let connecting = async {
         match deed {
-            Deed::Tools => screen.tools(&client.tools().await?),
-            Deed::Call => call(&client, &screen, words).await,
-            Deed::Resources => screen.resources(&client.resources().await?, &client.templates().await?),
-            Deed::Read => {
-                let uri = words.next().ok_or_else(|| usage("which resource? give its URI"))?;
-                screen.contents(&client.read(&uri).await?)
-            }
-            Deed::Prompts => screen.prompts(&client.prompts().await?),
-            Deed::Prompt => {
-                let name = words.next().ok_or_else(|| usage("which prompt? see andon prompts"))?;
-                let arguments = arguments::parse(&json!({}), words)?;
-                screen.prompt(&client.prompt(&name, arguments).await?)
-            }
-            Deed::Complete => complete(&client, &screen, words).await,
-            Deed::Listen => listen(&client, &screen, words).await,
-            Deed::Ping => screen.ping(client.ping().await?, &client),
-            Deed::Login | Deed::Logout => unreachable!("done before connecting"),
+            Deed::Login => login::login(&place).await.map(|()| None),
+            Deed::Logout => login::logout(&place).await.map(|()| None),
+            _ => connect::connect(place, &peer).await.map(Some),
         }
     };
-    client.close().await;
+    let client = tokio::select! {
+        connected = connecting => connected?,
+        _ = &mut interrupted => return Err(Failure::Interrupted),
+    };
+    let Some(client) = client else { return Ok(()) };
+    let screen = Screen::new(peer.json, peer.out);
+    let outcome = tokio::select! {
+        outcome = converse(deed, &client, &screen, words) => outcome,
+        // What was begun is dropped, and so cancelled.
+        _ = &mut interrupted => Err(Failure::Interrupted),
+    };
+    let leaving = leave(&client, matches!(outcome, Err(Failure::Interrupted)));
+    tokio::select! {
+        () = leaving => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
     outcome
+}
+
+/// Ends the conversation, so that neither a session nor a process is left behind.
+async fn leave(client: &Client, is_interrupted: bool) {
+    const HEARD: Duration = Duration::from_secs(1);
+    const CLOSED: Duration = Duration::from_secs(10);
+    if is_interrupted {
+        // Once this is answered, the cancellation that went before it has been heard. If it is not, so be it.
+        drop(tokio::time::timeout(HEARD, client.ping()).await);
+    }
+    drop(tokio::time::timeout(CLOSED, client.close()).await);
+}
+
+async fn converse(deed: Deed, client: &Client, screen: &Screen, words: Vec<String>) -> Result<(), Failure> {
+    let mut words = words.into_iter();
+    match deed {
+        Deed::Tools => screen.tools(&client.tools().await?),
+        Deed::Call => call(client, screen, words).await,
+        Deed::Resources => screen.resources(&client.resources().await?, &client.templates().await?),
+        Deed::Read => {
+            let uri = words.next().ok_or_else(|| usage("which resource? give its URI"))?;
+            screen.contents(&client.read(&uri).await?)
+        }
+        Deed::Prompts => screen.prompts(&client.prompts().await?),
+        Deed::Prompt => {
+            let name = words.next().ok_or_else(|| usage("which prompt? see andon prompts"))?;
+            let arguments = arguments::parse(&json!({}), words)?;
+            screen.prompt(&client.prompt(&name, arguments).await?)
+        }
+        Deed::Complete => complete(client, screen, words).await,
+        Deed::Listen => listen(client, screen, words).await,
+        Deed::Ping => screen.ping(client.ping().await?, client),
+        Deed::Login | Deed::Logout => unreachable!("done before connecting"),
+    }
 }
 
 async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = String>) -> Result<(), Failure> {
@@ -199,19 +224,19 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let result = client.call_tool(&name, arguments, options).await;
     bar.clear();
     let result = result?;
-    screen.result(tool_name(tool), &result)?;
+    screen.result(&name, &result)?;
     if result.is_error { Err(Failure::Tool) } else { Ok(()) }
-}
-
-fn tool_name(tool: &Tool) -> &str {
-    &tool.name
 }
 
 async fn complete(client: &Client, screen: &Screen, mut words: impl Iterator<Item = String>) -> Result<(), Failure> {
     const HOW: &str = "andon complete URL PROMPT|URI-TEMPLATE ARGUMENT VALUE [KNOWN=VALUE...]";
     let (Some(of), Some(argument)) = (words.next(), words.next()) else { return Err(usage(HOW)) };
     let value = words.next().unwrap_or_default();
-    let reference = if of.contains("://") { Reference::Resource { uri: of } } else { Reference::Prompt { name: of } };
+    let reference = if of.contains("://") || of.contains('{') {
+        Reference::Resource { uri: of }
+    } else {
+        Reference::Prompt { name: of }
+    };
     let known: Map<String, Value> = arguments::parse(&json!({}), words)?;
     let known: HashMap<String, String> =
         known.into_iter().map(|(name, value)| (name, value.as_str().unwrap_or_default().to_owned())).collect();

@@ -13,9 +13,19 @@ use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use client::{Deed, Peer};
 
+const EXIT_CODES: &str = "\
+Exit codes of the client commands:
+  0    done
+  1    the tool failed, and said why
+  2    the command line or the arguments are wrong; nothing was sent
+  3    the server cannot be reached, does not answer in time, or sends what is not the protocol
+  4    the server answered with an error
+  5    the server wants a login, or other credentials
+  130  interrupted";
+
 /// A runtime for the Model Context Protocol.
 #[derive(Parser)]
-#[command(name = "andon", version, about, arg_required_else_help = true)]
+#[command(name = "andon", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Andon {
     #[command(subcommand)]
     command: Command,

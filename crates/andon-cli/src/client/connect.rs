@@ -19,6 +19,9 @@ pub(super) enum Place {
 pub(super) fn target(peer: &mut Peer) -> Result<Place, Failure> {
     let mut command = std::mem::take(&mut peer.command).into_iter();
     if let Some(program) = command.next() {
+        if !peer.headers.is_empty() {
+            return Err(usage("a program gets no headers: --header goes with a URL"));
+        }
         let mut child = Command::new(program).args(command);
         for pair in &peer.environment {
             let Some((name, value)) = pair.split_once('=') else {
@@ -30,6 +33,9 @@ pub(super) fn target(peer: &mut Peer) -> Result<Place, Failure> {
     }
     if peer.words.is_empty() {
         return Err(usage("which server? give its URL, or `-- COMMAND ARGUMENTS`"));
+    }
+    if !peer.environment.is_empty() {
+        return Err(usage("a URL has no environment: --env goes with a program after `--`"));
     }
     let url = peer.words.remove(0);
     if !url.starts_with("http://") && !url.starts_with("https://") {
@@ -65,7 +71,7 @@ pub(super) async fn connect(place: Place, peer: &Peer) -> Result<Client, Failure
     if !peer.roots.is_empty() {
         builder = builder.roots(peer.roots.iter().map(|folder| root(folder)).collect::<Result<Vec<_>, _>>()?);
     }
-    Ok(answer::add(builder, &peer.answers).connect().await?)
+    Ok(answer::add(builder, &peer.answers)?.connect().await?)
 }
 
 fn root(folder: &std::path::Path) -> Result<Root, Failure> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use andon::auth::{AuthError, FileStore, Loopback, OAuth, open_in_browser};
 
 use super::connect::Place;
-use super::{Failure, Peer, usage};
+use super::{Failure, usage};
 
 /// The token of the person for the server at `url`. `may_ask` allows to open a browser.
 pub(super) fn oauth(url: &str, may_ask: bool) -> Result<OAuth, Failure> {
@@ -25,14 +25,14 @@ pub(super) fn oauth(url: &str, may_ask: bool) -> Result<OAuth, Failure> {
     builder.build().map_err(failed)
 }
 
-pub(super) async fn login(place: &Place, _peer: &Peer) -> Result<(), Failure> {
+pub(super) async fn login(place: &Place) -> Result<(), Failure> {
     let url = url(place)?;
     oauth(url, true)?.login().await.map_err(failed)?;
     println!("logged in to {url}");
     Ok(())
 }
 
-pub(super) async fn logout(place: &Place, _peer: &Peer) -> Result<(), Failure> {
+pub(super) async fn logout(place: &Place) -> Result<(), Failure> {
     let url = url(place)?;
     oauth(url, false)?.logout().await.map_err(failed)?;
     println!("forgot the token for {url}");

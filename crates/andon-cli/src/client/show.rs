@@ -1,5 +1,6 @@
 //! What is printed: results to standard output, everything else to standard error; for people or as JSON.
 
+use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,16 +17,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Failure;
+use super::answer::is_asking;
 
 /// Where results go.
 pub(super) struct Screen {
     is_json: bool,
     out: PathBuf,
+    /// Files saved so far.
+    saved: Cell<usize>,
 }
+
+/// Files that one command saves. A server with more is not believed.
+const FILES_MAX: usize = 64;
 
 impl Screen {
     pub(super) fn new(is_json: bool, out: PathBuf) -> Self {
-        Self { is_json, out }
+        Self { is_json, out, saved: Cell::new(0) }
     }
 
     pub(super) fn tools(&self, tools: &[Tool]) -> Result<(), Failure> {
@@ -43,7 +50,7 @@ impl Screen {
 
     pub(super) fn resources(&self, resources: &[Resource], templates: &[ResourceTemplate]) -> Result<(), Failure> {
         if self.is_json {
-            return print(&json!({ "resources": resources, "resourceTemplates": templates }).to_string());
+            return print_json(&json!({ "resources": resources, "resourceTemplates": templates }).to_string());
         }
         let plain =
             resources.iter().map(|it| vec![it.uri.clone(), it.name.clone(), first_line(it.description.as_deref())]);
@@ -71,7 +78,7 @@ impl Screen {
             self.block(name, block)?;
         }
         match &result.structured_content {
-            Some(structured) if result.content.is_empty() => print(&pretty(structured.as_str())),
+            Some(structured) if result.content.is_empty() => print_json(&pretty(structured.as_str())),
             _ => Ok(()),
         }
     }
@@ -97,7 +104,7 @@ impl Screen {
     pub(super) fn completion(&self, completion: &Completion) -> Result<(), Failure> {
         if self.is_json {
             let Completion { values, total, has_more } = completion;
-            return print(&json!({ "values": values, "total": total, "hasMore": has_more }).to_string());
+            return print_json(&json!({ "values": values, "total": total, "hasMore": has_more }).to_string());
         }
         completion.values.iter().try_for_each(|value| print(&harmless(value)))?;
         if completion.has_more {
@@ -112,7 +119,7 @@ impl Screen {
         let revision = client.revision().map_or("", andon::types::revision::Revision::as_str);
         let ms = took.as_secs_f64() * 1000.0;
         if self.is_json {
-            return print(
+            return print_json(
                 &json!({ "name": name, "version": version, "protocolVersion": revision, "ms": ms }).to_string(),
             );
         }
@@ -137,7 +144,7 @@ impl Screen {
             _ => return Ok(()),
         };
         if self.is_json {
-            return print(&json!({ "event": kind, "detail": detail }).to_string());
+            return print_json(&json!({ "event": kind, "detail": detail }).to_string());
         }
         match detail {
             Value::Null => print(kind),
@@ -152,7 +159,7 @@ impl Screen {
 
     fn value<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
         let text = serde_json::to_string(value).map_err(|error| Failure::Io(error.to_string()))?;
-        print(&text)
+        print_json(&text)
     }
 
     fn list<T: Serialize>(&self, items: &[T], none: &str, row: impl Fn(&T) -> Vec<String>) -> Result<(), Failure> {
@@ -180,6 +187,9 @@ impl Screen {
 
     /// Saves bytes under a name that is not taken, and says so.
     fn save(&self, name: &str, mime_type: &str, data: &str) -> Result<(), Failure> {
+        if self.saved.replace(self.saved.get() + 1) >= FILES_MAX {
+            return Err(Failure::Io(format!("the server sent more than {FILES_MAX} files; the rest is not saved")));
+        }
         let bytes = STANDARD.decode(data).map_err(|_| Failure::Io("the server sent no base64".to_owned()))?;
         let path = save(&self.out, name, mime_type, &bytes)
             .map_err(|error| Failure::Io(format!("cannot save to {}: {error}", self.out.display())))?;
@@ -192,14 +202,16 @@ fn save(folder: &Path, name: &str, mime_type: &str, bytes: &[u8]) -> std::io::Re
     let plain = |text: &str| -> String {
         text.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(64).collect()
     };
+    let or = |text: String, other: &str| if text.is_empty() { other.to_owned() } else { text };
     let extension = match mime_type.split(';').next().unwrap_or_default() {
         "image/jpeg" => "jpg".to_owned(),
         "image/svg+xml" => "svg".to_owned(),
         "audio/mpeg" => "mp3".to_owned(),
         "application/octet-stream" | "" => "bin".to_owned(),
-        other => plain(other.rsplit('/').next().unwrap_or_default()),
+        other => or(plain(other.rsplit('/').next().unwrap_or_default()), "bin"),
     };
-    let name = plain(name);
+    // A name that begins with a dash is an option to the next program.
+    let name = or(plain(name).trim_start_matches('-').to_owned(), "result");
     for number in 1.. {
         let path = folder.join(format!("{name}-{number}.{extension}"));
         match std::fs::OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -220,7 +232,7 @@ pub(super) struct Bar(Arc<Mutex<usize>>, bool);
 
 impl Bar {
     pub(super) fn report(&self, report: &Report) {
-        if !self.1 {
+        if !self.1 || is_asking() {
             return;
         }
         const WIDTH: usize = 24;
@@ -250,10 +262,21 @@ impl Bar {
     }
 }
 
-/// Text of somebody else without what a terminal would obey: control characters other than line ends and tabs.
+/// Text of somebody else without what a terminal would obey: control characters other than line ends and tabs, and
+/// those that turn the direction of writing.
 pub(super) fn harmless(text: &str) -> String {
-    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    let is_plain = |c: char| matches!(c, '\n' | '\t') || !(c.is_control() || turns(c));
     text.replace("\r\n", "\n").chars().map(|c| if is_plain(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// The same, on one line.
+pub(super) fn harmless_line(text: &str) -> String {
+    harmless(text).replace('\n', " ")
+}
+
+/// Text that is shown in another order than it is written hides what it says.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn first_line(text: Option<&str>) -> String {
@@ -272,7 +295,7 @@ fn table(rows: Vec<Vec<String>>, none: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let rows: Vec<Vec<String>> =
-        rows.into_iter().map(|row| row.iter().map(|cell| harmless(cell).replace('\n', " ")).collect()).collect();
+        rows.into_iter().map(|row| row.iter().map(|cell| harmless_line(cell)).collect()).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).min(48);
     let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
     for row in &rows {
@@ -280,6 +303,20 @@ fn table(rows: Vec<Vec<String>>, none: &str) -> Result<(), Failure> {
         print(cells.collect::<Vec<_>>().join("  ").trim_end())?;
     }
     Ok(())
+}
+
+/// JSON as it is, except that what a terminal would obey is escaped.
+fn print_json(text: &str) -> Result<(), Failure> {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        // In valid JSON these stand in strings only; the other control characters are escaped there already.
+        if matches!(c, '\u{7f}'..='\u{9f}') || turns(c) {
+            line.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            line.push(c);
+        }
+    }
+    print(&line)
 }
 
 fn print(line: &str) -> Result<(), Failure> {
@@ -297,6 +334,7 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_not_printed() {
+        assert_eq!(harmless("to \u{202e}moc"), "to \u{fffd}moc");
         assert_eq!(harmless("a\u{1b}[31mred\u{7}\r\nb\tc\u{9b}x"), "a\u{fffd}[31mred\u{fffd}\nb\tc\u{fffd}x");
     }
 
@@ -308,7 +346,8 @@ mod tests {
             ("../../etc/passwd", "image/png", "etcpasswd-2.png"),
             ("x", "audio/../../wav", "x-1.wav"),
             ("x", "image/svg+xml", "x-1.svg"),
-            ("", "", "-1.bin"),
+            ("", "", "result-1.bin"),
+            ("-rf", "image/..", "rf-1.bin"),
         ] {
             let path = save(folder.path(), name, mime_type, b"bytes").expect("saved");
             assert_eq!(path, folder.path().join(expected));
