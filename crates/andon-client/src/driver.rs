@@ -26,6 +26,7 @@ use crate::link::lines::Lines;
 use crate::link::two_endpoints::TwoEndpoints;
 use crate::link::{Ear, Heard, Link, Round};
 use crate::listen::Listeners;
+use crate::outbox::{Outbox, in_time};
 use crate::target::Kind;
 
 /// Events that a slow reader may be behind.
@@ -76,6 +77,7 @@ pub(crate) struct Driver {
     wake: Arc<Notify>,
     pub(crate) listeners: Listeners,
     pub(crate) cache: Cache,
+    outbox: Outbox,
     me: Weak<Driver>,
 }
 
@@ -126,6 +128,7 @@ impl Driver {
             wake: Arc::default(),
             listeners: Listeners::default(),
             cache: Cache::default(),
+            outbox: Outbox::default(),
             me: me.clone(),
         });
         tokio::spawn(keep_time(Arc::downgrade(&driver)));
@@ -222,7 +225,7 @@ impl Driver {
             state.link.as_ref().map(|link| link.say(text))
         };
         if let Some(saying) = saying {
-            saying.await;
+            in_time(saying).await;
         }
     }
 
@@ -480,11 +483,11 @@ impl Driver {
                     Some(link) => link.send(Round { call, wire_id, method, name, mirrored, text }),
                     None => self.fail_later(call),
                 },
-                Output::Say { text } => say(state.link.as_ref(), text),
+                Output::Say { text } => self.say(state.link.as_ref(), text),
                 Output::Cancel { call, text } => {
                     let is_told = state.link.as_ref().is_some_and(|link| link.stop(call));
                     if let Some(text) = text.filter(|_| !is_told) {
-                        say(state.link.as_ref(), text);
+                        self.say(state.link.as_ref(), text);
                     }
                 }
                 Output::Answered { call, outcome } => {
@@ -531,6 +534,12 @@ impl Driver {
         reports
     }
 
+    fn say(&self, link: Option<&Arc<dyn Link>>, text: String) {
+        if let Some(link) = link {
+            self.outbox.say(link, text);
+        }
+    }
+
     /// There is no connection for this round: it fails, but not while the dialogue is at work.
     fn fail_later(&self, call: CallId) {
         let me = self.me.clone();
@@ -560,12 +569,6 @@ impl Drop for Driver {
         if let (Some(link), Ok(runtime)) = (state.link.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(async move { link.close().await });
         }
-    }
-}
-
-fn say(link: Option<&Arc<dyn Link>>, text: String) {
-    if let Some(link) = link {
-        tokio::spawn(link.say(text));
     }
 }
 

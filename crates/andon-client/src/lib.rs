@@ -25,6 +25,7 @@ mod error;
 mod event;
 mod link;
 mod listen;
+mod outbox;
 mod target;
 
 pub use andon_core::client::{Loss, OpenFailure, Report};

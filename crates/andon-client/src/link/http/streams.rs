@@ -18,6 +18,8 @@ use andon_types::sse::EventParser;
 const ATTEMPTS_MAX: u32 = 5;
 /// The wait before the first attempt if the server does not say, doubled for each further one.
 const DELAY: Duration = Duration::from_millis(500);
+/// The shortest wait of the standing stream, whatever the server says: nobody waits for it, and it has no end.
+const STANDING_DELAY_MIN: Duration = Duration::from_millis(100);
 /// The longest wait, whatever the server says.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 /// Event ids that are remembered to tell what came twice.
@@ -123,7 +125,7 @@ impl Shared {
                 Err(_) => false,
             };
             attempts = if brought_something { 0 } else { attempts + 1 };
-            tokio::time::sleep(thread.delay(attempts)).await;
+            tokio::time::sleep(thread.delay(attempts).max(STANDING_DELAY_MIN)).await;
         }
     }
 
