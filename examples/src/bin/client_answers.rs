@@ -32,7 +32,7 @@ fn with_answers(target: impl Into<Target>) -> Builder {
             let content = json!({"type": "text", "text": format!("an answer to {prompt:?}")});
             Ok(json!({"role": "assistant", "content": content, "model": "none", "stopReason": "endTurn"}))
         })
-        .roots([Root { uri: "file:///home/ann/project".to_owned(), name: Some("project".to_owned()) }])
+        .roots([Root { uri: "file:///srv/project".to_owned(), name: Some("project".to_owned()) }])
 }
 
 #[tokio::main]
