@@ -108,6 +108,11 @@ fn mistakes_have_words_and_exit_codes() {
         (andon(&["ping", "--", "/no/such/program"]), 3, "cannot be started"),
         (andon(&["ping", "--", "sh", "-c", "echo the reason >&2; exit 3"]), 3, "the reason"),
         (andon(&["login", "--", "x"]), 2, "no login"),
+        (demo.run("ping", &["--env", "A=b"]), 2, "--env"),
+        (andon(&["ping", "-H", "A: b", "--", "x"]), 2, "--header"),
+        (demo.run("ping", &["--answer", "x"]), 2, "FIELD=VALUE"),
+        (demo.run("call", &["slow", "ms=60000", "--timeout", "1"]), 3, "in time"),
+        (demo.run("call", &["ask", "prompt=Who?"]), 4, "capability"),
     ] {
         let (out, error, found) = said(&output);
         assert_eq!((found, error.contains(told)), (Some(code), true), "{told}: {out} {error}");

@@ -9,6 +9,9 @@ use andon::types::revision::Revision;
 
 use super::{Failure, Peer, answer, login, usage};
 
+/// How long a call with progress may take in all, unless one without may take longer.
+const TIMEOUT_MAX: Duration = Duration::from_secs(15 * 60);
+
 /// What the words name.
 pub(super) enum Place {
     Url(String),
@@ -55,7 +58,9 @@ pub(super) async fn connect(place: Place, peer: &Peer) -> Result<Client, Failure
         }
         Place::Command(command) => Client::builder(Target::from(command)),
     };
-    builder = builder.info("andon", env!("CARGO_PKG_VERSION")).timeout(Duration::from_secs(peer.timeout));
+    let timeout = Duration::from_secs(peer.timeout);
+    builder = builder.info("andon", env!("CARGO_PKG_VERSION")).timeout(timeout);
+    builder = builder.timeout_max(timeout.max(TIMEOUT_MAX));
     for header in &peer.headers {
         let Some((name, value)) = header.split_once(':') else {
             return Err(usage(format!("{header:?} is no header: write 'Name: value'")));

@@ -72,7 +72,13 @@ impl Screen {
 
     pub(super) fn result(&self, name: &str, result: &CallToolResult) -> Result<(), Failure> {
         if self.is_json {
-            return self.value(result);
+            let mut text = encode(result)?;
+            if let Some(meta) = &result.meta {
+                // The type leaves it out, since on a server's way out it is carried elsewhere.
+                text.truncate(text.len() - 1);
+                text.push_str(&format!(r#","_meta":{}}}"#, encode(meta)?));
+            }
+            return print_json(&text);
         }
         for block in &result.content {
             self.block(name, block)?;
@@ -158,8 +164,7 @@ impl Screen {
     }
 
     fn value<T: Serialize>(&self, value: &T) -> Result<(), Failure> {
-        let text = serde_json::to_string(value).map_err(|error| Failure::Io(error.to_string()))?;
-        print_json(&text)
+        print_json(&encode(value)?)
     }
 
     fn list<T: Serialize>(&self, items: &[T], none: &str, row: impl Fn(&T) -> Vec<String>) -> Result<(), Failure> {
@@ -277,6 +282,10 @@ pub(super) fn harmless_line(text: &str) -> String {
 /// Text that is shown in another order than it is written hides what it says.
 fn turns(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| Failure::Io(error.to_string()))
 }
 
 fn first_line(text: Option<&str>) -> String {
