@@ -1,6 +1,7 @@
 //! May this request come in at all? Host and Origin on every verb, then sizes.
 
-use http::header::{HOST, ORIGIN};
+use http::Method;
+use http::header::{AUTHORIZATION, EXPECT, HOST, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
 
@@ -17,7 +18,7 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// Why a request does not come in: status and words.
 pub(crate) type Refusal = (u16, String);
 
-/// Checks sizes, `Host` and `Origin`.
+/// Checks sizes, `Host`, `Origin`, and what a request may expect.
 pub(crate) fn check(parts: &Parts, options: &HttpOptions) -> Result<(), Refusal> {
     let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     if parts.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
@@ -26,17 +27,27 @@ pub(crate) fn check(parts: &Parts, options: &HttpOptions) -> Result<(), Refusal>
     if parts.uri.to_string().len() > URI_BYTES_MAX {
         return Err((414, format!("a target of at most {URI_BYTES_MAX} bytes")));
     }
+    if parts.method == Method::CONNECT {
+        // Its target is no path, and a host that it wants to be connected to is not the one that it asks.
+        return Err((405, "the server is no proxy".to_owned()));
+    }
     let host = host(parts)?;
     let name = host.host().to_ascii_lowercase();
     if !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
         return Err((403, "this server is not known by the host in the request".to_owned()));
     }
     let origin = single(&parts.headers, &ORIGIN).map_err(|bad| (403, bad.0))?;
-    match origin {
-        None => Ok(()),
-        Some(origin) if options.origins.iter().any(|known| known.eq_ignore_ascii_case(origin)) => Ok(()),
-        Some(origin) if is_own(origin, &host, options) => Ok(()),
-        Some(_) => Err((403, "web pages of this origin may not call the server".to_owned())),
+    let is_known = |origin: &str| options.origins.iter().any(|known| known.eq_ignore_ascii_case(origin));
+    if origin.is_some_and(|origin| !is_known(origin) && !is_own(origin, &host, options)) {
+        return Err((403, "web pages of this origin may not call the server".to_owned()));
+    }
+    // Refused with and without a verifier: what stands in front may have read another one.
+    single(&parts.headers, &AUTHORIZATION).map_err(|bad| (400, bad.0))?;
+    match parts.headers.get(EXPECT) {
+        Some(expectation) if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err((417, "nothing but 100-continue can be expected".to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 

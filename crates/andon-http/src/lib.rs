@@ -3,6 +3,7 @@
 //! It checks what a request is allowed to look like, turns it into a message for the host, and writes the answer
 //! as JSON or as a stream of events. It never decides what a message means. Read [`HttpService`] and [`Http`] first.
 
+mod activity;
 mod body;
 mod gate;
 mod headers;

@@ -29,7 +29,8 @@ pub struct HttpOptions {
     pub connections_max: usize,
     /// How long a request's head may take from its first byte, and the first head from the connection on. Default 10 s.
     pub head_timeout: Duration,
-    /// How long a connection may be idle between requests. Default 60 s.
+    /// How long a connection may rest, or up to a quarter longer: without a request, or with an answer that its peer
+    /// does not take. A call that runs and a stream that waits for events are no rest. Default 60 s.
     pub idle_timeout: Duration,
     /// How long shutdown waits for calls in flight. Default 30 s.
     pub drain_timeout: Duration,

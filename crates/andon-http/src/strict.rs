@@ -8,16 +8,24 @@ mod framing;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use framing::Framing;
+use self::framing::Framing;
+use crate::activity::Activity;
 
 /// A NUL, and the end of a head, which the library waits for before it looks.
 const BAD: &[u8] = b"\0\r\n\r\n";
+
+/// How much of a request that was not read is thrown away, so that the peer gets to read the answer: closing with bytes
+/// unread would be a reset, which may overtake it (RFC 9112, 9.6).
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How long that may take.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection whose requests are well framed, and whose heads come in time.
 pub(crate) struct Strict<T> {
@@ -28,12 +36,30 @@ pub(crate) struct Strict<T> {
     head_timeout: Duration,
     /// Runs while a head has begun and is not complete, and before the first one.
     late: Option<Pin<Box<Sleep>>>,
+    /// A head took too long.
+    is_late: bool,
+    /// Runs after the last byte was written, as long as something may be left to read.
+    linger: Option<Linger>,
+    activity: Arc<Activity>,
+}
+
+struct Linger {
+    over: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 impl<T> Strict<T> {
-    pub(crate) fn new(inner: T, head_timeout: Duration) -> Self {
+    pub(crate) fn new(inner: T, head_timeout: Duration, activity: Arc<Activity>) -> Self {
         let late = Some(Box::pin(tokio::time::sleep(head_timeout)));
-        Self { inner, framing: Framing::default(), verdict: &[], head_timeout, late }
+        let framing = Framing::default();
+        Self { inner, framing, verdict: &[], head_timeout, late, is_late: false, linger: None, activity }
+    }
+
+    fn wrote(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+        if let Ok(bytes) = &written {
+            self.activity.wrote(*bytes);
+        }
+        Poll::Ready(written)
     }
 
     /// Sets the clock when a head has begun, and stops it when none is open.
@@ -63,6 +89,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
                 if let Some(late) = &mut this.late {
                     ready!(late.as_mut().poll(cx));
                     // The end of the input: the library closes the connection.
+                    this.is_late = true;
                     this.framing.refuse();
                     return Poll::Ready(Ok(()));
                 }
@@ -81,9 +108,27 @@ impl<T: AsyncRead + Unpin> AsyncRead for Strict<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Strict<T> {
+impl<T: AsyncRead + Unpin> Strict<T> {
+    /// Reads what nobody wants, until the end of the input or of patience.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(linger) = &mut self.linger else { return Poll::Ready(()) };
+        let mut piece = [0; 4096];
+        while linger.bytes < LINGER_BYTES_MAX {
+            let mut piece = ReadBuf::new(&mut piece);
+            match Pin::new(&mut self.inner).poll_read(cx, &mut piece) {
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => linger.bytes += piece.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return linger.over.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -91,7 +136,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Strict<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+            if self.is_late || !self.framing.is_within_request() {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some(Linger { over: Box::pin(tokio::time::sleep(LINGER)), bytes: 0 });
+        }
+        self.poll_linger(cx).map(Ok)
     }
 
     fn poll_write_vectored(
@@ -99,7 +151,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Strict<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -2,14 +2,21 @@
 
 use memchr::memchr;
 
-/// Bytes of a line of a head. The library has a bound of its own for the head in all.
-const LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a line of a head. The library's bound for the head in all is lower and has a status of its own, 431.
+const LINE_BYTES_MAX: usize = 256 << 10;
+/// Room for a line that is kept for the next one.
+const LINE_BYTES_KEPT: usize = 1 << 10;
 /// Bytes of the line before a chunk, extensions included.
 const CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
 /// Fields after the last chunk.
 const TRAILERS_MAX: u32 = 32;
 /// Empty lines before a request, which some clients send after a body.
 const EMPTY_LINES_MAX: u32 = 1;
+
+/// How a connection of HTTP/2 begins (RFC 9113, 3.4).
+const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
+/// Bytes of the frame head of the `SETTINGS` that end the preface.
+const FRAME_HEAD_BYTES: u64 = 9;
 
 /// Reads along with the requests of one connection.
 #[derive(Debug, Default)]
@@ -19,6 +26,8 @@ pub(crate) struct Framing {
     line: Vec<u8>,
     head: Head,
     has_begun: bool,
+    /// A head was complete.
+    is_used: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +40,10 @@ enum State {
     Chunk(u64),
     ChunkEnd,
     Trailers,
+    /// So many lines of the preface of HTTP/2 have come.
+    Preface(usize),
+    /// So many bytes of the first frame are to come.
+    FrameHead(u64),
     /// HTTP/2, which frames by itself.
     Opaque,
     Refused,
@@ -61,7 +74,8 @@ impl Framing {
                 State::Refused => return Err(at),
                 State::Length(left) => at += self.skip(left, bytes.len() - at, State::Length, State::Head),
                 State::Chunk(left) => at += self.skip(left, bytes.len() - at, State::Chunk, State::ChunkEnd),
-                State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
+                State::FrameHead(left) => at += self.skip(left, bytes.len() - at, State::FrameHead, State::Opaque),
+                State::Preface(_) | State::Head | State::ChunkSize | State::ChunkEnd | State::Trailers => {
                     let rest = &bytes[at..];
                     let Some(end) = memchr(b'\n', rest) else { return self.keep(rest).map_err(|Bad| self.refused(at)) };
                     if self.end_of_line(&rest[..end]).is_err() {
@@ -74,9 +88,18 @@ impl Framing {
         Ok(())
     }
 
-    /// Whether a head has begun and is not complete.
+    /// Whether a head has begun and is not complete, the preface of HTTP/2 included.
     pub(crate) fn is_within_head(&self) -> bool {
-        self.state == State::Head && (!self.has_begun || !self.line.is_empty() || self.head.lines > 0)
+        match self.state {
+            State::Head => !self.has_begun || !self.line.is_empty() || self.head.lines > 0,
+            State::Preface(_) | State::FrameHead(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether a request has begun and is not complete, or must not be read.
+    pub(crate) fn is_within_request(&self) -> bool {
+        self.state != State::Opaque && (self.state != State::Head || self.is_within_head())
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -123,6 +146,7 @@ impl Framing {
         let outcome = self.line(&line);
         self.line = line;
         self.line.clear();
+        self.line.shrink_to(LINE_BYTES_KEPT);
         outcome
     }
 
@@ -131,6 +155,12 @@ impl Framing {
         let line = line.strip_suffix(b"\r").ok_or(Bad)?;
         match self.state {
             State::Head => self.head_line(line),
+            State::Preface(lines) if line == PREFACE[lines] => {
+                let lines = lines + 1;
+                self.state =
+                    if lines == PREFACE.len() { State::FrameHead(FRAME_HEAD_BYTES) } else { State::Preface(lines) };
+                Ok(())
+            }
             State::ChunkSize => {
                 self.state = match chunk_size(line)? {
                     0 => State::Trailers,
@@ -161,8 +191,10 @@ impl Framing {
         }
         self.head.lines += 1;
         if self.head.lines == 1 {
-            if line == b"PRI * HTTP/2.0" {
-                self.state = State::Opaque;
+            if line == PREFACE[0] {
+                // Later than at the very beginning it is no preface to the library, and no request either.
+                let is_first = !self.is_used && self.head.empty_lines == 0;
+                self.state = if is_first { State::Preface(1) } else { return Err(Bad) };
             }
             self.head.is_old = line.ends_with(b"HTTP/1.0");
             return Ok(());
@@ -197,6 +229,7 @@ impl Framing {
             self.head.empty_lines += 1;
             return if self.head.empty_lines > EMPTY_LINES_MAX { Err(Bad) } else { Ok(()) };
         }
+        self.is_used = true;
         let head = std::mem::take(&mut self.head);
         self.state = match head.length {
             _ if head.is_chunked => State::ChunkSize,
