@@ -1,10 +1,12 @@
 """A server made with the official Python SDK: over standard input and output, or with --http on a free port."""
 
+import asyncio
 import socket
 import sys
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.types import Completion, SamplingMessage, TextContent
 from pydantic import BaseModel
 
 server = MCPServer("python-fixture", version="1.0.0")
@@ -43,6 +45,47 @@ async def greet(ctx: Context) -> str:
     """Ask who is there."""
     answer = await ctx.elicit("Who is there?", Who)
     return f"hello {answer.data.name}" if answer.action == "accept" else answer.action
+
+
+@server.tool()
+async def sample(ctx: Context) -> str:
+    """Ask for a sample."""
+    question = SamplingMessage(role="user", content=TextContent(type="text", text="x"))
+    answer = await ctx.session.create_message([question], max_tokens=5, related_request_id=ctx.request_id)
+    return answer.content.text
+
+
+@server.tool()
+async def roots(ctx: Context) -> str:
+    """Ask for the roots."""
+    return str((await ctx.session.list_roots()).roots[0].uri)
+
+
+@server.tool()
+async def log(ctx: Context) -> str:
+    """Log."""
+    await ctx.info("noise")
+    return "done"
+
+
+@server.tool()
+async def slow() -> str:
+    """Take long."""
+    await asyncio.sleep(20)
+    return "done"
+
+
+@server.tool()
+async def touch(uri: str, ctx: Context) -> str:
+    """Say that a resource changed."""
+    await ctx.notify_resource_updated(uri)
+    return "done"
+
+
+@server.completion()
+async def complete(ref, argument, context) -> Completion:
+    """Complete everything alike."""
+    return Completion(values=[argument.value + "nn"], total=1, has_more=False)
 
 
 @server.resource("fixture://greeting")

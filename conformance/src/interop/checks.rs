@@ -92,9 +92,7 @@ impl Trial {
         self.asks(whose).await?;
         self.reports(whose).await?;
         self.prompts(whose).await?;
-        if whose != "python" {
-            self.hears(whose).await?;
-        }
+        self.hears(whose).await?;
         self.end().await
     }
 
@@ -212,6 +210,12 @@ impl Trial {
                 expect("roots", &text(&self.call("get-roots-list", json!({})).await?), "file:///interop/root")?;
                 self.ok("sampling, roots");
             }
+            // As with elicitation.
+            "python" if rules.server_requests => {
+                expect("sampling", &text(&self.call("sample", json!({})).await?), "a sample")?;
+                expect("roots", &text(&self.call("roots", json!({})).await?), "file:///interop/root")?;
+                self.ok("sampling, roots");
+            }
             "demo" => {
                 expect("sampling", &text(&self.call("sample", json!({ "prompt": "x" })).await?), "a sample")?;
                 self.ok("sampling");
@@ -241,19 +245,23 @@ impl Trial {
             return Err(format!("progress: {seen:?}"));
         }
         self.ok("progress");
-        // A call that is dropped is cancelled, and the server goes on.
-        let slow = match whose {
-            "everything" => Some(("trigger-long-running-operation", json!({ "duration": 20, "steps": 2 }))),
-            "demo" => Some(("slow", json!({ "ms": 20_000, "message": "x" }))),
-            _ => None,
+        // A call that runs out of time or is dropped is cancelled, and the server goes on.
+        let (tool, arguments) = match whose {
+            "everything" => ("trigger-long-running-operation", json!({ "duration": 20, "steps": 2 })),
+            "python" => ("slow", json!({})),
+            _ => ("slow", json!({ "ms": 20_000, "message": "x" })),
         };
-        if let Some((tool, arguments)) = slow {
-            let options = Options::default().timeout(Duration::from_millis(100));
-            match self.client.call_tool(tool, object(arguments), options).await {
-                Err(Error::TimedOut) => self.ok("cancellation"),
-                other => return Err(format!("cancellation: {other:?}")),
-            }
+        let (soon, arguments) = (Duration::from_millis(100), object(arguments));
+        match self.client.call_tool(tool, arguments.clone(), Options::default().timeout(soon)).await {
+            Err(Error::TimedOut) => {}
+            other => return Err(format!("cancellation: {other:?}")),
         }
+        let calling = self.client.call_tool(tool, arguments, Options::default());
+        if let Ok(early) = tokio::time::timeout(soon, calling).await {
+            return Err(format!("cancellation: {early:?}"));
+        }
+        self.client.ping().await.map_err(|error| format!("after a cancellation: {error}"))?;
+        self.ok("cancellation");
         Ok(())
     }
 
@@ -277,11 +285,14 @@ impl Trial {
                 let prompt = Reference::Prompt { name: "completable-prompt".to_owned() };
                 self.client.complete(&prompt, ("department", "E"), &HashMap::new()).await.map_err(error)?
             }
-            "demo" => {
+            "python" => {
+                let prompt = Reference::Prompt { name: name.to_owned() };
+                self.client.complete(&prompt, ("name", "A"), &HashMap::new()).await.map_err(error)?
+            }
+            _ => {
                 let template = Reference::Resource { uri: "demo://item/{n}".to_owned() };
                 self.client.complete(&template, ("n", "1"), &HashMap::new()).await.map_err(error)?
             }
-            _ => return Ok(()),
         };
         if completed.values.is_empty() {
             return Err("completion: nothing".to_owned());
@@ -292,27 +303,36 @@ impl Trial {
 
     /// Subscriptions and logs.
     async fn hears(&mut self, whose: &str) -> Checked {
+        let rules = self.client.revision().map(Revision::rules).ok_or("no connection")?;
         let (uri, trigger) = match whose {
             "everything" => ("demo://resource/dynamic/text/1", "toggle-subscriber-updates"),
+            "python" => ("fixture://item/1", "touch"),
             _ => ("demo://item/1", "touch"),
         };
-        let listening = self.client.listen(Listen::default().uri(uri)).await;
-        let mut listening = listening.map_err(|error| format!("subscribe: {error}"))?;
-        let arguments = if whose == "everything" { json!({}) } else { json!({ "uri": uri }) };
-        self.call(trigger, arguments).await?;
-        loop {
-            match listening.next().await {
-                Some(Event::ResourceUpdated(updated)) if updated == uri => break,
-                Some(_) => {}
-                None => return Err("subscribe: the client is gone".to_owned()),
+        // That SDK has subscriptions in the modern era alone, and logs in the other.
+        if whose != "python" || !rules.server_requests {
+            let listening = self.client.listen(Listen::default().uri(uri)).await;
+            let mut listening = listening.map_err(|error| format!("subscribe: {error}"))?;
+            let arguments = if whose == "everything" { json!({}) } else { json!({ "uri": uri }) };
+            self.call(trigger, arguments).await?;
+            loop {
+                match listening.next().await {
+                    Some(Event::ResourceUpdated(updated)) if updated == uri => break,
+                    Some(_) => {}
+                    None => return Err("subscribe: the client is gone".to_owned()),
+                }
             }
+            self.ok("subscribe, update");
         }
-        self.ok("subscribe, update");
-        let rules = self.client.revision().map(Revision::rules).ok_or("no connection")?;
-        if whose == "demo" && !rules.log_level_per_request {
+        if whose != "everything" && !rules.log_level_per_request {
             let mut events = self.client.events();
-            self.client.set_log_level(Level::Debug).await.map_err(|error| format!("logging: {error}"))?;
-            self.call("log", json!({ "count": 1, "message": "noise" })).await?;
+            let arguments = if whose == "python" {
+                json!({})
+            } else {
+                self.client.set_log_level(Level::Debug).await.map_err(|error| format!("logging: {error}"))?;
+                json!({ "count": 1, "message": "noise" })
+            };
+            self.call("log", arguments).await?;
             while !matches!(events.next().await, Some(Event::Log { .. }) | None) {}
             self.ok("logging");
         }
