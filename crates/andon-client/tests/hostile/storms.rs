@@ -136,7 +136,7 @@ async fn answers_that_nobody_takes_do_not_pile_up() {
     let options = Options::default().timeout(Duration::from_secs(2));
     let outcome = client.call_tool("x", Map::new(), options).await;
     assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
-    assert!(pinged.load(Ordering::Relaxed) > 2_000, "it pinged {} times", pinged.load(Ordering::Relaxed));
+    assert!(pinged.load(Ordering::Relaxed) > 100, "it pinged {} times", pinged.load(Ordering::Relaxed));
     let held = held.load(Ordering::Relaxed);
     assert!(held <= 16, "{held} requests at once");
 }
