@@ -1,15 +1,12 @@
-//! Where one request ends and the next begins, slow peers, pipelines and HTTP/2: on real sockets.
+//! Where one request ends and the next begins, slow peers and pipelines: on real sockets.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod common;
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use common::{call, initialize, modern, open, raw, request, routed, start, start_with};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::{Value, json};
+use common::{Open, initialize, modern, open, post, raw, request, routed, start, start_with};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -103,12 +100,85 @@ async fn h25_slow_heads_are_cut_off_and_idle_connections_are_not() {
     }
 }
 
+#[tokio::test]
+async fn h25_hundreds_of_slow_heads_end_in_time_and_slow_nobody_down() {
+    const SLOW: usize = 400;
+    let limit = Duration::from_secs(1);
+    let server = start_with(|options| options.head_timeout = limit).await;
+    let mut slow = tokio::task::JoinSet::new();
+    for begun in 0..SLOW {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(&b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"[..1 + begun % 30]).await.unwrap();
+        slow.spawn(async move {
+            // One byte now and then is no sign of a good will.
+            let mut pace = tokio::time::interval(Duration::from_millis(200));
+            let mut answer = [0; 1];
+            loop {
+                tokio::select! {
+                    _ = socket.read(&mut answer) => return,
+                    _ = pace.tick() => drop(socket.write_all(b"x").await),
+                }
+            }
+        });
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..50 {
+        let asked = std::time::Instant::now();
+        assert_eq!(post(server.address, &[], &initialize("2025-11-25")).await.status, 200);
+        assert!(asked.elapsed() < limit, "others wait for {:?}", asked.elapsed());
+    }
+    tokio::time::timeout(limit * 10, slow.join_all()).await.expect("all of them end");
+    assert!(began.elapsed() < limit * 10);
+}
+
+#[tokio::test]
+async fn connections_that_rest_end_and_calls_that_run_do_not() {
+    let limit = Duration::from_millis(400);
+    let server = start_with(|options| options.idle_timeout = limit).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Connection", "keep-alive")];
+    let mut call = Open::new(server.address, "POST", &headers, &common::call(1, "wait").to_string()).await;
+    call.until("notifications/progress").await;
+    // Another one rests meanwhile, until it is ended.
+    let began = std::time::Instant::now();
+    assert_eq!(raw(server.address, SMUGGLED.as_bytes()).await.status, 200);
+    assert!(began.elapsed() >= limit);
+    assert_eq!(raw(server.address, SMUGGLED.as_bytes()).await.status, 200);
+    server.gates.go.notify_one();
+    call.until("waited").await;
+}
+
+#[tokio::test]
+async fn whoever_still_sends_gets_to_read_why_it_is_refused() {
+    let server = start().await;
+    let junk = "x".repeat(512 << 10);
+    for head in [head("Content-Length: 3\r\nContent-Length: 3\r\n"), head("Content-Length: 90000000\r\n")] {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all((head + &junk).as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.expect("an end, and no reset");
+        assert!([400, 413].contains(&common::read(&answer).status));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn h26_slow_bodies_are_408() {
     let server = start().await;
     // The clock is paused and goes on when nobody has anything to do: the wait for the rest takes no time.
     let answer = raw(server.address, (head("Content-Length: 1000\r\n") + "{").as_bytes()).await;
     assert_eq!(answer.status, 408);
+    // A byte now and then does not help.
+    let (mut reader, mut writer) = TcpStream::connect(server.address).await.unwrap().into_split();
+    writer.write_all(head("Content-Length: 1000\r\n").as_bytes()).await.unwrap();
+    let dripping = tokio::spawn(async move {
+        while writer.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    });
+    let mut answer = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(60), reader.read_to_end(&mut answer)).await.expect("an end"));
+    dripping.abort();
+    assert_eq!(common::read(&answer).status, 408);
 }
 
 #[tokio::test]
@@ -141,91 +211,40 @@ async fn h28_ten_thousand_pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn h28_who_sends_and_never_reads_is_held_back_and_then_let_go() {
+    let server = start_with(|options| options.idle_timeout = Duration::from_millis(500)).await;
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let pipeline = SMUGGLED.repeat(1000);
+    let mut sent = 0;
+    let flood = async {
+        while socket.write_all(pipeline.as_bytes()).await.is_ok() {
+            sent += pipeline.len();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), flood).await.expect("the connection ends");
+    // What the system's buffers take on both sides, and no more.
+    assert!(sent < 64 << 20, "{sent} bytes were taken");
+    assert_eq!(post(server.address, &[], &initialize("2025-11-25")).await.status, 200);
+}
+
+#[tokio::test]
 async fn h30_tls_and_half_a_preface_on_the_plain_port_end_cleanly() {
     let server = start_with(|options| options.head_timeout = Duration::from_millis(300)).await;
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".as_slice();
-    for bytes in [hello, b"PRI * HT", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\0\0\0\0", &[0xff; 100]] {
+    for bytes in
+        [hello, b"PRI * HT", b"PRI * HTTP/2.0\r\n", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", b"\0\0\0\0", &[0xff; 100]]
+    {
         let answer = raw(server.address, bytes).await;
         assert!(answer.status == 0 || answer.status == 400, "{bytes:?}: {}", answer.head);
     }
+    // A whole preface after which nothing comes.
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let mut said = Vec::new();
+    let end = socket.read_to_end(&mut said);
+    drop(tokio::time::timeout(Duration::from_secs(10), end).await.expect("an end"));
     assert_eq!(
         raw(server.address, SMUGGLED.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes()).await.status,
         200
     );
-}
-
-type Sender = hyper::client::conn::http2::SendRequest<Full<Bytes>>;
-
-async fn http2(address: std::net::SocketAddr) -> Sender {
-    let socket = TcpStream::connect(address).await.unwrap();
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
-fn http2_post(address: std::net::SocketAddr, headers: &[(&str, &str)], body: &Value) -> http::Request<Full<Bytes>> {
-    let mut request = http::Request::post(format!("http://{address}/mcp"))
-        .header("content-type", "application/json")
-        .header("accept", "application/json, text/event-stream");
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body(Full::new(Bytes::from(body.to_string()))).unwrap()
-}
-
-#[tokio::test]
-async fn http2_serves_both_eras_and_streams_on_one_connection() {
-    let server = start().await;
-    let mut sender = http2(server.address).await;
-    let opened = sender.send_request(http2_post(server.address, &[], &initialize("2025-11-25"))).await.unwrap();
-    assert_eq!(opened.status(), 200);
-    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let headers = [("mcp-session-id", session.as_str())];
-    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-    assert_eq!(sender.send_request(http2_post(server.address, &headers, &initialized)).await.unwrap().status(), 202);
-    // Many at once, on one connection, each with its own answer.
-    let calls = (0..50).map(|id| {
-        let mut sender = sender.clone();
-        let request = http2_post(server.address, &headers, &call(id, "echo"));
-        async move { sender.send_request(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() }
-    });
-    for (id, body) in futures_util::future::join_all(calls).await.into_iter().enumerate() {
-        let text = String::from_utf8_lossy(&body).into_owned();
-        assert!(text.contains(&format!(r#""id":{id}"#)), "{text}");
-    }
-    let listed = http2_post(server.address, &routed("tools/list", None), &modern("tools/list", json!({})));
-    let listed = sender.send_request(listed).await.unwrap();
-    assert_eq!(listed.status(), 200);
-    let foreign = [("origin", "http://evil.example")];
-    let refused = sender.send_request(http2_post(server.address, &foreign, &initialize("2025-11-25"))).await.unwrap();
-    assert_eq!(refused.status(), 403, "the same gates");
-}
-
-#[tokio::test]
-async fn h29_streams_that_are_reset_at_once_end_the_connection_and_nobody_elses() {
-    let server = start().await;
-    let mut sender = http2(server.address).await;
-    let mut resets = 0_u32;
-    // More than any client resets by accident (CVE-2023-44487).
-    for id in 0..20_000 {
-        let sending = sender.send_request(http2_post(server.address, &[], &call(id, "echo")));
-        let mut sending = Box::pin(sending);
-        // Once polled it is on its way; dropped, it is reset.
-        if futures_util::FutureExt::now_or_never(&mut sending).is_some_and(|outcome| outcome.is_err()) {
-            break;
-        }
-        drop(sending);
-        resets += 1;
-        if id % 64 == 0 {
-            tokio::task::yield_now().await;
-        }
-        if sender.is_closed() {
-            break;
-        }
-    }
-    assert!(resets > 0);
-    let mut other = http2(server.address).await;
-    let opened = other.send_request(http2_post(server.address, &[], &initialize("2025-11-25"))).await.unwrap();
-    assert_eq!(opened.status(), 200);
 }

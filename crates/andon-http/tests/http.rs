@@ -31,6 +31,107 @@ async fn h20_other_verbs_are_405_with_allow() {
         let response = send(server.address, verb, &[], "").await;
         assert_eq!((response.status, response.header("allow")), (405, Some("POST, GET, DELETE")), "{verb}");
     }
+    for target in ["localhost:80", "evil.example:443", "/mcp"] {
+        let response = raw(server.address, common::request_to(target, "CONNECT", &[], "").as_bytes()).await;
+        // A path is nothing that one can be connected to.
+        let expected = if target == "/mcp" { [400, 405] } else { [405, 405] };
+        assert!(expected.contains(&response.status), "{target}: {}", response.head);
+        assert!(response.status == 400 || response.header("allow").is_some());
+    }
+}
+
+#[tokio::test]
+async fn h1_h2_h3_h5_the_host_is_one_and_the_targets() {
+    let server = start().await;
+    let body = initialize("2025-11-25").to_string();
+    let status = |target: &'static str, hosts: &'static str| {
+        let text = request("POST", &[("Host", "-")], &body);
+        let text = text.replacen("/mcp", target, 1).replacen("\r\n", &format!("\r\n{hosts}"), 1);
+        async move { raw(server.address, text.as_bytes()).await.status }
+    };
+    for (row, target, hosts, expected) in [
+        ("H1", "/mcp", "", 400),
+        ("H2", "/mcp", "Host: localhost\r\nHost: localhost\r\n", 400),
+        ("H2", "/mcp", "Host: localhost\r\nHost: evil.example\r\n", 400),
+        ("H3", "/mcp", "Host:\r\n", 400),
+        ("H3", "/mcp", "Host: a b/c@d\r\n", 400),
+        ("H3", "/mcp", "Host: c@localhost\r\n", 400),
+        ("H5", "http://evil.example/mcp", "Host: localhost\r\n", 400),
+        ("H5", "http://evil.example/mcp", "Host: evil.example\r\n", 403),
+        ("H5", "http://localhost/mcp", "Host: localhost\r\n", 200),
+    ] {
+        assert_eq!(status(target, hosts).await, expected, "{row}: {target} {hosts:?}");
+    }
+}
+
+#[tokio::test]
+async fn h7_h8_origins_that_are_not_the_servers_own_are_refused_and_none_is_fine() {
+    let server = start().await;
+    let host = server.address.to_string();
+    let port = server.address.port();
+    for origin in ["null", "http://localhost@evil", &format!("https://127.0.0.1:{port}"), "http://127.0.0.1:1"] {
+        let response = post(server.address, &[("Host", &host), ("Origin", origin)], &initialize("2025-11-25")).await;
+        assert_eq!(response.status, 403, "{origin}");
+    }
+    let own = format!("http://{host}");
+    let twice = [("Host", host.as_str()), ("Origin", &own), ("Origin", &own)];
+    assert_eq!(post(server.address, &twice, &initialize("2025-11-25")).await.status, 403);
+    assert_eq!(post(server.address, &[("Host", &host)], &initialize("2025-11-25")).await.status, 200);
+}
+
+#[tokio::test]
+async fn h15_headers_that_matter_are_ascii() {
+    let server = start().await;
+    for name in ["Authorization", "MCP-Protocol-Version", "Mcp-Session-Id", "Mcp-Method", "Mcp-Name", "Mcp-Param-X"] {
+        let response = post(server.address, &[(name, "Bearer \u{e9}")], &initialize("2025-11-25")).await;
+        assert_eq!(response.status, 400, "{name}");
+    }
+    assert_eq!(post(server.address, &[("X-Other", "\u{e9}")], &initialize("2025-11-25")).await.status, 200);
+}
+
+#[tokio::test]
+async fn h16_large_heads_are_431() {
+    let server = start().await;
+    let many: String = (0..65).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let total: String = (0..33).map(|n| format!("X-{n}: {}\r\n", "x".repeat(1 << 10))).collect();
+    let long = format!("X: {}\r\n", "x".repeat(64 << 10));
+    let endless = format!("X: {}\r\n", "x".repeat(512 << 10));
+    for fields in [many, total, long, endless] {
+        let text = request("GET", &[], "").replacen("\r\n", &format!("\r\n{fields}"), 1);
+        let response = raw(server.address, text.as_bytes()).await;
+        assert_eq!(response.status, 431, "{}: {}", &text[..60], response.head);
+    }
+}
+
+#[tokio::test]
+async fn h21_nothing_else_can_be_expected() {
+    let server = start().await;
+    let unknown = post(server.address, &[("Expect", "200-ok")], &initialize("2025-11-25")).await;
+    assert_eq!(unknown.status, 417);
+    let mut socket = common::Open::with(
+        server.address,
+        &request("POST", &[("Expect", "100-continue"), ("Content-Length", "9")], ""),
+    )
+    .await;
+    assert!(socket.until("\r\n\r\n").await.starts_with("HTTP/1.1 100"));
+}
+
+#[tokio::test]
+async fn h33_what_a_proxy_would_say_is_not_believed() {
+    let server = start().await;
+    for (name, value) in [("X-Forwarded-Host", "localhost"), ("Forwarded", "host=localhost;proto=https")] {
+        let foreign = [("Host", "evil.example"), (name, value)];
+        assert_eq!(post(server.address, &foreign, &initialize("2025-11-25")).await.status, 403, "{name}");
+    }
+    for (name, value) in
+        [("X-Forwarded-Host", "evil.example"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-For", "6.6.6.6")]
+    {
+        assert_eq!(post(server.address, &[(name, value)], &initialize("2025-11-25")).await.status, 200, "{name}");
+        let host = server.address.to_string();
+        let own = format!("https://{host}");
+        let spoofed = [("Host", host.as_str()), ("Origin", &own), (name, value)];
+        assert_eq!(post(server.address, &spoofed, &initialize("2025-11-25")).await.status, 403, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -121,12 +222,36 @@ async fn h34_health_checks_leave_nothing() {
 async fn h27_a12_disconnects_at_every_byte_leave_nothing() {
     let server = start().await;
     let text = request("POST", &[], &initialize("2025-11-25").to_string());
-    for cut in (0..text.len()).step_by(3) {
+    for cut in 0..text.len() {
         let mut socket = TcpStream::connect(server.address).await.unwrap();
         socket.write_all(&text.as_bytes()[..cut]).await.unwrap();
+        socket.shutdown().await.unwrap();
+        // The server is done with it, whatever it said.
+        drop(socket.read_to_end(&mut Vec::new()).await);
     }
     assert_eq!(server.host.session_count(), 0);
     assert_eq!(post(server.address, &[], &initialize("2025-11-25")).await.status, 200);
+}
+
+#[tokio::test]
+async fn h27_disconnects_at_any_byte_of_an_answer_leave_no_handler() {
+    let server = start().await;
+    let mut body = modern("tools/call", json!({"name": "wait", "arguments": {}}));
+    body["params"]["_meta"]["progressToken"] = json!(1);
+    let text = request("POST", &routed("tools/call", Some("wait")), &body.to_string());
+    let mut answer = common::Open::with(server.address, &text).await;
+    let length = answer.until("notifications/progress").await.len();
+    server.gates.go.notify_one();
+    answer.until("waited").await;
+    server.gates.dropped.notified().await;
+    for cut in (1..length).step_by(7) {
+        let mut socket = TcpStream::connect(server.address).await.unwrap();
+        socket.write_all(text.as_bytes()).await.unwrap();
+        socket.read_exact(&mut vec![0; cut]).await.unwrap();
+        drop(socket);
+        let dropped = tokio::time::timeout(Duration::from_secs(10), server.gates.dropped.notified());
+        dropped.await.unwrap_or_else(|_| panic!("the handler runs on after {cut} bytes"));
+    }
 }
 
 #[tokio::test]

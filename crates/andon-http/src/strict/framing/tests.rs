@@ -108,8 +108,18 @@ fn h19_a_flood_of_trailers_is_refused() {
 }
 
 #[test]
-fn http2_frames_by_itself() {
-    assert!(!is_refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\n\n\0\0\0"));
+fn h30_http2_frames_by_itself_once_its_preface_is_whole() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".as_slice();
+    let mut framing = Framing::default();
+    for byte in preface {
+        assert!(framing.is_within_head(), "the clock runs until it is whole");
+        framing.read(&[*byte]).expect("a preface");
+    }
+    assert!(!framing.is_within_head() && !framing.is_within_request());
+    assert!(!is_refused(&[preface, b"\n\n\0\0"].concat()));
+    assert!(is_refused(b"PRI * HTTP/2.0\r\nHost: x\r\n\r\n"));
+    assert!(is_refused(&[b"\r\n", preface].concat()));
+    assert!(is_refused(&[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", preface].concat()));
     assert!(is_refused(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /\n"));
 }
 
