@@ -86,6 +86,8 @@ struct State {
     link: Option<Arc<dyn Link>>,
     /// Counts links, so that what an old one still says is not heard.
     generation: u64,
+    /// The present link ended, perhaps before it was put to use.
+    lost: Option<Loss>,
     opened: Option<Arc<Opened>>,
     waiting: HashMap<CallId, Waiter>,
     questions: HashMap<QuestionId, AbortHandle>,
@@ -113,6 +115,7 @@ impl Driver {
             dialogue,
             link: None,
             generation: 0,
+            lost: None,
             opened: None,
             waiting: HashMap::new(),
             questions: HashMap::new(),
@@ -318,6 +321,7 @@ impl Driver {
             Ok(()) => {}
             Err(Loss::Unauthorized(why)) => return Err(Error::Unauthorized(why)),
             Err(Loss::Refused { status: Some(status), why }) => return Ok(Outcome::Status(status, why)),
+            Err(Loss::Disconnected(why)) => return Ok(Outcome::Closed(why)),
             Err(loss) => return Err(Error::Transport(loss)),
         }
         let (method, params, timeout) = {
@@ -361,8 +365,15 @@ impl Driver {
             (Reach::Http(options), _) => Arc::new(HttpLink::new((**options).clone(), ear)),
             (Reach::Pipe(kind), _) => self.pipe(kind, ear).await?,
         };
-        self.state().link = Some(link);
-        Ok(())
+        let mut state = self.state();
+        match state.lost.take() {
+            // It has said so already, and will not say it again: nothing that is sent would ever fail.
+            Some(loss) => Err(loss),
+            None => {
+                state.link = Some(link);
+                Ok(())
+            }
+        }
     }
 
     async fn pipe(&self, kind: &Mutex<Option<Kind>>, ear: Ear) -> Result<Arc<dyn Link>, Loss> {
@@ -415,6 +426,7 @@ impl Driver {
         let generation = {
             let mut state = self.state();
             state.generation += 1;
+            state.lost = None;
             state.generation
         };
         let me = self.me.clone();
@@ -447,6 +459,7 @@ impl Driver {
             Heard::Closed(loss) => {
                 state.link = None;
                 state.opened = None;
+                state.lost = Some(loss.clone());
                 self.cache.clear();
                 self.tell(Event::Disconnected(loss.clone()));
                 Input::Closed { loss }

@@ -77,11 +77,11 @@ impl ChildLink {
             return Err(Loss::Unreachable("the program has no pipes".to_owned()));
         };
         let last_words: LastWords = Arc::default();
-        tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
+        let errors = tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
         let (ended_sender, ended) = watch::channel(None);
         let (ending, end_wanted) = oneshot::channel();
         tokio::spawn(attend(child, end_wanted, ended_sender));
-        let end = describe_end(ended.clone(), last_words);
+        let end = describe_end(ended.clone(), errors, last_words);
         let lines = Lines::new(output, input, line_bytes_max, ear, end);
         Ok(Self { lines, ending: Mutex::new(Some(ending)), ended })
     }
@@ -193,7 +193,13 @@ fn signal(child: &Child, step: Step) {
 fn signal(_child: &Child, _step: Step) {}
 
 /// Why the output ended, in words that help: the status and what the process said last.
-async fn describe_end(mut ended: watch::Receiver<Option<String>>, last_words: LastWords) -> String {
+async fn describe_end(
+    mut ended: watch::Receiver<Option<String>>,
+    errors: tokio::task::JoinHandle<()>,
+    last_words: LastWords,
+) -> String {
+    // What it said last is still on its way; a grandchild may hold it open.
+    drop(tokio::time::timeout(STATUS_DELAY, errors).await);
     let status = tokio::time::timeout(STATUS_DELAY, ended.wait_for(Option::is_some)).await;
     let mut why = match status {
         Ok(Ok(status)) => format!("the server's process ended ({})", status.as_deref().unwrap_or("no status")),
