@@ -31,8 +31,12 @@ pub struct Limits {
     pub resumes_per_s: u32,
     /// Events kept for resumption per stream. Default 1,000.
     pub replay_events_max: usize,
-    /// Bytes kept for resumption per session. Default 1 MiB.
+    /// Bytes kept for resumption per session; the newest message of each stream is kept even if it is larger. Default
+    /// 1 MiB.
     pub replay_bytes_max: usize,
+    /// Finished streams kept for resumption per session; first to go are those whose end went out on a connection.
+    /// Default 100.
+    pub replay_streams_max: usize,
     /// How long a finished stream is kept for resumption. Default 5 min.
     pub replay_timeout: Duration,
     /// Progress notifications per second and token; a burst of as many is let through. Default 10.
@@ -60,6 +64,7 @@ impl Default for Limits {
             resumes_per_s: 20,
             replay_events_max: 1_000,
             replay_bytes_max: 1 << 20,
+            replay_streams_max: 100,
             replay_timeout: Duration::from_secs(5 * 60),
             progress_per_s: 10,
             logs_per_s: 50,

@@ -182,8 +182,9 @@ impl Session {
 
     /// Gives a call that asks the client as long as the answer may take, and its own time after that.
     pub(super) fn extend_for_ask(&mut self, now: Timestamp, call: CallId, timeout: Duration) {
+        let most = self.limits.call_timeout_max;
         if let Some(known) = self.calls.iter_mut().find(|known| known.call == call) {
-            known.ends_at = known.ends_at.max(now.after(timeout).after(known.timeout));
+            known.ends_at = known.ends_at.max(now.after(timeout).after(known.timeout.min(most)));
         }
     }
 

@@ -49,7 +49,10 @@ pub(super) struct Stream {
     pub(super) owed: u32,
     /// Everything was said; kept for resumption since then.
     finished: bool,
-    detached_at: Timestamp,
+    /// When everything was said, it was said to a connection.
+    heard: bool,
+    /// When its connection was lost, or everything was said: the later of both.
+    rests_since: Timestamp,
     sequence: u32,
     kept: VecDeque<(u32, Arc<str>)>,
     kept_bytes: usize,
@@ -65,6 +68,13 @@ impl Stream {
 
     pub(super) fn is_attached(&self) -> bool {
         self.attached && !self.finished
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((sequence, text)) = self.kept.pop_front() {
+            self.kept_bytes -= text.len();
+            self.evicted = sequence;
+        }
     }
 }
 
@@ -83,7 +93,8 @@ impl Session {
             attached: true,
             owed: 0,
             finished: false,
-            detached_at: now,
+            heard: false,
+            rests_since: now,
             sequence: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
@@ -99,7 +110,8 @@ impl Session {
         }
     }
 
-    /// Opens a standing stream for a GET.
+    /// Opens a standing stream for a GET. A client that does not come back for those which it lost can open others:
+    /// the oldest of them is forgotten.
     ///
     /// # Errors
     /// [`AttachError::TooMany`].
@@ -107,7 +119,9 @@ impl Session {
         self.forget_streams(now);
         let standing = self.streams.iter().filter(|stream| stream.kind == StreamKind::Standing);
         if standing.count() >= self.limits.standing_streams_max {
-            return Err(AttachError::TooMany);
+            let is_lost = |stream: &Stream| stream.kind == StreamKind::Standing && !stream.attached;
+            let oldest = self.streams.iter().position(is_lost).ok_or(AttachError::TooMany)?;
+            self.streams.remove(oldest);
         }
         Ok(self.open_stream(now, StreamKind::Standing))
     }
@@ -138,13 +152,10 @@ impl Session {
         }
         // What the client has seen need not be kept: it said so.
         while stream.kept.front().is_some_and(|(sequence, _)| *sequence <= last.sequence) {
-            if let Some((sequence, text)) = stream.kept.pop_front() {
-                stream.kept_bytes -= text.len();
-                stream.evicted = sequence;
-            }
+            stream.forget_oldest();
         }
         stream.attached = true;
-        stream.detached_at = now;
+        stream.rests_since = now;
         let (id, finished, newest) = (stream.id, stream.finished, stream.sequence);
         let frames = stream.kept.iter().map(|(sequence, text)| Frame {
             id: Some(EventId { tag, stream: id, sequence: *sequence }),
@@ -176,38 +187,45 @@ impl Session {
     /// Puts `text` on `stream`, kept for resumption where the revision has it.
     pub(super) fn send(&mut self, stream: StreamId, text: String, status: u16, out: &mut Vec<Output>) {
         let (tag, keeps) = (self.tag, self.rules().resumable && self.shape == Shape::Http);
-        let (events_max, bytes_max) = (self.limits.replay_events_max, self.limits.replay_bytes_max);
+        let events_max = self.limits.replay_events_max;
         let Some(known) = self.stream(stream) else { return };
         let text: Arc<str> = text.into();
         known.sequence += 1;
         if keeps {
             known.kept.push_back((known.sequence, text.clone()));
             known.kept_bytes += text.len();
-            while known.kept.len() > events_max || (known.kept_bytes > bytes_max && known.kept.len() > 1) {
-                if let Some((sequence, old)) = known.kept.pop_front() {
-                    known.kept_bytes -= old.len();
-                    known.evicted = sequence;
-                }
+            while known.kept.len() > events_max {
+                known.forget_oldest();
             }
         }
         let id = keeps.then_some(EventId { tag, stream, sequence: known.sequence });
+        if keeps {
+            self.make_room();
+        }
         out.push(Output::Send { stream, frame: Frame { id, text: Some(text), retry_ms: None, last: false, status } });
     }
 
     /// Counts a request on `stream` as over, and ends the stream with the last one. `answered`: the answer is
     /// the output before.
     pub(super) fn settle(&mut self, stream: StreamId, answered: Answered, out: &mut Vec<Output>) {
+        // What ends a request is activity.
+        let now = self.active_at;
         let Some(known) = self.stream(stream) else { return };
         known.owed = known.owed.saturating_sub(1);
         if known.kind != StreamKind::Request || known.owed > 0 || known.finished {
             return;
         }
         known.finished = true;
+        known.heard = known.attached;
+        known.rests_since = now;
         if let (Answered::Yes, Some(Output::Send { frame, .. })) = (answered, out.last_mut()) {
             frame.last = true;
         }
         if known.kept.is_empty() {
             self.streams.retain(|known| known.id != stream);
+        }
+        while self.streams.iter().filter(|stream| stream.finished).count() > self.limits.replay_streams_max {
+            self.forget_finished();
         }
         if answered == Answered::No {
             out.push(Output::Close { stream });
@@ -225,7 +243,7 @@ impl Session {
         self.active_at = now;
         let Some(known) = self.stream(stream) else { return };
         known.attached = false;
-        known.detached_at = now;
+        known.rests_since = now;
         if !keeps && known.kind != StreamKind::Request {
             self.streams.retain(|known| known.id != stream);
         }
@@ -240,8 +258,29 @@ impl Session {
         let timeout = self.limits.replay_timeout;
         self.streams.retain(|stream| {
             let rests = !stream.attached || stream.finished;
-            !(rests && stream.owed == 0 && now.since(stream.detached_at) >= timeout)
+            !(rests && stream.owed == 0 && now.since(stream.rests_since) >= timeout)
         });
+    }
+
+    /// Brings what is kept for resumption within its bound: finished streams go first, then the oldest messages of
+    /// whichever stream keeps most. The newest message of each stream that goes on stays.
+    fn make_room(&mut self) {
+        while self.streams.iter().map(|stream| stream.kept_bytes).sum::<usize>() > self.limits.replay_bytes_max {
+            if self.forget_finished() {
+                continue;
+            }
+            let several = self.streams.iter_mut().filter(|stream| stream.kept.len() > 1);
+            let Some(largest) = several.max_by_key(|stream| stream.kept_bytes) else { return };
+            largest.forget_oldest();
+        }
+    }
+
+    /// Forgets the oldest finished stream, a heard one before any that a client may come back for. Whether there was
+    /// one.
+    fn forget_finished(&mut self) -> bool {
+        let heard = self.streams.iter().position(|stream| stream.finished && stream.heard);
+        let oldest = heard.or_else(|| self.streams.iter().position(|stream| stream.finished));
+        oldest.map(|index| self.streams.remove(index)).is_some()
     }
 
     fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {

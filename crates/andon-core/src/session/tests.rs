@@ -399,6 +399,61 @@ fn str12_what_is_kept_is_bounded() {
     assert!(bench.session.streams.iter().all(|stream| stream.id == bench.pipe), "and in the end nothing is kept");
 }
 
+#[test]
+fn str12_what_is_kept_is_bounded_over_all_streams() {
+    let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+    let kept = |bench: &Bench| bench.session.streams.iter().map(super::streams::Stream::kept_bytes).sum::<usize>();
+    let (lost, last) = http_call(&mut bench, 1);
+    bench.input(Input::Detached { stream: lost });
+    bench.done(last);
+    for id in 2..2_000 {
+        let (_, call) = http_call(&mut bench, id);
+        let body = json!({ "x": "x".repeat(3_000) }).to_string();
+        bench.input(Input::Done { call, outcome: Ok(Reply { body: body.into(), ..Reply::default() }) });
+        assert!(kept(&bench) <= 1 << 20, "{} bytes", kept(&bench));
+        assert!(bench.session.streams.len() <= 102, "{} streams", bench.session.streams.len());
+    }
+    let id = format!("7-{:x}-0", lost.0);
+    let (_, frames) = bench.session.resume(bench.now, &id).expect("what nobody heard goes last");
+    assert!(frames[0].last);
+}
+
+#[test]
+fn k3_a_stream_is_kept_from_its_end_on_whenever_its_connection_was_lost() {
+    let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+    let (stream, call) = http_call(&mut bench, 1);
+    bench.input(Input::Detached { stream });
+    bench.input(Input::Extend { call, timeout: Duration::from_secs(300) });
+    bench.now = bench.now.after(Duration::from_secs(299));
+    bench.done(call);
+    let later = bench.now.after(Duration::from_secs(299));
+    bench.session.forget_streams(later);
+    let (_, frames) = bench.session.resume(later, &format!("7-{:x}-0", stream.0)).expect("kept for five minutes");
+    assert!(frames[0].last);
+}
+
+#[test]
+fn standing_streams_that_were_lost_keep_nobody_out() {
+    let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+    let mut streams: Vec<_> = (0..8).map(|_| bench.session.attach(bench.now).expect("room")).collect();
+    assert_eq!(bench.session.attach(bench.now), Err(AttachError::TooMany), "all of them are read");
+    for _ in 0..100 {
+        bench.input(Input::Detached { stream: streams.remove(0) });
+        streams.push(bench.session.attach(bench.now).expect("the lost one makes room"));
+    }
+}
+
+#[test]
+fn a_question_is_no_way_around_the_longest_time_of_a_call() {
+    let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+    let (_, call) = http_call(&mut bench, 1);
+    bench.input(Input::Extend { call, timeout: Duration::from_secs(1_000_000) });
+    let request = InputRequest::roots();
+    bench.input(Input::Ask { call, ask: AskId(1), key: "k".into(), request, timeout: None });
+    bench.wait(Duration::from_secs(601));
+    assert!(!bench.session.has_calls());
+}
+
 /// All that clients and handlers may do, in any order.
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
