@@ -1,7 +1,8 @@
 //! One modern request on its way, and what it was promised.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use andon_core::endpoint::admit;
 use andon_core::exchange::{CALL, Exchange, STREAM};
@@ -27,14 +28,24 @@ pub(crate) struct Modern {
     is_gone: bool,
     is_acknowledged: bool,
     last_progress: Option<f64>,
-    untold: Option<Timestamp>,
+    /// When something changed that has not been told since.
+    untold: BTreeMap<String, Timestamp>,
+    /// In the index of who is to be told.
+    subscribed: BTreeSet<String>,
+    limits: Arc<Limits>,
+    opened_at: Timestamp,
 }
+
+/// How late the driver may be with a deadline.
+const LATENESS: Duration = Duration::from_secs(3);
+/// What a listening client is told of.
+const HONOURED: &str = r#"{"toolsListChanged":true,"resourceSubscriptions":["a:1","a:2"]}"#;
 
 impl Modern {
     pub(crate) fn new(now: Timestamp, rng: &mut Rng, id: i64, limits: Arc<Limits>, offer: Arc<Offer>) -> Self {
         let listens = rng.u32(..4) == 0;
         let admitted = admit(request(id, listens), None, &offer).expect("a good request");
-        let (exchange, outputs) = Exchange::open(now, admitted, limits, offer);
+        let (exchange, outputs) = Exchange::open(now, admitted, limits.clone(), offer);
         let mut modern = Self {
             exchange,
             id,
@@ -46,7 +57,10 @@ impl Modern {
             is_gone: false,
             is_acknowledged: false,
             last_progress: None,
-            untold: None,
+            untold: BTreeMap::new(),
+            subscribed: BTreeSet::new(),
+            limits,
+            opened_at: now,
         };
         modern.perform(rng, outputs);
         modern
@@ -62,6 +76,15 @@ impl Modern {
 
     pub(crate) fn tick(&mut self, now: Timestamp, rng: &mut Rng) {
         self.input(now, rng, Input::Tick);
+        let is_late = now.since(self.opened_at) > self.limits.call_timeout_max + LATENESS;
+        assert!(
+            self.is_over() || self.is_acknowledged || !is_late,
+            "request {} has no answer at its deadline",
+            self.id
+        );
+        let patience = self.limits.change_interval + LATENESS;
+        let is_told = self.untold.values().all(|since| now.since(*since) <= patience);
+        assert!(self.is_over() || is_told, "a change, and nobody is told: {:?}", self.untold);
     }
 
     /// A deed of its handler. If it waits for answers, the request ends with `input_required`.
@@ -79,11 +102,18 @@ impl Modern {
         }
     }
 
-    pub(crate) fn change(&mut self, now: Timestamp, rng: &mut Rng, kind: ListKind) {
-        if self.is_acknowledged && kind == ListKind::Tools && !self.is_over() {
-            self.untold = Some(now);
+    /// A list or a resource of the server changed.
+    pub(crate) fn change(&mut self, now: Timestamp, rng: &mut Rng, kind: ListKind, uri: &str) {
+        if self.is_acknowledged && !self.is_over() {
+            if kind == ListKind::Tools {
+                self.untold.insert(kind.notification().to_owned(), now);
+            }
+            if self.subscribed.contains(uri) {
+                self.untold.insert(uri.to_owned(), now);
+            }
         }
         self.input(now, rng, Input::Changed(kind));
+        self.input(now, rng, Input::Updated(uri.into()));
     }
 
     /// The client goes away.
@@ -101,10 +131,11 @@ impl Modern {
             now = now.max(deadline);
             self.tick(now, rng);
         }
-        assert!(self.untold.is_none() || self.is_gone, "a change was never told");
+        assert!(self.untold.is_empty() || self.is_gone, "a change was never told");
         self.input(now, rng, Input::End);
         assert!(self.is_over() && self.deadline().is_none());
         assert!(self.is_answered || self.is_gone, "request {} was never answered", self.id);
+        assert!(self.subscribed.is_empty(), "subscriptions outlive their request");
         for input in [Input::Tick, Input::Changed(ListKind::Tools), Input::End] {
             assert!(self.exchange.handle(now, input).is_empty(), "something is said after the end");
         }
@@ -113,6 +144,10 @@ impl Modern {
     fn input(&mut self, now: Timestamp, rng: &mut Rng, input: Input) {
         let outputs = self.exchange.handle(now, input);
         self.perform(rng, outputs);
+        if self.is_over() {
+            assert!(self.is_answered || self.is_gone, "request {} ends without an answer", self.id);
+            assert_eq!(self.deadline(), None, "a deadline after the end");
+        }
     }
 
     fn perform(&mut self, rng: &mut Rng, outputs: Vec<Output>) {
@@ -124,8 +159,8 @@ impl Modern {
                     self.hear(&text, frame.last);
                 }
                 Output::Call(begin) => {
-                    let body = if self.listens { r#"{"toolsListChanged":true}"# } else { "{}" };
-                    self.handler = Some(Handler::new(rng, begin.id, body.to_owned(), None));
+                    let body = if self.listens { HONOURED.to_owned() } else { json!({ "of": self.id }).to_string() };
+                    self.handler = Some(Handler::new(rng, begin.id, body, None));
                 }
                 Output::Cancel { call } => {
                     assert_eq!(call, CALL);
@@ -142,18 +177,28 @@ impl Modern {
                     let outputs = self.exchange.handle(Timestamp(0), Input::Sealed { request_state: None });
                     self.perform(rng, outputs);
                 }
-                Output::Close { .. } | Output::Subscription { .. } | Output::Dropped(_) => {}
+                Output::Subscription { uri, present: true } => {
+                    assert!(self.subscribed.insert(uri.to_string()), "subscribed twice");
+                }
+                Output::Subscription { uri, present: false } => {
+                    assert!(self.subscribed.remove(&*uri), "unsubscribed without a subscription");
+                }
+                Output::Close { .. } | Output::Dropped(_) => {}
             }
         }
     }
 
     fn hear(&mut self, text: &str, is_last: bool) {
         assert!(!self.is_answered, "a frame after the answer");
-        let message: Value = serde_json::from_str(text).expect("what is sent is JSON");
+        let message = json_of(text);
         match (message["method"].as_str(), message.get("id")) {
             (None, Some(id)) => {
                 assert_eq!((id.as_i64(), is_last), (Some(self.id), true));
                 self.is_answered = true;
+                let result = &message["result"];
+                if result["resultType"] == "complete" && !self.listens {
+                    assert_eq!(result["of"].as_i64(), Some(self.id), "the answer to another request");
+                }
             }
             (Some("notifications/progress"), None) => {
                 let progress = message["params"]["progress"].as_f64().expect("a number");
@@ -163,14 +208,24 @@ impl Modern {
             (Some("notifications/subscriptions/acknowledged"), None) => {
                 assert!(!std::mem::replace(&mut self.is_acknowledged, true), "acknowledged twice");
             }
-            (Some("notifications/tools/list_changed"), None) => {
+            (Some("notifications/resources/updated"), None) => {
                 assert!(self.is_acknowledged, "the acknowledgement comes first");
-                self.untold = None;
+                let uri = message["params"]["uri"].as_str().expect("a URI");
+                assert!(self.subscribed.contains(uri), "told of what it did not ask for");
+                self.untold.remove(uri);
+            }
+            (Some(method @ "notifications/tools/list_changed"), None) => {
+                assert!(self.is_acknowledged, "the acknowledgement comes first");
+                self.untold.remove(method);
             }
             (Some("notifications/message"), None) => {}
             other => panic!("what is this? {other:?}: {text}"),
         }
     }
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
 }
 
 fn request(id: i64, listens: bool) -> Request {
@@ -181,7 +236,7 @@ fn request(id: i64, listens: bool) -> Request {
         "io.modelcontextprotocol/logLevel": "debug",
         "progressToken": id,
     });
-    let params = json!({ "name": "t", "notifications": { "toolsListChanged": true }, "_meta": meta });
+    let params = json!({ "name": "t", "notifications": json_of(HONOURED), "_meta": meta });
     let text = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
     match Body::parse(text.as_bytes(), ScanLimits::default()) {
         Ok(Body::Single(Message::Request(request))) => request,

@@ -86,7 +86,7 @@ impl Handler {
                 let key = format!("k{}", *next_ask).into();
                 Input::Ask { call, ask, key, request: InputRequest::roots(), timeout: None }
             }
-            Deed::Extend => Input::Extend { call, timeout: std::time::Duration::from_millis(rng.u64(1..60_000)) },
+            Deed::Extend => Input::Extend { call, timeout: std::time::Duration::from_millis(rng.u64(1..1_000_000)) },
             Deed::CloseConnection => Input::CloseConnection { call, retry_ms: 100 },
             Deed::Done => {
                 let reply = Reply {

@@ -1,15 +1,20 @@
 //! One legacy client with its session: what it does, what it saw, and what it was promised.
+//!
+//! Of any revision and on any transport: with a stream for each POST, or with one for everything.
+
+mod promises;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use andon_core::event::EventId;
-use andon_core::io::{AskId, CallId, Frame, Input, ListKind, Output, StreamId, Timestamp};
+use andon_core::io::{AskId, CallId, Input, ListKind, StreamId, Timestamp};
 use andon_core::limits::Limits;
 use andon_core::offer::Offer;
 use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
 use andon_types::message::{Body, Message};
+use andon_types::revision::{Revision, Rules};
 use andon_types::scan::ScanLimits;
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -23,6 +28,8 @@ struct Asked {
     is_cancelled: bool,
     is_answered: bool,
     last_progress: Option<f64>,
+    /// When it will be over whatever its handler does.
+    ends_by: Timestamp,
 }
 
 /// One stream as both sides know it.
@@ -35,17 +42,32 @@ struct View {
     /// How much of it the client has said to have.
     presented: usize,
     is_connected: bool,
-    detached_at: Timestamp,
+    /// When it was said to, or taken from, somebody for the last time.
+    rests_since: Timestamp,
+    /// Requests on it that are not over.
+    owed: usize,
     is_over: bool,
 }
 
 /// A client and its session.
 pub(crate) struct Client {
     session: Session,
+    shape: Shape,
+    revision: Revision,
     limits: Arc<Limits>,
     tag: u32,
     asked: BTreeMap<i64, Asked>,
+    /// Requests with the ids of others, by the streams that they came with.
+    twins: BTreeMap<StreamId, i64>,
+    calls: BTreeMap<CallId, i64>,
+    askers: BTreeMap<AskId, CallId>,
     streams: BTreeMap<StreamId, View>,
+    /// The stream for everything, and where nothing answers to.
+    main: StreamId,
+    /// The size of a session that holds nothing, and the largest that it may be.
+    empty_size: usize,
+    said_bytes: usize,
+    ended_streams: usize,
     handlers: BTreeMap<CallId, Handler>,
     /// Questions of handlers without an outcome.
     asks: BTreeSet<AskId>,
@@ -61,17 +83,37 @@ pub(crate) struct Client {
 }
 
 const CAPABILITIES: &str = r#"{"roots":{}}"#;
+/// How late the driver may be with a deadline.
+const LATENESS: Duration = Duration::from_secs(3);
 const URIS: [&str; 3] = ["a:1", "a:2", "a:3"];
 
 impl Client {
-    pub(crate) fn new(now: Timestamp, tag: u32, limits: Arc<Limits>, offer: Arc<Offer>) -> Self {
-        let session = Session::new(now, Shape::Http, tag, limits.clone(), offer);
+    pub(crate) fn new(now: Timestamp, rng: &mut Rng, tag: u32, limits: Arc<Limits>, offer: Arc<Offer>) -> Self {
+        let shape = [Shape::Http, Shape::Http, Shape::Http, Shape::Pipe, Shape::Posts][rng.usize(..5)];
+        let revision = Revision::ALL[rng.usize(..4)];
+        let mut session = Session::new(now, shape, tag, limits.clone(), offer);
+        let empty_size = size(&session);
+        let mut streams = BTreeMap::new();
+        let mut main = StreamId(0);
+        if shape != Shape::Http {
+            main = session.open_stream(now, StreamKind::Pipe);
+            streams.insert(main, View { is_connected: true, rests_since: now, ..View::default() });
+        }
         Self {
             session,
+            shape,
+            revision,
             limits,
             tag,
             asked: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            twins: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            streams,
+            main,
+            empty_size,
+            said_bytes: 0,
+            ended_streams: 0,
             handlers: BTreeMap::new(),
             asks: BTreeSet::new(),
             questions: Vec::new(),
@@ -94,13 +136,17 @@ impl Client {
 
     pub(crate) fn tick(&mut self, now: Timestamp, rng: &mut Rng) {
         self.input(now, rng, Input::Tick);
+        for (id, asked) in &self.asked {
+            let is_late = !asked.is_answered && !asked.is_cancelled && asked.ends_by.after(LATENESS) < now;
+            assert!(!is_late, "request {id} has no answer at its deadline");
+        }
     }
 
     /// Something that clients do.
     pub(crate) fn act(&mut self, now: Timestamp, rng: &mut Rng) {
         match self.session.phase() {
             Phase::NotInitialized => {
-                let params = json!({ "protocolVersion": "2025-11-25", "capabilities": json_of(CAPABILITIES),
+                let params = json!({ "protocolVersion": self.revision.as_str(), "capabilities": json_of(CAPABILITIES),
                     "clientInfo": { "name": "sim", "version": "1" } });
                 self.request(now, rng, "initialize", params);
             }
@@ -111,7 +157,7 @@ impl Client {
     }
 
     fn wander(&mut self, now: Timestamp, rng: &mut Rng) {
-        match rng.u32(..20) {
+        match rng.u32(..22) {
             0..=7 => {
                 let token = self.next_id + 1;
                 self.request(now, rng, "tools/call", json!({ "name": "t", "_meta": { "progressToken": token } }));
@@ -128,19 +174,69 @@ impl Client {
             11 | 12 => self.cancel(now, rng),
             13 => self.lose_connection(now, rng),
             14 | 15 => self.come_back(now, rng),
-            16 => self.stand(now),
+            16 => self.stand(now, rng),
             17 | 18 => self.answer(now, rng),
+            19 => self.batch(now, rng),
+            20 => self.twin(now, rng),
             _ => self.nonsense(now, rng),
         }
     }
 
     fn request(&mut self, now: Timestamp, rng: &mut Rng, method: &str, params: Value) {
+        let stream = self.open(now, 1);
+        self.say(now, rng, stream, method, params);
+        // What was answered at once leaves as one piece of JSON.
+        let view = &self.streams[&stream];
+        if stream != self.main && view.is_over && view.said.len() == 1 && rng.bool() {
+            self.streams.remove(&stream);
+            self.input(now, rng, Input::Delivered { stream });
+        }
+    }
+
+    /// Several requests in one POST, where the revision has that.
+    fn batch(&mut self, now: Timestamp, rng: &mut Rng) {
+        if !self.rules().batch || self.shape != Shape::Http {
+            return;
+        }
+        let count = rng.usize(2..4);
+        let stream = self.open(now, count);
+        for _ in 0..count {
+            let token = self.next_id + 1;
+            self.say(now, rng, stream, "tools/call", json!({ "name": "t", "_meta": { "progressToken": token } }));
+        }
+    }
+
+    /// A request with the id of one that is in flight.
+    fn twin(&mut self, now: Timestamp, rng: &mut Rng) {
+        let open = self.asked.iter().filter(|(_, asked)| !asked.is_answered && !asked.is_cancelled);
+        let open: Vec<i64> = open.map(|(id, _)| *id).collect();
+        let Some(id) = rng.choice(open) else { return };
+        if self.shape != Shape::Http {
+            return;
+        }
+        let stream = self.open(now, 1);
+        self.twins.insert(stream, id);
+        let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "t" } });
+        self.input(now, rng, Input::Message { stream, message: read(&message) });
+        assert!(!self.twins.contains_key(&stream), "an id is used twice at once");
+    }
+
+    /// The stream that answers `count` requests.
+    fn open(&mut self, now: Timestamp, count: usize) -> StreamId {
+        if self.shape != Shape::Http {
+            return self.main;
+        }
+        let stream = self.session.open_stream(now, StreamKind::Request);
+        self.session.owe(stream, u32::try_from(count).expect("few"));
+        self.streams.insert(stream, View { is_connected: true, rests_since: now, owed: count, ..View::default() });
+        stream
+    }
+
+    fn say(&mut self, now: Timestamp, rng: &mut Rng, stream: StreamId, method: &str, params: Value) {
         self.next_id += 1;
         let id = self.next_id;
-        let stream = self.session.open_stream(now, StreamKind::Request);
-        self.session.owe(stream, 1);
-        self.streams.insert(stream, View { is_connected: true, detached_at: now, ..View::default() });
-        let asked = Asked { stream, is_cancelled: false, is_answered: false, last_progress: None };
+        let ends_by = now.after(self.limits.call_timeout_max);
+        let asked = Asked { stream, is_cancelled: false, is_answered: false, last_progress: None, ends_by };
         self.asked.insert(id, asked);
         let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         self.input(now, rng, Input::Message { stream, message: read(&message) });
@@ -148,34 +244,66 @@ impl Client {
 
     fn notify(&mut self, now: Timestamp, rng: &mut Rng, method: &str, params: Value) {
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
-        self.input(now, rng, Input::Message { stream: StreamId(0), message: read(&message) });
+        self.input(now, rng, Input::Message { stream: self.main, message: read(&message) });
     }
 
     fn cancel(&mut self, now: Timestamp, rng: &mut Rng) {
         let open: Vec<i64> = self.asked.iter().filter(|(_, asked)| !asked.is_answered).map(|(id, _)| *id).collect();
         let Some(id) = rng.choice(open) else { return };
         self.notify(now, rng, "notifications/cancelled", json!({ "requestId": id }));
-        if let Some(asked) = self.asked.get_mut(&id) {
-            asked.is_cancelled = true;
-            if let Some(view) = self.streams.get_mut(&asked.stream) {
-                view.is_over = true;
-            }
+        let asked = self.asked.get_mut(&id).expect("chosen among them");
+        if !std::mem::replace(&mut asked.is_cancelled, true) {
+            let stream = asked.stream;
+            self.is_one_less(now, stream);
         }
+    }
+
+    /// A request of `stream` is over. Whether it was the last.
+    fn is_one_less(&mut self, now: Timestamp, stream: StreamId) -> bool {
+        if stream == self.main {
+            return false;
+        }
+        let view = self.streams.get_mut(&stream).expect("a stream outlives its requests");
+        view.owed -= 1;
+        if view.owed == 0 {
+            view.is_over = true;
+            view.rests_since = now;
+            self.ended_streams += 1;
+        }
+        view.is_over
+    }
+
+    fn rules(&self) -> &'static Rules {
+        self.revision.rules()
+    }
+
+    /// Whether what is said is kept for a client that comes back.
+    fn keeps(&self) -> bool {
+        self.rules().resumable && self.shape == Shape::Http
+    }
+
+    /// Whether more was said than the session keeps.
+    fn is_crowded(&self) -> bool {
+        self.said_bytes > self.limits.replay_bytes_max || self.ended_streams > self.limits.replay_streams_max
     }
 
     fn lose_connection(&mut self, now: Timestamp, rng: &mut Rng) {
         let open: Vec<StreamId> =
             self.streams.iter().filter(|(_, view)| view.is_connected && !view.is_over).map(|(id, _)| *id).collect();
-        let Some(stream) = rng.choice(open) else { return };
+        let Some(stream) = rng.choice(open).filter(|stream| *stream != self.main) else { return };
         let view = self.streams.get_mut(&stream).expect("chosen among them");
         view.is_connected = false;
-        view.detached_at = now;
+        view.rests_since = now;
         // The network may have lost the last of what was sent.
         view.seen -= rng.usize(..=(view.seen - view.presented).min(2));
         self.input(now, rng, Input::Detached { stream });
     }
 
     fn come_back(&mut self, now: Timestamp, rng: &mut Rng) {
+        if !self.keeps() {
+            return;
+        }
+        let is_crowded = self.is_crowded();
         let lost: Vec<StreamId> =
             self.streams.iter().filter(|(_, view)| !view.is_connected).map(|(id, _)| *id).collect();
         let Some(stream) = rng.choice(lost) else { return };
@@ -191,24 +319,40 @@ impl Client {
                 assert!(numbers.eq(view.seen + 1..=view.said.len()), "the ids go on where they ended");
                 (view.presented, view.seen) = (view.seen, view.said.len());
                 view.is_connected = true;
+                view.rests_since = now;
                 let is_finished = self.session.is_finished(stream);
+                assert_eq!(is_finished, view.is_over, "a stream goes on that is over, or is over and goes on");
                 assert_eq!(is_finished && !frames.is_empty(), frames.last().is_some_and(|frame| frame.last));
-                view.is_over |= is_finished;
+                self.tick(now, rng);
             }
             Err(AttachError::Evicted) => {
-                assert!(view.said.len() - view.seen > self.limits.replay_events_max, "lost within the bound");
+                let is_long = view.said.len() - view.seen > self.limits.replay_events_max;
+                assert!(is_long || is_crowded, "lost within the bound");
             }
             Err(AttachError::Unknown) => {
-                let is_old = now.since(view.detached_at) >= self.limits.replay_timeout;
-                assert!(is_old || view.is_over || view.said.is_empty(), "a stream was forgotten early: {view:?}");
+                let is_old = now.since(view.rests_since) >= self.limits.replay_timeout;
+                let is_standing = view.owed == 0 && !view.is_over;
+                // Cancelled, with nothing left to say that the client has not said to have.
+                let is_silent = view.is_over && view.said.len() == view.presented;
+                let is_told = is_old || is_crowded || is_standing || is_silent;
+                assert!(is_told, "a stream was forgotten early: {view:?}");
             }
             Err(error) => panic!("an event id of the session's own is refused: {error:?}"),
         }
     }
 
-    fn stand(&mut self, now: Timestamp) {
-        if let Ok(stream) = self.session.attach(now) {
-            self.streams.insert(stream, View { is_connected: true, detached_at: now, ..View::default() });
+    fn stand(&mut self, now: Timestamp, rng: &mut Rng) {
+        if self.shape != Shape::Http {
+            return;
+        }
+        let stands = |view: &&View| view.is_connected && view.owed == 0 && !view.is_over;
+        let standing = self.streams.values().filter(stands).count();
+        match self.session.attach(now) {
+            Ok(stream) => {
+                self.streams.insert(stream, View { is_connected: true, rests_since: now, ..View::default() });
+                self.tick(now, rng);
+            }
+            Err(_) => assert!(standing >= self.limits.standing_streams_max, "no stream for one who has {standing}"),
         }
     }
 
@@ -222,7 +366,7 @@ impl Client {
             0 => json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -1, "message": "no" } }),
             _ => json!({ "jsonrpc": "2.0", "id": id, "result": { "roots": [] } }),
         };
-        self.input(now, rng, Input::Message { stream: StreamId(0), message: read(&message) });
+        self.input(now, rng, Input::Message { stream: self.main, message: read(&message) });
     }
 
     fn nonsense(&mut self, now: Timestamp, rng: &mut Rng) {
@@ -251,6 +395,13 @@ impl Client {
         if let Some(input) = deed {
             if let Input::Ask { ask, .. } = &input {
                 self.asks.insert(*ask);
+                self.askers.insert(*ask, call);
+                // A handler that waits for a person is not late.
+                let asked = self.calls.get(&call).and_then(|id| self.asked.get_mut(id));
+                if let Some(asked) = asked {
+                    let patience = self.limits.ask_timeout + self.limits.call_timeout_max;
+                    asked.ends_by = asked.ends_by.max(now.after(patience));
+                }
             }
             self.input(now, rng, input);
         }
@@ -267,48 +418,19 @@ impl Client {
         self.input(now, rng, kind.map_or_else(|| Input::Updated(what.into()), Input::Changed));
     }
 
-    /// The client is gone without a word.
+    /// The client is gone without a word. A session that is one connection ends with it.
     pub(crate) fn vanish(&mut self, now: Timestamp, rng: &mut Rng) {
+        if self.shape != Shape::Http && !self.is_over {
+            self.end(now, rng);
+        }
         let open: Vec<StreamId> =
             self.streams.iter().filter(|(_, view)| view.is_connected).map(|(id, _)| *id).collect();
         for stream in open {
             if let Some(view) = self.streams.get_mut(&stream) {
                 view.is_connected = false;
-                view.detached_at = now;
+                view.rests_since = now;
             }
             self.input(now, rng, Input::Detached { stream });
-        }
-    }
-
-    /// Everything that was begun comes to its end, and every promise is kept.
-    pub(crate) fn settle(&mut self, mut now: Timestamp, rng: &mut Rng, vanished: bool) {
-        let is_listening = !vanished && self.session.phase() == Phase::Initialized;
-        if is_listening {
-            self.stand(now);
-            self.tick(now, rng);
-        }
-        self.handlers.clear();
-        for _ in 0..10_000 {
-            let Some(deadline) = self.deadline().filter(|_| self.session.has_calls() || !self.untold.is_empty()) else {
-                break;
-            };
-            now = now.max(deadline);
-            self.tick(now, rng);
-        }
-        for (id, asked) in &self.asked {
-            assert!(asked.is_answered || asked.is_cancelled || self.is_over, "request {id} was never answered");
-        }
-        assert!(self.asks.is_empty(), "questions without an outcome: {:?}", self.asks);
-        let stands = self.streams.iter().any(|(_, view)| view.is_connected && !view.is_over);
-        if is_listening && stands {
-            assert!(self.untold.is_empty(), "changes that were never told: {:?}", self.untold);
-        }
-        self.vanish(now, rng);
-        if !self.is_over {
-            assert!(!self.session.is_busy(), "busy with nobody there");
-            let later = now.after(self.limits.idle_timeout + Duration::from_secs(1));
-            assert!(self.session.is_expired(later), "an idle session does not expire");
-            self.end(later, rng);
         }
     }
 
@@ -317,6 +439,7 @@ impl Client {
         self.input(now, rng, Input::End);
         self.is_over = true;
         assert!(self.asks.is_empty(), "questions outlive their session");
+        assert!(self.subscribed.is_empty(), "subscriptions outlive their session");
         assert_eq!(self.deadline(), None);
         for input in [Input::Tick, Input::Changed(ListKind::Tools), Input::Updated("a:1".into())] {
             assert!(self.session.handle(now, input).is_empty(), "something is said after the end");
@@ -328,100 +451,11 @@ impl Client {
             self.check(now, rng, output);
         }
     }
+}
 
-    fn check(&mut self, now: Timestamp, rng: &mut Rng, output: Output) {
-        match output {
-            Output::Send { stream, frame } => self.hear(now, stream, &frame),
-            Output::Close { stream } => {
-                if let Some(view) = self.streams.get_mut(&stream) {
-                    view.is_connected = false;
-                    view.detached_at = now;
-                }
-            }
-            Output::Call(begin) => {
-                let params = begin.request.params.as_ref().and_then(|params| params.parse_owned::<Value>().ok());
-                let subject = params.filter(|_| begin.method.as_str().starts_with("resources/"));
-                let subject = subject.and_then(|params| params["uri"].as_str().map(Box::from));
-                self.handlers.insert(begin.id, Handler::new(rng, begin.id, "{}".to_owned(), subject));
-            }
-            Output::Cancel { call } => {
-                if let Some(handler) = self.handlers.get_mut(&call) {
-                    handler.is_cancelled = true;
-                }
-            }
-            Output::Answered { ask, .. } => {
-                assert!(self.asks.remove(&ask), "a question has two outcomes");
-                for handler in self.handlers.values_mut() {
-                    handler.waits_for = handler.waits_for.filter(|waiting| *waiting != ask);
-                }
-            }
-            Output::Subscription { uri, present } => {
-                let uri = uri.to_string();
-                if present {
-                    assert!(self.subscribed.insert(uri), "subscribed twice");
-                } else {
-                    self.untold.remove(&uri);
-                    assert!(self.subscribed.remove(&uri), "unsubscribed without a subscription");
-                }
-            }
-            Output::Park => panic!("a session does not park"),
-            Output::Dropped(_) => {}
-        }
-    }
-
-    /// A frame on its way to the client.
-    fn hear(&mut self, now: Timestamp, stream: StreamId, frame: &Frame) {
-        assert!(!self.is_over, "something is said after the end");
-        let Some(text) = &frame.text else {
-            return assert!(
-                frame.retry_ms.is_some() && !frame.last,
-                "an event without a message says when to come back"
-            );
-        };
-        let view = self.streams.get_mut(&stream).expect("a frame for a stream that was never opened");
-        assert!(!view.is_over, "a frame after the last one");
-        view.said.push(text.clone());
-        let id = frame.id.expect("what can be resumed has an id");
-        assert_eq!((id.tag, id.stream, id.sequence as usize), (self.tag, stream, view.said.len()));
-        if view.is_connected {
-            view.seen = view.said.len();
-        }
-        view.is_over |= frame.last;
-        if frame.last {
-            view.detached_at = now;
-        }
-        let message = json_of(text);
-        match (message["method"].as_str(), message["id"].as_i64()) {
-            (None, Some(id)) => {
-                let asked = self.asked.get_mut(&id).expect("an answer to a request that was never made");
-                assert_eq!(asked.stream, stream, "an answer on another stream");
-                assert!(!asked.is_answered, "two answers to one request");
-                assert!(!asked.is_cancelled, "an answer after the cancellation");
-                asked.is_answered = true;
-                self.answers += 1;
-            }
-            (Some("notifications/progress"), _) => {
-                let token = message["params"]["progressToken"].as_i64().expect("our tokens are numbers");
-                let asked = self.asked.get_mut(&token).expect("progress of a request that was never made");
-                let progress = message["params"]["progress"].as_f64().expect("a number");
-                assert!(!asked.is_answered && !asked.is_cancelled, "progress after the end");
-                assert!(asked.last_progress.is_none_or(|last| progress > last), "progress does not increase");
-                assert_eq!(asked.stream, stream, "progress on another stream");
-                asked.last_progress = Some(progress);
-            }
-            (Some("notifications/resources/updated"), _) => {
-                let uri = message["params"]["uri"].as_str().expect("a URI");
-                assert!(self.subscribed.contains(uri), "told without a subscription");
-                self.untold.remove(uri);
-            }
-            (Some(method), None) if method.ends_with("/list_changed") => drop(self.untold.remove(method)),
-            (Some("roots/list"), _) => {
-                self.questions.push(message["id"].as_str().expect("our ids are text").to_owned());
-            }
-            (Some("notifications/message" | "notifications/cancelled"), None) => {}
-            other => panic!("what is this? {other:?}: {text}"),
-        }
-    }
+/// All that a session holds, as text.
+fn size(session: &Session) -> usize {
+    format!("{session:?}").len()
 }
 
 fn json_of(text: &str) -> Value {

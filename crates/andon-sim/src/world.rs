@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use andon_core::io::{ListKind, Timestamp};
 use andon_core::limits::Limits;
@@ -69,23 +70,8 @@ enum Turn {
 pub fn run(seed: u64, clients: usize) -> Summary {
     let mut rng = Rng::with_seed(seed);
     let mut place = Place { seed, step: 0, who: 0 };
-    let limits = Arc::new(Limits { replay_events_max: 20, standing_streams_max: 3, calls_max: 8, ..Limits::default() });
-    let declared = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#;
-    let capabilities = serde_json::from_str(declared).expect("fine");
-    let offer = Arc::new(Offer::new(&Implementation::new("sim", "1"), None, &capabilities));
     let start = Timestamp(1_000);
-    let mut sessions: Vec<(Client, bool)> = (0..clients)
-        .map(|number| {
-            let tag = u32::try_from(number).unwrap_or(u32::MAX).wrapping_mul(2_654_435_761);
-            (Client::new(start, tag, limits.clone(), offer.clone()), false)
-        })
-        .collect();
-    let mut exchanges: Vec<Modern> = (0..clients / 2)
-        .map(|number| {
-            let id = i64::try_from(number).unwrap_or(0);
-            Modern::new(start, &mut rng, id, limits.clone(), offer.clone())
-        })
-        .collect();
+    let (mut sessions, mut exchanges) = populate(start, &mut rng, clients);
     let mut agenda = BinaryHeap::new();
     agenda.extend((0..sessions.len()).map(|who| Reverse((start.0 + rng.u64(..1_000), Turn::Session(who)))));
     agenda.extend((0..exchanges.len()).map(|who| Reverse((start.0 + rng.u64(..1_000), Turn::Exchange(who)))));
@@ -122,13 +108,17 @@ pub fn run(seed: u64, clients: usize) -> Summary {
             Turn::Change => {
                 let what = ListKind::ALL[rng.usize(..3)];
                 let uri = format!("a:{}", rng.u32(1..4));
-                for (client, _) in &mut sessions {
+                for (who, (client, _)) in sessions.iter_mut().enumerate() {
+                    place.who = who;
                     if !client.is_over() {
                         client.change(now, &mut rng, what.notification());
                         client.change(now, &mut rng, &uri);
                     }
                 }
-                exchanges.iter_mut().for_each(|modern| modern.change(now, &mut rng, what));
+                for (who, modern) in exchanges.iter_mut().enumerate() {
+                    place.who = clients + who;
+                    modern.change(now, &mut rng, what, &uri);
+                }
                 agenda.push(Reverse((now.0 + rng.u64(1..3_000), Turn::Change)));
             }
         }
@@ -136,6 +126,30 @@ pub fn run(seed: u64, clients: usize) -> Summary {
     settle(now, &mut rng, &mut place, &mut sessions, &mut exchanges);
     let answers = sessions.iter().map(|(client, _)| client.answers).sum();
     Summary { sessions: sessions.len(), exchanges: exchanges.len(), steps: place.step, answers }
+}
+
+/// Clients of both eras, with room to spare or hardly any.
+fn populate(start: Timestamp, rng: &mut Rng, clients: usize) -> (Vec<(Client, bool)>, Vec<Modern>) {
+    let roomy = Limits { replay_events_max: 20, standing_streams_max: 3, calls_max: 8, ..Limits::default() };
+    let roomy = Arc::new(Limits { replay_timeout: Duration::from_secs(10), ..roomy });
+    let narrow = Arc::new(Limits { replay_bytes_max: 2_000, replay_streams_max: 4, ..Limits::clone(&roomy) });
+    let declared = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#;
+    let capabilities = serde_json::from_str(declared).expect("fine");
+    let offer = Arc::new(Offer::new(&Implementation::new("sim", "1"), None, &capabilities));
+    let sessions = (0..clients)
+        .map(|number| {
+            let tag = u32::try_from(number).unwrap_or(u32::MAX).wrapping_mul(2_654_435_761);
+            let limits = if number % 2 == 0 { &roomy } else { &narrow };
+            (Client::new(start, rng, tag, limits.clone(), offer.clone()), false)
+        })
+        .collect();
+    let exchanges = (0..clients / 2)
+        .map(|number| {
+            let id = i64::try_from(number).unwrap_or(0);
+            Modern::new(start, rng, id, roomy.clone(), offer.clone())
+        })
+        .collect();
+    (sessions, exchanges)
 }
 
 /// Everything comes to its end.
@@ -153,6 +167,9 @@ fn settle(now: Timestamp, rng: &mut Rng, place: &mut Place, sessions: &mut [(Cli
 fn session_turn(client: &mut Client, vanished: &mut bool, now: Timestamp, rng: &mut Rng) {
     if client.deadline().is_some_and(|deadline| deadline <= now) {
         client.tick(now, rng);
+    }
+    if rng.u32(..8) == 0 {
+        client.sweep(now);
     }
     match rng.u32(..200) {
         0 => client.end(now, rng),
@@ -182,7 +199,7 @@ mod tests {
 
     #[test]
     fn promises_are_kept_under_many_seeds() {
-        for seed in 0..20 {
+        for seed in 0..30 {
             let summary = run(seed, 200);
             assert!(summary.answers > 200, "{summary}: hardly anything happened");
         }
