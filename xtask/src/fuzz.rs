@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::tools::{finish, output, root, target};
 
-const TARGETS: [&str; 7] = ["envelope", "events", "uri", "template", "session", "exchange", "dialogue"];
+const TARGETS: [&str; 8] = ["envelope", "events", "uri", "template", "framing", "session", "exchange", "dialogue"];
 /// Over all targets together.
 const SECONDS: u32 = 60;
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
