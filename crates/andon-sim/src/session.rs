@@ -446,7 +446,10 @@ impl Client {
         assert!(self.asks.is_empty(), "questions outlive their session");
         assert!(self.subscribed.is_empty(), "subscriptions outlive their session");
         assert_eq!(self.deadline(), None);
-        for input in [Input::Tick, Input::Changed(ListKind::Tools), Input::Updated("a:1".into())] {
+        let call =
+            json!({ "jsonrpc": "2.0", "id": self.next_id + 1, "method": "tools/call", "params": { "name": "t" } });
+        let call = Input::Message { stream: self.main, message: read(&call) };
+        for input in [Input::Tick, Input::Changed(ListKind::Tools), Input::Updated("a:1".into()), call] {
             assert!(self.session.handle(now, input).is_empty(), "something is said after the end");
         }
     }

@@ -61,11 +61,6 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    #[cfg(test)]
-    pub(super) fn kept_bytes(&self) -> usize {
-        self.kept_bytes
-    }
-
     pub(super) fn is_attached(&self) -> bool {
         self.attached && !self.finished
     }
@@ -167,6 +162,12 @@ impl Session {
         Ok((id, frames.collect()))
     }
 
+    /// What is kept for resumption: finished streams, and the bytes of all messages.
+    pub fn kept(&self) -> (usize, usize) {
+        let finished = self.streams.iter().filter(|stream| stream.finished).count();
+        (finished, self.streams.iter().map(|stream| stream.kept_bytes).sum())
+    }
+
     /// Whether everything was said on `stream`.
     pub fn is_finished(&self, stream: StreamId) -> bool {
         self.streams.iter().find(|known| known.id == stream).is_none_or(|stream| stream.finished)
@@ -224,7 +225,7 @@ impl Session {
         if known.kept.is_empty() {
             self.streams.retain(|known| known.id != stream);
         }
-        while self.streams.iter().filter(|stream| stream.finished).count() > self.limits.replay_streams_max {
+        while self.kept().0 > self.limits.replay_streams_max {
             self.forget_finished();
         }
         if answered == Answered::No {
@@ -265,7 +266,7 @@ impl Session {
     /// Brings what is kept for resumption within its bound: finished streams go first, then the oldest messages of
     /// whichever stream keeps most. The newest message of each stream that goes on stays.
     fn make_room(&mut self) {
-        while self.streams.iter().map(|stream| stream.kept_bytes).sum::<usize>() > self.limits.replay_bytes_max {
+        while self.kept().1 > self.limits.replay_bytes_max {
             if self.forget_finished() {
                 continue;
             }

@@ -11,15 +11,20 @@ use serde_json::{Value, json};
 use super::{Client, LATENESS, json_of, size};
 use crate::handler::Handler;
 
+/// No message here has more bytes.
+const NEWEST_BYTES: usize = 300;
+
 impl Client {
     /// What a sweep of the host does, and what has to hold at any time.
     pub(crate) fn sweep(&mut self, now: Timestamp) {
         self.session.forget_streams(now);
-        let (size, limits) = (size(&self.session), &self.limits);
-        // Each message that is the newest of its stream may be larger than all bounds, but none is here.
-        let streams = self.session_streams_max();
-        let most = self.empty_size + 2 * limits.replay_bytes_max + 400 * (streams + limits.calls_max) + 4_000;
-        assert!(size < most, "a session of {size} bytes, of at most {most}");
+        let limits = &self.limits;
+        let (streams, bytes) = self.session.kept();
+        assert!(streams <= limits.replay_streams_max, "{streams} finished streams are kept");
+        // The newest message of each stream that goes on is kept whatever there is; none here has more bytes.
+        let open = self.asked.values().filter(|asked| !asked.is_answered && !asked.is_cancelled).count();
+        let most = limits.replay_bytes_max + NEWEST_BYTES * (open + limits.standing_streams_max + 1);
+        assert!(bytes <= most, "{bytes} bytes are kept, of at most {most}");
         let stands = self.session.phase() == Phase::Initialized
             && self.streams.values().any(|view| view.is_connected && view.owed == 0 && !view.is_over);
         let patience = limits.change_interval + LATENESS;
@@ -27,10 +32,6 @@ impl Client {
             assert!(!stands || now.since(*since) <= patience, "{what} changed, and nobody is told");
         };
         self.untold.iter().for_each(is_late);
-    }
-
-    fn session_streams_max(&self) -> usize {
-        self.limits.replay_streams_max + self.limits.standing_streams_max + self.limits.calls_max
     }
 
     /// Everything that was begun comes to its end, and every promise is kept.
