@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use andon_server::host::{Answer, Host, Inbound, ResponseStream};
-use andon_server::observe::request_span;
+use andon_server::observe::{named_request_span, request_span};
 use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
@@ -64,7 +64,10 @@ impl HttpService {
     {
         let (parts, body) = request.into_parts();
         let id = RequestId::of(&parts.headers);
-        let span = request_span(&id);
+        let span = match &id {
+            RequestId::Given(_) => named_request_span(&id),
+            RequestId::Own(_) => request_span(&id),
+        };
         let mut response = self.named(&parts, body).instrument(span.clone()).await;
         // An id that nobody logs is said only to whoever gave it.
         if !span.is_disabled() || matches!(id, RequestId::Given(_)) {

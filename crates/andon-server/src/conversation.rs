@@ -278,6 +278,7 @@ where
                 let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
                 tracing::error!(
                     conversation = self.number,
+                    call = handling.call.id().0,
                     method = handling.method.as_str(),
                     why,
                     "a handler panicked"

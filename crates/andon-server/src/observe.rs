@@ -4,17 +4,22 @@
 use std::fmt;
 
 use andon_core::io::CallId;
-use tracing::{Span, info_span};
+use tracing::{Span, debug_span, info_span};
 
 use crate::seal::random;
 
-/// The target of these spans, at level info: filters that name other targets have to let it through.
+/// The target of these spans: filters that name other targets have to let it through.
 pub const REQUEST_TARGET: &str = "andon::request";
 const NAME: &str = "request";
 
 /// The span of a request that its transport calls `id`, which must be safe to log. Messages that the host is given within
-/// it are named by it.
+/// it are named by it. At level debug, since a span for every request costs more than most handlers do.
 pub fn request_span(id: impl fmt::Display) -> Span {
+    debug_span!(target: REQUEST_TARGET, NAME, request = %id)
+}
+
+/// The span of a request whose sender has named it, and so wants to find it again: at level info.
+pub fn named_request_span(id: impl fmt::Display) -> Span {
     info_span!(target: REQUEST_TARGET, NAME, request = %id)
 }
 
