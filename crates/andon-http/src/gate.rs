@@ -24,7 +24,8 @@ pub(crate) fn check(parts: &Parts, options: &HttpOptions) -> Result<(), Refusal>
     if parts.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
         return Err((431, format!("at most {HEADERS_MAX} headers with {HEADER_BYTES_MAX} bytes in all")));
     }
-    if parts.uri.to_string().len() > URI_BYTES_MAX {
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target + parts.uri.authority().map_or(0, |authority| authority.as_str().len()) > URI_BYTES_MAX {
         return Err((414, format!("a target of at most {URI_BYTES_MAX} bytes")));
     }
     if parts.method == Method::CONNECT {
