@@ -1,6 +1,7 @@
 //! HTTP with two endpoints, as 2024-11-05 has it: an event stream that never ends, and a place to POST to that it names.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use andon_core::client::{CallId, Loss};
 use andon_types::revision::Revision;
@@ -22,6 +23,8 @@ pub(crate) struct TwoEndpoints {
     endpoint: url::Url,
     ear: Ear,
     stream: AbortHandle,
+    /// POSTs on their way, by their call.
+    posting: Arc<Mutex<HashMap<CallId, AbortHandle>>>,
 }
 
 impl TwoEndpoints {
@@ -51,7 +54,7 @@ impl TwoEndpoints {
             stream.abort();
             return Err(lost("the event stream names an endpoint at another origin, which is not to be trusted"));
         }
-        Ok(Self { options, endpoint, ear, stream })
+        Ok(Self { options, endpoint, ear, stream, posting: Arc::default() })
     }
 
     fn post(&self, text: String) -> impl Future<Output = Result<(), Loss>> + Send + use<> {
@@ -73,17 +76,24 @@ impl TwoEndpoints {
 impl Drop for TwoEndpoints {
     fn drop(&mut self) {
         self.stream.abort();
+        lock(&self.posting).drain().for_each(|(_, task)| task.abort());
     }
 }
 
 impl Link for TwoEndpoints {
     fn send(&self, round: Round) {
-        let (call, ear, posting) = (round.call, self.ear.clone(), self.post(round.text));
-        tokio::spawn(async move {
-            if let Err(loss) = posting.await {
+        let (call, ear, post) = (round.call, self.ear.clone(), self.post(round.text));
+        let known = self.posting.clone();
+        // Held while the task is made, so that it cannot be over before it is known.
+        let mut posting = lock(&self.posting);
+        let task = tokio::spawn(async move {
+            let posted = post.await;
+            lock(&known).remove(&call);
+            if let Err(loss) = posted {
                 ear(Heard::Failed { call, loss });
             }
         });
+        posting.insert(call, task.abort_handle());
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
@@ -96,7 +106,11 @@ impl Link for TwoEndpoints {
         .boxed()
     }
 
-    fn stop(&self, _call: CallId) -> bool {
+    fn stop(&self, call: CallId) -> bool {
+        // A server that never takes the message holds nothing of ours.
+        if let Some(task) = lock(&self.posting).remove(&call) {
+            task.abort();
+        }
         false
     }
 
@@ -111,6 +125,10 @@ impl Link for TwoEndpoints {
         self.stream.abort();
         async {}.boxed()
     }
+}
+
+fn lock(posting: &Mutex<HashMap<CallId, AbortHandle>>) -> MutexGuard<'_, HashMap<CallId, AbortHandle>> {
+    posting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Response, Loss> {
