@@ -96,6 +96,12 @@ pub async fn start_limited(change: impl FnOnce(&mut HttpOptions), limit: impl Fn
                 }
             }
         }))
+        .with(ToolEntry::from_fn("flood", any(), |_: Value, context: Context| async move {
+            for step in 1..=100_000 {
+                context.progress(f64::from(step), None, None).await?;
+            }
+            Ok::<_, ToolError>("flooded")
+        }))
         .with(ToolEntry::from_fn("panic", any(), |arguments: Value, _| async move {
             assert!(!arguments.is_object(), "on purpose, with a secret");
             "never"
