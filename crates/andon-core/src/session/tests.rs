@@ -287,6 +287,22 @@ fn sub11_x4_changes_are_coalesced_and_the_last_is_not_lost() {
 }
 
 #[test]
+fn x1_subscriptions_of_one_session_are_bounded() {
+    let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
+    let mut subscribe = |id: usize| {
+        let uri = format!("demo://{id}");
+        let text = json!({"jsonrpc": "2.0", "id": id, "method": "resources/subscribe", "params": {"uri": uri}});
+        let out = bench.say(&text.to_string());
+        let [Output::Call(call)] = out.as_slice() else { panic!("{out:?}") };
+        let reply = Reply { subject: Some(uri.into()), ..Reply::default() };
+        sent(&bench.input(Input::Done { call: call.id, outcome: Ok(reply) })).remove(0)
+    };
+    assert!((100..1_100).all(|id| subscribe(id)["result"] == json!({})));
+    assert_eq!(subscribe(1_100)["error"]["code"], -32602);
+    assert_eq!(bench.session.subscriptions().count(), 1_000);
+}
+
+#[test]
 fn x5_calls_in_flight_are_bounded() {
     let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
     for id in 1..=64 {
