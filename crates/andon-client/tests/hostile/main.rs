@@ -1,6 +1,7 @@
 //! Servers that are slow, endless, huge, lying or greedy: every call ends, within bounds, with words that help.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod honest;
 mod peer;
 mod storms;
 
