@@ -31,6 +31,8 @@ use crate::target::Kind;
 
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
+/// Bytes of a notification that becomes an event: a reader that does not read holds many of them.
+const EVENT_BYTES_MAX: usize = 64 << 10;
 /// The first wait before a lost connection is made again; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(250);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
@@ -536,6 +538,9 @@ impl Driver {
                         let _ = acknowledged.send(());
                     }
                 }
+                Output::Heard(notification) if notification.params.as_ref().is_some_and(is_too_large) => {
+                    tracing::warn!(method = &*notification.method, "a notification was too large and is lost");
+                }
                 Output::Heard(notification) => {
                     let event = Event::from(notification);
                     self.cache.heed(&event);
@@ -583,6 +588,10 @@ impl Drop for Driver {
             runtime.spawn(async move { link.close().await });
         }
     }
+}
+
+fn is_too_large(params: &Json) -> bool {
+    params.as_str().len() > EVENT_BYTES_MAX
 }
 
 /// A call that nobody waits for any more is cancelled.

@@ -19,7 +19,7 @@ pub enum Event {
     ResourcesChanged,
     /// This resource changed.
     ResourceUpdated(String),
-    /// The server logs.
+    /// The server logs. What is larger than 64 KiB is lost, as with every notification.
     Log {
         /// How grave.
         level: Level,

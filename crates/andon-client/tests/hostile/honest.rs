@@ -138,3 +138,22 @@ async fn structured_results_are_checked_and_strict_clients_ask_for_what_is_offer
     assert!(matches!(client.prompts().await, Err(Error::NotOffered(_))));
     assert!(matches!(client.request("ping", Map::new(), Default::default()).await, Err(Error::NotOffered(_))));
 }
+
+#[tokio::test]
+async fn a_notification_of_megabytes_is_no_event_and_the_next_one_is() {
+    let url = serve(|asked, mut socket| async move {
+        let log = |text: &str| {
+            let params = json!({ "level": "error", "data": text });
+            format!("data: {}\n\n", json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": params }))
+        };
+        let done = json!({ "jsonrpc": "2.0", "id": asked.body["id"], "result": { "content": [] } });
+        let body = format!("{}{}data: {done}\n\n", log(&"x".repeat(1 << 20)), log("small"));
+        drop(socket.write_all(&answer("200 OK", "Content-Type: text/event-stream\r\n", &body)).await);
+    })
+    .await;
+    let client = client(&url, Revision::LATEST).await;
+    let mut events = client.events();
+    client.call_tool("x", Map::new(), andon_client::Options::default()).await.unwrap();
+    let Some(andon_client::Event::Log { data, .. }) = events.next().await else { panic!("the small one is heard") };
+    assert_eq!(data, "small");
+}
