@@ -132,8 +132,8 @@ pub fn run(seed: u64, clients: usize) -> Summary {
 fn populate(start: Timestamp, rng: &mut Rng, clients: usize) -> (Vec<(Client, bool)>, Vec<Modern>) {
     let roomy = Limits { replay_events_max: 20, standing_streams_max: 3, calls_max: 8, ..Limits::default() };
     let roomy = Arc::new(Limits { replay_timeout: Duration::from_secs(10), ..roomy });
-    let narrow = Limits { replay_events_max: 5, replay_streams_max: 4, ..Limits::clone(&roomy) };
-    let narrow = Arc::new(Limits { replay_bytes_max: 300, ..narrow });
+    let narrow = Limits { replay_events_max: 5, replay_bytes_max: 300, replay_streams_max: 4, ..Limits::clone(&roomy) };
+    let narrow = Arc::new(Limits { replay_timeout: Duration::from_secs(300), ..narrow });
     let declared = r#"{"tools":{"listChanged":true},"resources":{"subscribe":true},"logging":{}}"#;
     let capabilities = serde_json::from_str(declared).expect("fine");
     let offer = Arc::new(Offer::new(&Implementation::new("sim", "1"), None, &capabilities));
