@@ -11,8 +11,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::budget::Share;
+
 /// The body of an answer.
-pub struct ResponseBody(Inner);
+pub struct ResponseBody {
+    inner: Inner,
+    /// What the request still takes, as long as it is answered.
+    share: Option<Share>,
+}
 
 enum Inner {
     Text(Option<Bytes>),
@@ -34,7 +40,7 @@ struct Events {
 impl ResponseBody {
     pub(crate) fn text(text: impl Into<Bytes>) -> Self {
         let text = text.into();
-        Self(Inner::Text((!text.is_empty()).then_some(text)))
+        Self { inner: Inner::Text((!text.is_empty()).then_some(text)), share: None }
     }
 
     /// Events: `first` and then what `stream` brings.
@@ -56,7 +62,7 @@ impl ResponseBody {
     ) -> Self {
         let keep_alive = Box::pin(tokio::time::sleep(keep_alive_interval));
         let is_over = false;
-        Self(Inner::Events(Box::new(Events {
+        let inner = Inner::Events(Box::new(Events {
             stream,
             first,
             prefix,
@@ -64,7 +70,13 @@ impl ResponseBody {
             keep_alive_interval,
             keep_alive,
             is_over,
-        })))
+        }));
+        Self { inner, share: None }
+    }
+
+    /// Holds the share of its request until it is written or dropped.
+    pub(crate) fn hold(&mut self, share: Share) {
+        self.share = Some(share);
     }
 }
 
@@ -73,18 +85,18 @@ impl Body for ResponseBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Inner::Events(events) => events.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Inner::Text(None))
+        matches!(self.inner, Inner::Text(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Inner::Events(_) => SizeHint::default(),
         }

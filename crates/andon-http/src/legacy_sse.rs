@@ -11,7 +11,7 @@ use http_body::Body;
 use crate::body::ResponseBody;
 use crate::gate::Refusal;
 use crate::headers;
-use crate::service::{HttpService, event_stream, plain, read};
+use crate::service::{HttpService, event_stream, plain};
 
 /// Where streams are opened.
 pub(crate) const STREAM_PATH: &str = "/sse";
@@ -52,7 +52,7 @@ impl HttpService {
         let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
         let id = session_id(parts.uri.query().unwrap_or_default())
             .ok_or_else(|| (400, format!("the URI is the one that the event `endpoint` named, with one {SESSION}")))?;
-        let body = read(parts, body, self.options().body_bytes_max).await?;
+        let (body, _share) = self.read(parts, body).await?;
         Ok(self.ready(self.host().post_to_event_stream(id, Inbound { head, body, principal }).await))
     }
 }

@@ -5,6 +5,7 @@
 
 mod activity;
 mod body;
+mod budget;
 mod gate;
 mod headers;
 mod legacy_sse;

@@ -21,6 +21,9 @@ pub struct HttpOptions {
     pub origins: Vec<String>,
     /// Bytes of a request's body. Default 4 MiB.
     pub body_bytes_max: usize,
+    /// Bytes that the bodies of requests above 64 KiB take together, until they are answered; beyond, a request is
+    /// refused with 503 and smaller ones are still served. Default 64 MiB.
+    pub bodies_bytes_max: usize,
     /// How long a call may run before its answer becomes a stream of events. Default 50 ms.
     pub sse_after: Duration,
     /// How long a stream may be quiet before a comment keeps it alive. Default 20 s.
@@ -48,6 +51,7 @@ impl Default for HttpOptions {
             hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
             origins: Vec::new(),
             body_bytes_max: 4 << 20,
+            bodies_bytes_max: 64 << 20,
             sse_after: Duration::from_millis(50),
             keep_alive_interval: Duration::from_secs(20),
             connections_max: 16_000,

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::body::ResponseBody;
+use crate::budget::{Budget, Share};
 use crate::gate::{self, Refusal};
 use crate::headers::{self, LAST_EVENT_ID, SESSION_ID};
 use crate::legacy_sse;
@@ -34,6 +35,7 @@ pub struct HttpService(Arc<Inner>);
 struct Inner {
     host: Arc<Host>,
     options: HttpOptions,
+    bodies: Arc<Budget>,
 }
 
 /// How long a body may come slower than [`BODY_RATE_MIN`].
@@ -44,7 +46,8 @@ const BODY_RATE_MIN: f64 = 1024.0;
 impl HttpService {
     /// The endpoint of `host`.
     pub fn new(host: Arc<Host>, options: HttpOptions) -> Self {
-        Self(Arc::new(Inner { host, options }))
+        let bodies = Budget::new(options.bodies_bytes_max);
+        Self(Arc::new(Inner { host, options, bodies }))
     }
 
     /// The settings.
@@ -130,11 +133,13 @@ impl HttpService {
             Ok(head) => head,
             Err(bad) => return Ok(self.ready(Answer::error(400, None, &ErrorObject::header_mismatch(bad.0)))),
         };
-        let body = read(parts, body, self.0.options.body_bytes_max).await?;
-        match self.0.host.post(Inbound { head, body, principal }) {
-            Answer::Stream { stream, session_id } => Ok(self.when_known(stream, session_id).await),
-            answer => Ok(self.ready(answer)),
-        }
+        let (body, share) = self.read(parts, body).await?;
+        let mut response = match self.0.host.post(Inbound { head, body, principal }) {
+            Answer::Stream { stream, session_id } => self.when_known(stream, session_id).await,
+            answer => self.ready(answer),
+        };
+        response.body_mut().hold(share);
+        Ok(response)
     }
 
     async fn get(&self, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
@@ -166,6 +171,16 @@ impl HttpService {
                 self.events(stream, first, session_id)
             }
         }
+    }
+
+    /// The body of a request, and its share of what all may take.
+    pub(crate) async fn read<B>(&self, parts: &Parts, body: B) -> Result<(Bytes, Share), Refusal>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let mut share = self.0.bodies.share();
+        let body = read(parts, body, self.0.options.body_bytes_max, &mut share).await?;
+        Ok((body, share))
     }
 
     fn events(
@@ -248,8 +263,8 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// Reads a body of at most `bytes_max`, that comes fast enough.
-pub(crate) async fn read<B>(parts: &Parts, body: B, bytes_max: usize) -> Result<Bytes, Refusal>
+/// Reads a body of at most `bytes_max`, that comes fast enough, and for which there is room.
+async fn read<B>(parts: &Parts, body: B, bytes_max: usize, share: &mut Share) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
 {
@@ -273,6 +288,7 @@ where
         if length > bytes_max {
             return Err(too_large());
         }
+        share.grow(length).map_err(|_| (503, "no room for large bodies now: try again later".to_owned()))?;
         let elapsed = began_at.elapsed();
         #[allow(clippy::cast_precision_loss, reason = "a body is far below 2^52 bytes")]
         let is_slow = elapsed > BODY_GRACE && (length as f64) < BODY_RATE_MIN * elapsed.as_secs_f64();
@@ -306,8 +322,11 @@ fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBo
     if status == 401 || scope.is_some() {
         headers.insert(WWW_AUTHENTICATE, challenge(scope.map(|(_, scope)| scope), options));
     }
+    if status == 503 {
+        headers.insert(RETRY_AFTER, HeaderValue::from(andon_server::host::retry_after_s()));
+    }
     // What of the body was not read must not be taken for the next request.
-    if status == 413 || status == 408 {
+    if matches!(status, 408 | 413 | 503) {
         headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

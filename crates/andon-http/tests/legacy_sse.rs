@@ -167,7 +167,8 @@ async fn s10_sessions_of_one_principal_are_counted_whatever_their_transport() {
         open.push(Session::open(server.address, &[alice]).await);
     }
     let answer = raw(server.address, request_to("/sse", "GET", &[alice], "").as_bytes()).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("10")));
+    assert_eq!(answer.status, 429);
+    assert!(answer.header("retry-after").is_some());
     assert_eq!(common::post(server.address, &[alice], &initialize(FIRST)).await.status, 429);
     open.pop();
     sessions(&server, 99).await;

@@ -111,8 +111,15 @@ impl Answer {
 
     fn overloaded(status: u16, id: Option<&RequestId>, why: &str) -> Self {
         let body = encode_error(id, &ErrorObject::unavailable(why), Revision::LATEST.rules());
-        Self::Ready { status, body: Some(body.into()), session_id: None, retry_after_s: Some(10) }
+        Self::Ready { status, body: Some(body.into()), session_id: None, retry_after_s: Some(retry_after_s()) }
     }
+}
+
+/// When somebody who was refused for want of room should come back, in seconds: 5 to 15, not the same for all, so that
+/// they do not all come at once.
+pub fn retry_after_s() -> u32 {
+    let [random] = crate::seal::random();
+    5 + u32::from(random) % 11
 }
 
 /// Conversations by number.
