@@ -14,5 +14,6 @@ pub mod io;
 pub mod limits;
 pub mod meter;
 pub mod offer;
+pub mod port;
 pub mod session;
 pub mod violation;
