@@ -10,6 +10,8 @@
 //! **Durability.** A future that is done with `Ok` says that the effect is as durable as the store promises. Nothing that
 //! was promised to a client may leave before that.
 //!
+//! **Time** is milliseconds since 1970, by the caller's clock: a store has none of its own.
+//!
 //! **Outage.** A store that cannot answer says so. It never says that a record is absent when it does not know: a client
 //! would take its session for dead.
 
@@ -19,28 +21,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::io::StreamId;
+use crate::io::{StreamId, Timestamp};
 
 /// An answer of a store that is on its way.
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
-
-/// Milliseconds since 1970, as far as the process that wrote them knew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct WallTime(pub u64);
-
-impl WallTime {
-    /// This moment and `duration` later.
-    #[must_use]
-    pub fn after(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
-    }
-
-    /// How long it is since `earlier`; zero if it is later.
-    #[must_use]
-    pub fn since(self, earlier: WallTime) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
-    }
-}
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,7 +66,7 @@ pub struct Record {
     /// A hash of whose it is; records can be listed by it.
     pub owner: u128,
     /// When it may be swept; `None` is never.
-    pub expires_at: Option<WallTime>,
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A record as it is stored.
@@ -107,6 +91,17 @@ pub struct Event {
     pub bytes: Arc<[u8]>,
 }
 
+/// What one turn of a session changes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The session's record, and the state that it replaces, as for [`SessionStore::write`].
+    pub record: Option<(Record, Option<Rev>)>,
+    /// Events for the ends of their streams, in this order. A stream begins with its first event.
+    pub events: Vec<Event>,
+    /// Streams whose events up to a number are forgotten. After the events above were put there.
+    pub forget: Vec<(StreamId, u32)>,
+}
+
 /// What a stream still has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replay {
@@ -125,8 +120,8 @@ pub trait SessionStore: Send + Sync {
     /// name is none that the record had before.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if another state is there, if there is one already, if there is none, or if the key is
-    /// dead; nothing is changed then.
+    /// [`StoreError::Conflict`] if the record is in another state, is there already, or is not there; and if the key is dead.
+    /// Nothing is changed then.
     fn write(&self, key: Key, record: Record, expect: Option<Rev>) -> Pending<Rev>;
 
     /// Reads what was written last, by anybody.
@@ -148,23 +143,20 @@ pub trait SessionStore: Send + Sync {
 
     /// Deletes at most `max` records that expired by `now`, as [`SessionStore::delete`] does: those that did so first. Says
     /// which, with their owners.
-    fn sweep(&self, now: WallTime, max: usize) -> Pending<Vec<(Key, u128)>>;
+    fn sweep(&self, now: Timestamp, max: usize) -> Pending<Vec<(Key, u128)>>;
 }
 
-/// Events by session and stream, in order.
+/// Events by session and stream, in order, put there together with the record of their session.
 pub trait EventLog: Send + Sync {
-    /// Puts events at the ends of their streams, in this order. An event that is there already, with the same bytes, is
-    /// put once.
+    /// Does all that `batch` says, or nothing. Gives the record's new name if there was one to write.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if an event's number is taken by another one, or was forgotten.
-    fn append(&self, session: u128, events: Vec<Event>) -> Pending<()>;
+    /// [`StoreError::Conflict`] as [`SessionStore::write`], and if an event's number is taken or was forgotten already: a
+    /// stream has each number once, and numbers only grow.
+    fn commit(&self, session: u128, batch: Batch) -> Pending<Option<Rev>>;
 
     /// The events of a stream after number `after`, at most `max`. Of a stream or a session that is not known: none.
     fn replay(&self, session: u128, stream: StreamId, after: u32, max: usize) -> Pending<Replay>;
-
-    /// Forgets the events of a stream up to number `through`.
-    fn forget(&self, session: u128, stream: StreamId, through: u32) -> Pending<()>;
 }
 
 /// Both, by one engine.
