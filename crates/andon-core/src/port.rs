@@ -94,8 +94,11 @@ pub struct Event {
 /// What one turn of a session changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The session's record, and the state that it replaces, as for [`SessionStore::write`].
-    pub record: Option<(Record, Option<Rev>)>,
+    /// The state that the session's record is in; `None` if there is none yet, and then `record` creates it. It is looked
+    /// at even if there are only events: who lost a session to another node can add nothing to it.
+    pub expect: Option<Rev>,
+    /// What the record becomes, if it changes.
+    pub record: Option<Record>,
     /// Events for the ends of their streams, in this order. A stream begins with its first event.
     pub events: Vec<Event>,
     /// Streams whose events up to a number are forgotten. After the events above were put there.
@@ -148,12 +151,13 @@ pub trait SessionStore: Send + Sync {
 
 /// Events by session and stream, in order, put there together with the record of their session.
 pub trait EventLog: Send + Sync {
-    /// Does all that `batch` says, or nothing. Gives the record's new name if there was one to write.
+    /// Does all that `batch` says, or nothing. Gives the name of the state that the session's record is in then: a new one
+    /// if it was written, the expected one if not.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] as [`SessionStore::write`], and if an event's number is taken or was forgotten already: a
     /// stream has each number once, and numbers only grow.
-    fn commit(&self, session: u128, batch: Batch) -> Pending<Option<Rev>>;
+    fn commit(&self, session: u128, batch: Batch) -> Pending<Rev>;
 
     /// The events of a stream after number `after`, at most `max`. Of a stream or a session that is not known: none.
     fn replay(&self, session: u128, stream: StreamId, after: u32, max: usize) -> Pending<Replay>;
