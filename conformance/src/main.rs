@@ -2,22 +2,47 @@
 
 mod ask;
 mod content;
+mod ledger;
 mod rounds;
+
+use std::path::PathBuf;
 
 use andon::prelude::{Http, Server};
 
+const USAGE: &str = "conformance-server [--listen ADDRESS] [--ledger FILE]";
+
+/// What the command line says.
+#[derive(Default)]
+struct Options {
+    listen: Option<String>,
+    /// Where the tool `ledger` writes; without it there is no such tool.
+    ledger: Option<PathBuf>,
+}
+
 #[tokio::main]
 async fn main() -> andon::Result {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let address = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["--listen", address] => (*address).to_owned(),
-        [] => "127.0.0.1:0".to_owned(),
-        _ => return Err(andon::Error::misuse("conformance-server [--listen ADDRESS]")),
-    };
-    let http = Http::bind(&address)?;
-    eprintln!("listening on {}", http.url());
+    let options = options(std::env::args().skip(1))?;
+    let http = Http::bind(options.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
+    let url = http.url();
     // The order of the tools is part of the contract: the first one is called without arguments.
     let server = Server::new("andon-conformance", env!("CARGO_PKG_VERSION"));
-    let server = rounds::register(ask::register(content::register(server)));
+    let mut server = rounds::register(ask::register(content::register(server)));
+    if let Some(path) = &options.ledger {
+        server = ledger::register(server, path)?;
+    }
+    eprintln!("listening on {url}");
     server.serve(http).await
+}
+
+fn options(mut words: impl Iterator<Item = String>) -> andon::Result<Options> {
+    let mut options = Options::default();
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or_else(|| andon::Error::misuse(USAGE))?;
+        match word.as_str() {
+            "--listen" => options.listen = Some(value),
+            "--ledger" => options.ledger = Some(value.into()),
+            _ => return Err(andon::Error::misuse(USAGE)),
+        }
+    }
+    Ok(options)
 }
