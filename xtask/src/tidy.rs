@@ -7,12 +7,13 @@ use crate::Outcome;
 use crate::tools::root;
 
 /// Lower layers first; a crate depends on lower ones only.
-const LAYERS: [(&str, u8); 11] = [
+const LAYERS: [(&str, u8); 12] = [
     ("andon-types", 0),
     ("andon-core", 1),
     ("andon-schema", 1),
     ("andon-auth", 2),
     ("andon-sim", 2),
+    ("andon-store", 2),
     ("andon-server", 3),
     ("andon-http", 4),
     ("andon-client", 4),

@@ -5,7 +5,9 @@
 //!
 //! **Order.** A call takes effect where it is made, not where its future is polled: calls for one key take effect in the
 //! order in which they are made, and a dropped future changes nothing about that. When a call fails with
-//! [`StoreError::Unavailable`], those for the same key that were made after it and before its failure was known fail too.
+//! [`StoreError::Unavailable`] or [`StoreError::Unknown`], those for the same key that were made after it and before its
+//! failure was known fail too; it is known when its future is done or dropped. A read sees all whose futures were done when
+//! it was made, and may see what is under way.
 //!
 //! **Durability.** A future that is done with `Ok` says that the effect is as durable as the store promises. Nothing that
 //! was promised to a client may leave before that.
@@ -145,7 +147,7 @@ pub trait SessionStore: Send + Sync {
     fn count(&self, kind: Kind) -> Pending<u64>;
 
     /// Deletes at most `max` records that expired by `now`, as [`SessionStore::delete`] does: those that did so first. Says
-    /// which, with their owners.
+    /// which, with their owners. A store may stop earlier, so as not to hold up others: only none means that none is left.
     fn sweep(&self, now: Timestamp, max: usize) -> Pending<Vec<(Key, u128)>>;
 }
 
