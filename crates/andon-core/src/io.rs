@@ -10,11 +10,12 @@ use andon_types::message::{Json, Message, Request};
 use andon_types::meta::CacheHint;
 use andon_types::meta::Level;
 use andon_types::meta::Meta;
-use andon_types::method::Method;
+use andon_types::method::{Capability, Method};
 use serde_json::Value;
 
 use crate::event::EventId;
 use crate::facts::Facts;
+use crate::session::record::Life;
 
 /// Milliseconds of a clock that never goes back; its origin is the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -60,6 +61,15 @@ pub enum ListKind {
 impl ListKind {
     /// All of them, in the order in which changes are announced.
     pub const ALL: [ListKind; 3] = [Self::Tools, Self::Prompts, Self::Resources];
+
+    /// What a server has to offer for the list to be one.
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::Tools => Capability::Tools,
+            Self::Prompts => Capability::Prompts,
+            Self::Resources => Capability::Resources,
+        }
+    }
 
     /// The notification that announces a change.
     pub fn notification(self) -> &'static str {
@@ -213,6 +223,8 @@ pub enum Input {
         /// A stream of this machine.
         stream: StreamId,
     },
+    /// How long the session is kept that nobody uses. Modern: nothing is kept.
+    Keep(Life),
     /// Time has come to a deadline.
     Tick,
     /// The server ends this conversation: DELETE, expiry, shutdown.

@@ -7,10 +7,12 @@ mod asks;
 mod calls;
 mod handshake;
 mod notices;
+pub mod record;
 mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Notification, Request, RequestId, encode_error, encode_result};
@@ -26,11 +28,13 @@ use crate::offer::Offer;
 
 pub(crate) use calls::log_params;
 pub(crate) use notices::Notices;
+use record::{Dirty, Life};
 use streams::Answered;
 pub use streams::{AttachError, StreamKind};
 
 /// Where a session stands (lifecycle).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Only `initialize` and `ping` are served.
     NotInitialized,
@@ -78,6 +82,9 @@ pub struct Session {
     resumes: Bucket,
     /// Hashes of the ids of the last requests that were answered.
     answered: VecDeque<u64>,
+    life: Life,
+    /// Of a session that outlives the process.
+    unwritten: Option<Box<record::Unwritten>>,
 }
 
 impl Session {
@@ -107,6 +114,8 @@ impl Session {
             subscriptions: BTreeSet::new(),
             notices: notices::Notices::default(),
             answered: VecDeque::new(),
+            life: Life::default(),
+            unwritten: None,
         }
     }
 
@@ -137,6 +146,10 @@ impl Session {
             Input::Updated(uri) => self.updated(now, &uri, &mut out),
             Input::Detached { stream } => self.detached(now, stream),
             Input::Delivered { stream } => self.delivered(stream),
+            Input::Keep(life) => {
+                self.life = life;
+                self.mark(Dirty::Now);
+            }
             Input::Tick => self.tick(now, &mut out),
             Input::End => self.end(&mut out),
             // Only a modern exchange parks.
@@ -173,9 +186,15 @@ impl Session {
         if self.phase != Phase::Initialized && now.since(self.opened_at) >= self.limits.handshake_timeout {
             return !self.is_busy() || self.phase == Phase::NotInitialized || self.shape != Shape::Pipe;
         }
+        let idle = now.since(self.active_at);
         !self.is_busy()
-            && (now.since(self.active_at) >= self.limits.idle_timeout
-                || now.since(self.opened_at) >= self.limits.session_ttl)
+            && match self.life {
+                Life::Limited => {
+                    idle >= self.limits.idle_timeout || now.since(self.opened_at) >= self.limits.session_ttl
+                }
+                Life::IdleMs(ms) => idle >= Duration::from_millis(ms),
+                Life::Forever => false,
+            }
     }
 
     /// Where it stands.
@@ -252,6 +271,7 @@ impl Session {
         match &*notification.method {
             "notifications/initialized" if self.phase == Phase::Initializing => {
                 self.phase = Phase::Initialized;
+                self.mark(Dirty::Now);
                 self.flush_notices(now, out);
             }
             "notifications/cancelled" => self.cancelled(notification.params.as_ref(), out),

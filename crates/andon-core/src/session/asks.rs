@@ -8,6 +8,7 @@ use andon_types::message::{RequestId, Response, encode_notification, encode_requ
 use serde_json::json;
 
 use super::Session;
+use super::record::QuestionRecord;
 use crate::facts::undeclared;
 use crate::io::{AskError, AskId, CallId, Output, StreamId, Timestamp};
 
@@ -17,7 +18,15 @@ pub(super) struct Pending {
     call: CallId,
     stream: StreamId,
     id: RequestId,
+    method: &'static str,
+    asked_at: Timestamp,
     pub(super) deadline: Timestamp,
+}
+
+impl Pending {
+    pub(super) fn record(&self) -> QuestionRecord {
+        QuestionRecord { id: self.id.clone(), method: self.method.into(), call: self.call.0, asked_at: self.asked_at.0 }
+    }
 }
 
 impl Session {
@@ -51,9 +60,15 @@ impl Session {
         // A handler that waits for a person is not late.
         self.extend_for_ask(now, call, timeout);
         self.next_question += 1;
-        let id = RequestId::String(format!("andon-{}", self.next_question).into());
+        // An answer to a question of before a restart must not be taken for one to another question.
+        let id = match self.epoch() {
+            1 => format!("andon-{}", self.next_question),
+            epoch => format!("andon-{epoch}-{}", self.next_question),
+        };
+        let id = RequestId::String(id.into());
         let text = encode_request(&id, request.method(), Some(&json!(request.params()).to_string()));
-        self.asks.push(Pending { ask, call, stream, id, deadline: now.after(timeout) });
+        let (method, deadline) = (request.method(), now.after(timeout));
+        self.asks.push(Pending { ask, call, stream, id, method, asked_at: now, deadline });
         self.send(stream, text, 200, out);
     }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Session;
+use super::record::{Dirty, RequestRecord};
 use super::streams::Answered;
 use crate::facts::{Facts, Params, RequestMeta};
 use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
@@ -30,11 +31,23 @@ pub(super) struct InFlight {
     progress: Option<Progress>,
     /// Questions of its handler so far.
     pub(super) asked: u32,
+    /// Whether it stands in the record, so that its end has to be written down too.
+    recorded: bool,
 }
 
 impl InFlight {
     pub(super) fn id(&self) -> &RequestId {
         &self.id
+    }
+
+    pub(super) fn record(&self) -> RequestRecord {
+        RequestRecord {
+            call: self.call.0,
+            id: self.id.clone(),
+            method: self.method.as_str().into(),
+            stream: self.stream.0,
+            begun_at: self.begun_at.0,
+        }
     }
 
     pub(super) fn deadline(&self) -> Timestamp {
@@ -74,8 +87,22 @@ impl Session {
             ends_at: now.after(timeout),
             progress: facts.progress_token.clone().map(|token| Progress::new(token, now, per_s)),
             asked: 0,
+            recorded: false,
         });
         out.push(Output::Call(Box::new(Call { id: call, method, request, facts: Arc::new(facts) })));
+    }
+
+    /// Enters a call in the record before it runs, so that nobody takes it for one that never did.
+    pub fn enter(&mut self, call: CallId) {
+        if let Some(known) = self.calls.iter_mut().find(|known| known.call == call) {
+            known.recorded = true;
+            self.mark(Dirty::Now);
+        }
+    }
+
+    /// Says that the calls of `stream` stand in the record that is written next.
+    pub(super) fn enter_all(&mut self, stream: StreamId) {
+        self.calls.iter_mut().filter(|call| call.stream == stream).for_each(|call| call.recorded = true);
     }
 
     fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
@@ -106,12 +133,18 @@ impl Session {
             self.send(ended.stream, encode_notification("notifications/progress", Some(&params)), 200, out);
         }
         self.remember(&ended.id);
+        if ended.recorded {
+            self.mark(Dirty::Later);
+        }
         match outcome {
             Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
             Ok(reply) => match self.take_effect(&ended, &reply, out) {
                 Ok(()) => self.answer(ended.stream, &ended.id, &Offer::legacy_result(&reply), out),
                 Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
             },
+        }
+        if let Some(event) = self.logged_last(ended.stream) {
+            event.answers = Some(call);
         }
     }
 
@@ -126,11 +159,13 @@ impl Session {
                 }
                 let uri: Arc<str> = uri.into();
                 self.subscriptions.insert(uri.clone());
+                self.mark(Dirty::Now);
                 out.push(Output::Subscription { uri, present: true });
             }
             Method::Unsubscribe => {
                 if let Some(uri) = self.subscriptions.take(uri) {
                     self.notices.forget(&uri);
+                    self.mark(Dirty::Now);
                     out.push(Output::Subscription { uri, present: false });
                 }
             }
@@ -157,6 +192,9 @@ impl Session {
         let Some(index) = id.and_then(|id| self.calls.iter().position(|call| call.id == id)) else { return };
         let ended = self.calls.swap_remove(index);
         self.remember(&ended.id);
+        if ended.recorded {
+            self.mark(Dirty::Later);
+        }
         self.cancel_asks_of(ended.call, ended.stream, out);
         out.push(Output::Cancel { call: ended.call });
         self.settle(ended.stream, Answered::No, out);

@@ -9,6 +9,7 @@ use andon_types::meta::{Implementation, Level};
 use andon_types::revision::Revision;
 use serde::Deserialize;
 
+use super::record::Dirty;
 use super::streams::Answered;
 use super::{Phase, Session};
 use crate::facts::ClientFacts;
@@ -49,6 +50,7 @@ impl Session {
         self.revision = Revision::negotiate(&params.protocol_version);
         self.client = Arc::new(ClientFacts { info: Some(params.client_info), capabilities: params.capabilities });
         self.phase = Phase::Initializing;
+        self.mark(Dirty::Now);
         let text = encode_result(&request.id, self.offer.opening(self.revision));
         self.send(stream, text, 200, out);
         self.settle(stream, Answered::Yes, out);
@@ -60,6 +62,7 @@ impl Session {
         match level {
             Some(params) => {
                 self.log_level = params.level;
+                self.mark(Dirty::Now);
                 self.answer(stream, &request.id, "{}", out);
             }
             None => {

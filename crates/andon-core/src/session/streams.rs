@@ -3,12 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::record::{Dirty, LoggedEvent, StreamRecord};
 use super::{Phase, Session, Shape};
 use crate::event::EventId;
 use crate::io::{Frame, Output, StreamId, Timestamp};
 
 /// What a stream is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StreamKind {
     /// Everything, both ways.
     Pipe,
@@ -47,6 +51,8 @@ pub(super) struct Stream {
     attached: bool,
     /// Requests that came with it and are not answered yet.
     pub(super) owed: u32,
+    /// The client knows an event id of it and may come back, after a restart as well.
+    promised: bool,
     /// Everything was said; kept for resumption since then.
     finished: bool,
     /// When everything was said, it was said to a connection.
@@ -61,6 +67,23 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    fn new(now: Timestamp, id: StreamId, kind: StreamKind) -> Self {
+        Self {
+            id,
+            kind,
+            attached: true,
+            owed: 0,
+            promised: false,
+            finished: false,
+            heard: false,
+            rests_since: now,
+            sequence: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            evicted: 0,
+        }
+    }
+
     pub(super) fn is_attached(&self) -> bool {
         self.attached && !self.finished
     }
@@ -82,19 +105,7 @@ impl Session {
         if self.phase == Phase::Disconnected {
             return id;
         }
-        self.streams.push(Stream {
-            id,
-            kind,
-            attached: true,
-            owed: 0,
-            finished: false,
-            heard: false,
-            rests_since: now,
-            sequence: 0,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
-            evicted: 0,
-        });
+        self.streams.push(Stream::new(now, id, kind));
         id
     }
 
@@ -115,8 +126,9 @@ impl Session {
         let standing = self.streams.iter().filter(|stream| stream.kind == StreamKind::Standing);
         if standing.count() >= self.limits.standing_streams_max {
             let is_lost = |stream: &Stream| stream.kind == StreamKind::Standing && !stream.attached;
-            let oldest = self.streams.iter().position(is_lost).ok_or(AttachError::TooMany)?;
-            self.streams.remove(oldest);
+            let oldest = self.streams.iter().find(|stream| is_lost(stream)).map(|stream| stream.id);
+            let oldest = oldest.ok_or(AttachError::TooMany)?;
+            self.keep_streams(|stream| stream.id != oldest);
         }
         Ok(self.open_stream(now, StreamKind::Standing))
     }
@@ -151,7 +163,9 @@ impl Session {
         }
         stream.attached = true;
         stream.rests_since = now;
-        let (id, finished, newest) = (stream.id, stream.finished, stream.sequence);
+        let (id, finished, newest, evicted) = (stream.id, stream.finished, stream.sequence, stream.evicted);
+        self.forget_events(id, evicted);
+        let Some(stream) = self.stream(id) else { return Err(AttachError::Unknown) };
         let frames = stream.kept.iter().map(|(sequence, text)| Frame {
             id: Some(EventId { tag, stream: id, sequence: *sequence }),
             text: Some(text.clone()),
@@ -192,17 +206,24 @@ impl Session {
         let Some(known) = self.stream(stream) else { return };
         let text: Arc<str> = text.into();
         known.sequence += 1;
+        let (sequence, promised) = (known.sequence, known.promised);
         if keeps {
-            known.kept.push_back((known.sequence, text.clone()));
+            known.kept.push_back((sequence, text.clone()));
             known.kept_bytes += text.len();
-            while known.kept.len() > events_max {
+            let full = known.kept.len() > events_max;
+            if full {
                 known.forget_oldest();
             }
-        }
-        let id = keeps.then_some(EventId { tag, stream, sequence: known.sequence });
-        if keeps {
+            if promised {
+                let evicted = known.evicted;
+                self.log_event(LoggedEvent { stream, sequence, answers: None, last: false, text: text.clone() });
+                if full {
+                    self.forget_events(stream, evicted);
+                }
+            }
             self.make_room();
         }
+        let id = keeps.then_some(EventId { tag, stream, sequence });
         out.push(Output::Send { stream, frame: Frame { id, text: Some(text), retry_ms: None, last: false, status } });
     }
 
@@ -219,11 +240,15 @@ impl Session {
         known.finished = true;
         known.heard = known.attached;
         known.rests_since = now;
+        let keeps_nothing = known.kept.is_empty();
         if let (Answered::Yes, Some(Output::Send { frame, .. })) = (answered, out.last_mut()) {
             frame.last = true;
+            if let Some(event) = self.logged_last(stream) {
+                event.last = true;
+            }
         }
-        if known.kept.is_empty() {
-            self.streams.retain(|known| known.id != stream);
+        if keeps_nothing {
+            self.keep_streams(|known| known.id != stream);
         }
         while self.kept().0 > self.limits.replay_streams_max {
             self.forget_finished();
@@ -246,18 +271,18 @@ impl Session {
         known.attached = false;
         known.rests_since = now;
         if !keeps && known.kind != StreamKind::Request {
-            self.streams.retain(|known| known.id != stream);
+            self.keep_streams(|known| known.id != stream);
         }
     }
 
     pub(super) fn delivered(&mut self, stream: StreamId) {
-        self.streams.retain(|known| known.id != stream);
+        self.keep_streams(|known| known.id != stream);
     }
 
     /// Lets go of streams that nobody came back for.
     pub fn forget_streams(&mut self, now: Timestamp) {
         let timeout = self.limits.replay_timeout;
-        self.streams.retain(|stream| {
+        self.keep_streams(|stream| {
             let rests = !stream.attached || stream.finished;
             !(rests && stream.owed == 0 && now.since(stream.rests_since) >= timeout)
         });
@@ -273,6 +298,10 @@ impl Session {
             let several = self.streams.iter_mut().filter(|stream| stream.kept.len() > 1);
             let Some(largest) = several.max_by_key(|stream| stream.kept_bytes) else { return };
             largest.forget_oldest();
+            let (id, evicted, promised) = (largest.id, largest.evicted, largest.promised);
+            if promised {
+                self.forget_events(id, evicted);
+            }
         }
     }
 
@@ -281,7 +310,72 @@ impl Session {
     fn forget_finished(&mut self) -> bool {
         let heard = self.streams.iter().position(|stream| stream.finished && stream.heard);
         let oldest = heard.or_else(|| self.streams.iter().position(|stream| stream.finished));
-        oldest.map(|index| self.streams.remove(index)).is_some()
+        let Some(oldest) = oldest.map(|index| self.streams[index].id) else { return false };
+        self.keep_streams(|stream| stream.id != oldest);
+        true
+    }
+
+    /// Keeps those that `stay`; of the others nothing need outlive the process.
+    fn keep_streams(&mut self, stay: impl Fn(&Stream) -> bool) {
+        let gone: Vec<_> = self.streams.iter().filter(|stream| stream.promised && !stay(stream)).collect();
+        let gone: Vec<_> = gone.into_iter().map(|stream| (stream.id, stream.sequence)).collect();
+        self.streams.retain(stay);
+        for (stream, sequence) in gone {
+            self.forget_events(stream, sequence);
+        }
+    }
+
+    /// Says that the client will know an event id of `stream`, and may come back for it after a restart as well. What is
+    /// kept of the stream is written down now, and from now on all that is said on it.
+    pub fn promise(&mut self, stream: StreamId) {
+        if !self.rules().resumable || self.unwritten.is_none() {
+            return;
+        }
+        let Some(known) = self.stream(stream).filter(|known| !known.promised) else { return };
+        known.promised = true;
+        let (finished, newest) = (known.finished, known.sequence);
+        let event = |(sequence, text): &(u32, Arc<str>)| {
+            let last = finished && *sequence == newest;
+            LoggedEvent { stream, sequence: *sequence, answers: None, last, text: text.clone() }
+        };
+        let events: Vec<_> = known.kept.iter().map(event).collect();
+        events.into_iter().for_each(|event| self.log_event(event));
+        self.enter_all(stream);
+        self.mark(Dirty::Now);
+    }
+
+    pub(super) fn stream_records(&self) -> Vec<StreamRecord> {
+        let promised = self.streams.iter().filter(|stream| stream.promised);
+        promised.map(|stream| StreamRecord { id: stream.id.0, kind: stream.kind, sequence: stream.sequence }).collect()
+    }
+
+    /// Brings streams back as they were written down: nobody is connected to them, and nothing is owed yet.
+    pub(super) fn restore_streams(&mut self, now: Timestamp, records: &[StreamRecord], events: Vec<LoggedEvent>) {
+        for record in records {
+            self.streams.push(Stream {
+                promised: true,
+                attached: false,
+                sequence: record.sequence,
+                evicted: record.sequence,
+                ..Stream::new(now, StreamId(record.id), record.kind)
+            });
+        }
+        for LoggedEvent { stream, sequence, last, text, .. } in events {
+            let Some(known) = self.stream(stream) else { continue };
+            if known.kept.is_empty() {
+                known.evicted = sequence.saturating_sub(1);
+            }
+            known.sequence = known.sequence.max(sequence);
+            known.finished |= last;
+            known.kept_bytes += text.len();
+            known.kept.push_back((sequence, text));
+        }
+    }
+
+    /// Streams of requests on which nothing is owed and which have not ended.
+    pub(super) fn owing_nothing(&self) -> Vec<StreamId> {
+        let waits = |stream: &&Stream| stream.kind == StreamKind::Request && stream.owed == 0 && !stream.finished;
+        self.streams.iter().filter(waits).map(|stream| stream.id).collect()
     }
 
     fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
