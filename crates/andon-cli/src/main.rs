@@ -6,9 +6,10 @@ mod logs;
 mod welcome;
 
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use andon::prelude::Http;
+use andon::prelude::{Http, Sessions};
 use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use client::{Deed, Peer};
@@ -78,6 +79,9 @@ struct Serve {
     /// Serve the process that started this one, over its standard input and output.
     #[arg(long)]
     stdio: bool,
+    /// Keep sessions in this directory, so that they survive restarts and crashes. Without it they are in memory.
+    #[arg(long, value_name = "DIR", conflicts_with = "stdio")]
+    data: Option<PathBuf>,
     /// Listen on an address that other machines reach. Put authentication in front.
     #[arg(long, conflicts_with = "stdio")]
     public: bool,
@@ -146,9 +150,12 @@ fn run(serve: Serve) -> andon::Result {
 }
 
 async fn start(serve: Serve) -> andon::Result {
-    let server = demo::server();
+    let mut server = demo::server();
     if serve.stdio {
         return server.serve(Stdio).await;
+    }
+    if let Some(directory) = serve.data {
+        server = server.sessions(Sessions::disk(directory));
     }
     let bound = if serve.public { Http::bind_public(&serve.listen) } else { Http::bind(&serve.listen) };
     let mut http = bound?;

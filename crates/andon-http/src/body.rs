@@ -27,7 +27,6 @@ enum Inner {
 
 struct Events {
     stream: ResponseStream,
-    first: Vec<StreamFrame>,
     /// What each message's event begins with.
     prefix: &'static str,
     /// An event that is no message, before all others.
@@ -43,34 +42,26 @@ impl ResponseBody {
         Self { inner: Inner::Text((!text.is_empty()).then_some(text)), share: None }
     }
 
-    /// Events: `first` and then what `stream` brings.
-    pub(crate) fn events(stream: ResponseStream, first: Vec<StreamFrame>, keep_alive_interval: Duration) -> Self {
-        Self::stream(stream, first, "", None, keep_alive_interval)
+    /// What `stream` brings, as events.
+    pub(crate) fn events(stream: ResponseStream, keep_alive_interval: Duration) -> Self {
+        Self::stream(stream, "", None, keep_alive_interval)
     }
 
     /// The event `opening`, and then what `stream` brings, by events that are named as 2024-11-05 has it.
     pub(crate) fn named_events(stream: ResponseStream, opening: String, keep_alive_interval: Duration) -> Self {
-        Self::stream(stream, Vec::new(), "event: message\n", Some(opening), keep_alive_interval)
+        Self::stream(stream, "event: message\n", Some(opening), keep_alive_interval)
     }
 
     fn stream(
         stream: ResponseStream,
-        first: Vec<StreamFrame>,
         prefix: &'static str,
         opening: Option<String>,
         keep_alive_interval: Duration,
     ) -> Self {
         let keep_alive = Box::pin(tokio::time::sleep(keep_alive_interval));
         let is_over = false;
-        let inner = Inner::Events(Box::new(Events {
-            stream,
-            first,
-            prefix,
-            opening,
-            keep_alive_interval,
-            keep_alive,
-            is_over,
-        }));
+        let inner =
+            Inner::Events(Box::new(Events { stream, prefix, opening, keep_alive_interval, keep_alive, is_over }));
         Self { inner, share: None }
     }
 
@@ -109,10 +100,6 @@ const PIECE_BYTES: usize = 16 << 10;
 impl Events {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut text = self.opening.take().unwrap_or_default();
-        for frame in std::mem::take(&mut self.first) {
-            self.is_over |= frame.last;
-            write(&mut text, self.prefix, &frame);
-        }
         while !self.is_over && text.len() < PIECE_BYTES {
             match self.stream.poll_next(cx) {
                 Poll::Ready(Some(frame)) => {

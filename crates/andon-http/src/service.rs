@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use andon_server::host::{Answer, Host, Inbound, ResponseStream};
+use andon_server::host::{Answer, Beginning, Host, Inbound, ResponseStream};
 use andon_server::observe::{named_request_span, request_span};
 use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
@@ -113,7 +113,7 @@ impl HttpService {
             Method::DELETE => {
                 let principal = self.principal(parts).await?;
                 let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
-                Ok(self.ready(self.0.host.delete(&head, &principal)))
+                Ok(self.ready(self.0.host.delete(&head, &principal).await))
             }
             _ => Err((405, "the endpoint takes POST, GET and DELETE".to_owned())),
         }
@@ -134,7 +134,7 @@ impl HttpService {
             Err(bad) => return Ok(self.ready(Answer::error(400, None, &ErrorObject::header_mismatch(bad.0)))),
         };
         let (body, share) = self.read(parts, body).await?;
-        let mut response = match self.0.host.post(Inbound { head, body, principal }) {
+        let mut response = match self.0.host.post(Inbound { head, body, principal }).await {
             Answer::Stream { stream, session_id } => self.when_known(stream, session_id).await,
             answer => self.ready(answer),
         };
@@ -149,26 +149,25 @@ impl HttpService {
         let principal = self.principal(parts).await?;
         let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
         let last_event_id = headers::single(&parts.headers, &LAST_EVENT_ID).map_err(|bad| (400, bad.0))?;
-        match self.0.host.get(&head, &principal, last_event_id) {
-            Ok(mut stream) => {
-                let first = stream.priming().into_iter().collect();
-                Ok(self.events(stream, first, None))
-            }
+        match self.0.host.get(&head, &principal, last_event_id).await {
+            Ok(stream) => Ok(self.events(stream, None)),
             Err(answer) => Ok(self.ready(answer)),
         }
     }
 
     /// JSON or events: whichever the first moments of the call make of it.
     async fn when_known(&self, mut stream: ResponseStream, session_id: Option<String>) -> Response<ResponseBody> {
-        match tokio::time::timeout(self.0.options.sse_after, stream.next()).await {
-            Ok(None) => self.ready(Answer::Ready { status: 202, body: None, session_id, retry_after_s: None }),
-            Ok(Some(frame)) if frame.last && frame.data.is_some() => {
+        match tokio::time::timeout(self.0.options.sse_after, stream.beginning()).await {
+            Ok(Beginning::Nothing) => {
+                self.ready(Answer::Ready { status: 202, body: None, session_id, retry_after_s: None })
+            }
+            Ok(Beginning::Whole(frame)) => {
                 stream.delivered();
                 self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s: None })
             }
-            known => {
-                let first = stream.priming().into_iter().chain(known.ok().flatten()).collect();
-                self.events(stream, first, session_id)
+            Ok(Beginning::Events) | Err(_) => {
+                stream.begin_events();
+                self.events(stream, session_id)
             }
         }
     }
@@ -183,13 +182,8 @@ impl HttpService {
         Ok((body, share))
     }
 
-    fn events(
-        &self,
-        stream: ResponseStream,
-        first: Vec<andon_server::host::StreamFrame>,
-        session_id: Option<String>,
-    ) -> Response<ResponseBody> {
-        let body = ResponseBody::events(stream, first, self.0.options.keep_alive_interval);
+    fn events(&self, stream: ResponseStream, session_id: Option<String>) -> Response<ResponseBody> {
+        let body = ResponseBody::events(stream, self.0.options.keep_alive_interval);
         let mut response = event_stream(body);
         name_session(response.headers_mut(), session_id);
         response
@@ -214,7 +208,10 @@ impl HttpService {
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
                 response
             }
-            Answer::Stream { stream, session_id } => self.events(stream, Vec::new(), session_id),
+            Answer::Stream { mut stream, session_id } => {
+                stream.begin_events();
+                self.events(stream, session_id)
+            }
         }
     }
 

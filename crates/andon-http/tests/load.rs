@@ -27,13 +27,13 @@ async fn r22_a_huge_result_hurts_its_caller_only() {
         inbound.head.name = Some(name.to_owned());
         inbound
     };
-    let Answer::Ready { body: Some(body), .. } = host.post(call("huge")) else { panic!() };
+    let Answer::Ready { body: Some(body), .. } = host.post(call("huge")).await else { panic!() };
     assert!(
         body.len() < 4096 && (body.contains("isError") || body.contains("\"error\"")),
         "{}",
         &body[..body.len().min(400)]
     );
-    let Answer::Ready { body: Some(body), .. } = host.post(call("small")) else { panic!() };
+    let Answer::Ready { body: Some(body), .. } = host.post(call("small")).await else { panic!() };
     assert!(body.contains("fine"));
 }
 
@@ -42,7 +42,7 @@ async fn s10_the_host_has_a_bound_for_all() {
     let options = HostOptions { sessions_max: 3, ..HostOptions::default() };
     let host = Server::new("test", "1").options(options).build().unwrap();
     for expected in [200, 200, 200, 503] {
-        let Answer::Ready { status, .. } = host.post(inbound(&common::initialize("2025-11-25"), None)) else {
+        let Answer::Ready { status, .. } = host.post(inbound(&common::initialize("2025-11-25"), None)).await else {
             panic!()
         };
         assert_eq!(status, expected);

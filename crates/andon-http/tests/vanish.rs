@@ -31,11 +31,12 @@ async fn ses10_r20_ten_thousand_clients_that_vanish_leave_nothing() {
         .unwrap();
     let round = |host: Arc<andon_server::host::Host>, finish: bool| async move {
         for _ in 0..10_000 {
-            let Answer::Ready { session_id, .. } = host.post(inbound(&common::initialize("2025-11-25"), None)) else {
+            let Answer::Ready { session_id, .. } = host.post(inbound(&common::initialize("2025-11-25"), None)).await
+            else {
                 panic!()
             };
             if finish {
-                host.post(inbound(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), session_id));
+                host.post(inbound(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), session_id)).await;
             }
         }
         assert_eq!(host.session_count(), 10_000);

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
+use andon_core::session::Session;
+use andon_core::session::record::Changes;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::method::Method;
@@ -19,6 +21,7 @@ use crate::alarm::Wake;
 use crate::call::{Call, SessionRef};
 use crate::cancel::Cancel;
 use crate::host::{Host, Running};
+use crate::journal::{Commit, Journal, NotDurable};
 use crate::observe;
 use crate::outlet::Outlet;
 use crate::principal::Principal;
@@ -42,15 +45,31 @@ pub(crate) trait Conversation: Send + Sync {
 pub(crate) trait Machine: Send + 'static {
     fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output>;
     fn deadline(&self) -> Option<Timestamp>;
+
+    /// Enters a call that must not be taken for one that never ran.
+    fn enter(&mut self, _call: CallId) {}
+
+    /// What the last turn changed of what outlives the process.
+    fn take_changes(&mut self, _now: Timestamp) -> Changes {
+        Changes::default()
+    }
 }
 
-impl Machine for andon_core::session::Session {
+impl Machine for Session {
     fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
         self.handle(now, input)
     }
 
     fn deadline(&self) -> Option<Timestamp> {
         self.deadline()
+    }
+
+    fn enter(&mut self, call: CallId) {
+        self.enter(call);
+    }
+
+    fn take_changes(&mut self, now: Timestamp) -> Changes {
+        self.take_changes(now)
     }
 }
 
@@ -72,6 +91,8 @@ pub(crate) struct Cell<M> {
     host: Weak<Host>,
     me: Weak<Cell<M>>,
     core: Mutex<Core<M>>,
+    /// Of a session that outlives the process.
+    journal: Option<Arc<Journal>>,
     asks: Mutex<Asks>,
     /// The timestamp that an alarm is set for; `u64::MAX` if none.
     alarm: AtomicU64,
@@ -81,6 +102,13 @@ struct Core<M> {
     machine: M,
     places: Vec<(StreamId, Outlet)>,
     running: Vec<(CallId, Cancel)>,
+}
+
+/// A handler to start, as soon as `until` is durable.
+struct Start {
+    begin: Box<Begin>,
+    cancel: Cancel,
+    until: Option<Commit>,
 }
 
 #[derive(Default)]
@@ -93,13 +121,20 @@ impl<M: Machine> Cell<M>
 where
     Cell<M>: Owned,
 {
-    pub(crate) fn new(number: u64, principal: Principal, host: &Arc<Host>, machine: M) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u64,
+        principal: Principal,
+        host: &Arc<Host>,
+        machine: M,
+        journal: Option<Arc<Journal>>,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             number,
             principal: RwLock::new(principal),
             host: Arc::downgrade(host),
             me: me.clone(),
             core: Mutex::new(Core { machine, places: Vec::new(), running: Vec::new() }),
+            journal,
             asks: Mutex::default(),
             alarm: AtomicU64::new(u64::MAX),
         })
@@ -131,6 +166,9 @@ where
             core.places.swap_remove(index).1.close();
         }
         core.places.push((stream, outlet.clone()));
+        if let Some(host) = self.host.upgrade() {
+            self.submit(&mut core, &host);
+        }
         Ok(stream)
     }
 
@@ -153,26 +191,79 @@ where
         self.input(Input::Delivered { stream });
     }
 
+    /// Hands `input` to the machine, performs what it wants, and says when that is durable.
+    pub(crate) fn turn(&self, input: Input) -> Option<Commit> {
+        let host = self.host.upgrade()?;
+        let (starts, commit, deadline) = {
+            let mut core = self.core();
+            let outputs = core.machine.handle(host.now(), input);
+            let (starts, commit) = self.perform_all(&mut core, &host, outputs);
+            (starts, commit, core.machine.deadline())
+        };
+        if starts.is_empty() {
+            self.set_alarm(&host, deadline);
+        }
+        self.start_all(&host, starts);
+        commit
+    }
+
     /// Performs what opening the machine wants.
     pub(crate) fn carry_out(&self, outputs: Vec<Output>) {
         let Some(host) = self.host.upgrade() else { return };
-        let mut starts = Vec::new();
-        {
-            let mut core = self.core();
-            for output in outputs {
-                starts.extend(self.perform(&mut core, &host, output));
-            }
-        }
+        let (starts, _) = self.perform_all(&mut self.core(), &host, outputs);
         self.start_all(&host, starts);
     }
 
+    /// Hands in what changed since the last turn.
+    pub(crate) fn write_down(&self) -> Option<Commit> {
+        let host = self.host.upgrade()?;
+        self.submit(&mut self.core(), &host)
+    }
+
+    /// Where its record goes, if it outlives the process.
+    pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
+        self.journal.as_ref()
+    }
+
+    /// Lets go of all connections; the machine goes on.
+    pub(crate) fn let_go(&self) {
+        for (_, place) in std::mem::take(&mut self.core().places) {
+            place.close();
+        }
+    }
+
+    fn submit(&self, core: &mut Core<M>, host: &Host) -> Option<Commit> {
+        self.journal.as_ref()?.submit(core.machine.take_changes(host.now()))
+    }
+
+    /// Performs the outputs of one turn: first of all, what has to outlive the process is on its way.
+    fn perform_all(&self, core: &mut Core<M>, host: &Host, outputs: Vec<Output>) -> (Vec<Start>, Option<Commit>) {
+        if self.journal.is_some() {
+            for output in &outputs {
+                if let Output::Call(begin) = output
+                    && !host.service().is_repeatable(begin.method, begin.request.params.as_ref())
+                {
+                    core.machine.enter(begin.id);
+                }
+            }
+        }
+        let commit = self.submit(core, host);
+        let perform = |output| self.perform(core, host, output, commit.as_ref());
+        (outputs.into_iter().filter_map(perform).collect(), commit)
+    }
+
     /// Starts handlers with the machine free again, and sets the alarm for those that did not finish at once.
-    fn start_all(&self, host: &Arc<Host>, starts: Vec<(Box<Begin>, Cancel)>) {
+    fn start_all(&self, host: &Arc<Host>, starts: Vec<Start>) {
         if starts.is_empty() {
             return;
         }
-        for (begin, cancel) in starts {
-            self.start(host, *begin, cancel);
+        for Start { begin, cancel, until } in starts {
+            match until {
+                None => self.start(host, *begin, cancel),
+                Some(until) => {
+                    tokio::spawn(start_when_durable(self.me.clone(), until, begin, cancel, host.running()));
+                }
+            }
         }
         let deadline = self.core().machine.deadline();
         self.set_alarm(host, deadline);
@@ -192,12 +283,12 @@ where
 
     /// Performs one output under the lock of the machine, so that no two turns interleave; a handler to start is
     /// given back, because it runs code that is not ours.
-    fn perform(&self, core: &mut Core<M>, host: &Host, output: Output) -> Option<(Box<Begin>, Cancel)> {
+    fn perform(&self, core: &mut Core<M>, host: &Host, output: Output, until: Option<&Commit>) -> Option<Start> {
         match output {
             Output::Send { stream, frame } => {
                 if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
                     let last = frame.last;
-                    core.places[index].1.send(frame);
+                    core.places[index].1.send(frame, until.cloned());
                     if last {
                         core.places.swap_remove(index);
                     }
@@ -211,7 +302,7 @@ where
             Output::Call(begin) => {
                 let cancel = Cancel::default();
                 core.running.push((begin.id, cancel.clone()));
-                return Some((begin, cancel));
+                return Some(Start { begin, cancel, until: until.cloned() });
             }
             Output::Cancel { call } => {
                 if let Some(index) = core.running.iter().position(|(known, _)| *known == call) {
@@ -262,7 +353,7 @@ where
         let handler = AssertUnwindSafe(async move { service.call(started, method, sent).await }).catch_unwind();
         let mut handling = Handling { handler: Box::pin(handler), call, method, params, _running: host.running() };
         // Most handlers are done at once: they cost no task and no wake-up.
-        match self.turn(&mut handling, &mut Context::from_waker(Waker::noop())) {
+        match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => self.finish(&handling, outcome),
             Poll::Pending if handling.call.is_cancelled() => {}
             Poll::Pending => drop(tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()))),
@@ -271,7 +362,7 @@ where
 
     /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call
     /// ends here (2026-07-28, multi round-trip requests).
-    fn turn(&self, handling: &mut Handling, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn run(&self, handling: &mut Handling, cx: &mut Context<'_>) -> Poll<Outcome> {
         match handling.handler.as_mut().poll(cx) {
             Poll::Ready(Ok(outcome)) => Poll::Ready(outcome),
             Poll::Ready(Err(panic)) => {
@@ -301,10 +392,9 @@ where
         }
         let (method, params) = (handling.method, handling.params.as_ref());
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
-        for output in core.machine.handle(host.now(), Input::Sealed { request_state }) {
-            let started = self.perform(&mut core, &host, output);
-            debug_assert!(started.is_none(), "a call that ends starts no other");
-        }
+        let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
+        let (starts, _) = self.perform_all(&mut core, &host, outputs);
+        debug_assert!(starts.is_empty(), "a call that ends starts no other");
     }
 
     fn finish(&self, handling: &Handling, outcome: Outcome) {
@@ -312,6 +402,29 @@ where
         tracing::debug!(method = handling.method.as_str(), failed, "answered");
         self.core().running.retain(|(known, _)| *known != call);
         self.input(Input::Done { call, outcome });
+    }
+}
+
+/// Starts a handler when it is written down that it ran; without that, it does not run.
+async fn start_when_durable<M: Machine>(
+    cell: Weak<Cell<M>>,
+    until: Commit,
+    begin: Box<Begin>,
+    cancel: Cancel,
+    _running: Running,
+) where
+    Cell<M>: Owned,
+{
+    let durable = until.durable().await;
+    let Some(cell) = cell.upgrade().filter(|_| !cancel.is_cancelled()) else { return };
+    let Some(host) = cell.host.upgrade() else { return };
+    match durable {
+        Ok(()) => cell.start_all(&host, vec![Start { begin, cancel, until: None }]),
+        Err(NotDurable::Stalled) => {
+            let error = ErrorObject::unavailable("what this does cannot be written down now: nothing was done");
+            cell.input(Input::Done { call: begin.id, outcome: Err(error) });
+        }
+        Err(NotDurable::Lost) => {}
     }
 }
 
@@ -331,7 +444,7 @@ where
 {
     let cancel = handling.call.cancel_token().clone();
     let turns = std::future::poll_fn(|cx| match cell.upgrade() {
-        Some(cell) => cell.turn(&mut handling, cx).map(Some),
+        Some(cell) => cell.run(&mut handling, cx).map(Some),
         None => Poll::Ready(None),
     });
     let outcome = tokio::select! {
@@ -344,13 +457,23 @@ where
     }
 }
 
+impl Cell<Session> {
+    /// Says that the client will know an event id of `stream`: what opens the stream, and when it may leave.
+    pub(crate) fn promise(&self, stream: StreamId) -> (Option<Frame>, Option<Commit>) {
+        let Some(host) = self.host.upgrade() else { return (None, None) };
+        let mut core = self.core();
+        core.machine.promise(stream);
+        (core.machine.priming(stream), self.submit(&mut core, &host))
+    }
+}
+
 /// What differs between the machines' surroundings.
 pub(crate) trait Owned {
     /// How handlers name the session, if there is one.
     fn session_ref(number: u64) -> Option<SessionRef>;
 }
 
-impl Owned for Cell<andon_core::session::Session> {
+impl Owned for Cell<Session> {
     fn session_ref(number: u64) -> Option<SessionRef> {
         Some(SessionRef(number))
     }
@@ -377,19 +500,7 @@ where
     Cell<M>: Owned,
 {
     fn input(&self, input: Input) {
-        let Some(host) = self.host.upgrade() else { return };
-        let mut starts = Vec::new();
-        let deadline = {
-            let mut core = self.core();
-            for output in core.machine.handle(host.now(), input) {
-                starts.extend(self.perform(&mut core, &host, output));
-            }
-            core.machine.deadline()
-        };
-        if starts.is_empty() {
-            self.set_alarm(&host, deadline);
-        }
-        self.start_all(&host, starts);
+        self.turn(input);
     }
 
     fn expect_answer(&self) -> (AskId, oneshot::Receiver<Answer>) {

@@ -1,5 +1,6 @@
 //! Pairs messages with machines: the one object that all transports and all conversations share.
 
+pub mod durable;
 mod events;
 mod legacy;
 mod modern;
@@ -11,7 +12,7 @@ mod used;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
@@ -32,9 +33,11 @@ use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
 use crate::seal::Seal;
 use crate::service::Service;
+use crate::sessions::Kept;
+use crate::storage::Storage;
 
 pub use pipe::Connection;
-pub use stream::{ResponseStream, StreamFrame};
+pub use stream::{Beginning, ResponseStream, StreamFrame};
 
 /// What a transport knows of a message beside its body. A header that may stand once and stands twice is refused
 /// by the transport.
@@ -134,6 +137,13 @@ pub struct Host {
     seal: Seal,
     used: Mutex<used::Used>,
     origin: Instant,
+    /// Milliseconds since 1970 at `origin`. From there on the clock never jumps.
+    origin_ms: u64,
+    storage: Arc<Storage>,
+    /// Whether sessions are in the store.
+    is_durable: bool,
+    recovered: tokio::sync::OnceCell<durable::Found>,
+    restoring: Vec<tokio::sync::Mutex<()>>,
     next_number: AtomicU64,
     sessions: table::Table,
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
@@ -151,17 +161,30 @@ pub struct Host {
 
 impl Host {
     /// A host of `service`, which announces its changes through `changes`. `seal` protects what clients carry
-    /// for the server; hosts that share its keys can continue each other's requests.
-    pub fn new(service: Arc<dyn Service>, changes: &Changes, options: HostOptions, seal: Seal) -> Arc<Self> {
+    /// for the server; hosts that share its keys can continue each other's requests. `kept` is where sessions are.
+    pub fn new(
+        service: Arc<dyn Service>,
+        changes: &Changes,
+        options: HostOptions,
+        seal: Seal,
+        kept: Kept,
+    ) -> Arc<Self> {
         let offer = RwLock::new(Arc::new(offer_of(&*service)));
+        let limits = Arc::new(options.conversation.clone());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let host = Arc::new(Self {
             service,
-            limits: Arc::new(options.conversation.clone()),
+            storage: Storage::new(kept.store, limits.clone()),
+            is_durable: kept.is_durable,
+            recovered: tokio::sync::OnceCell::new(),
+            restoring: (0..RESTORING).map(|_| tokio::sync::Mutex::new(())).collect(),
+            limits,
             options,
             offer,
             seal,
             used: Mutex::default(),
             origin: Instant::now(),
+            origin_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),
             listeners: Mutex::default(),
@@ -179,30 +202,34 @@ impl Host {
         host
     }
 
-    /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Never waits itself.
-    /// Must be called within a tokio runtime.
-    pub fn post(self: &Arc<Self>, inbound: Inbound) -> Answer {
+    /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Waits for nothing but the store,
+    /// where sessions outlive the process. Must be called within a tokio runtime.
+    pub async fn post(self: &Arc<Self>, inbound: Inbound) -> Answer {
         self.start_clock();
         match Body::parse(&inbound.body, self.options.message) {
             Err(malformed) => Answer::error(400, malformed.id.as_ref(), &malformed.error),
-            Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages),
+            Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages).await,
             Ok(Body::Single(message)) => match endpoint::era(&message, inbound.head.protocol_version.as_deref()) {
                 Era::Modern => self.post_modern(&inbound, message),
-                Era::Legacy => self.post_legacy(&inbound, message),
+                Era::Legacy => self.post_legacy(&inbound, message).await,
             },
         }
     }
 
     /// Stops taking new sessions and exchanges, tells listeners that this is the end, and waits for handlers: at
-    /// most `deadline`. Returns whether all of them finished.
+    /// most `deadline`. Returns whether all of them finished. Sessions that outlive the process are left as they are.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.is_draining.store(true, Ordering::Release);
         for listener in self.listeners() {
             listener.input(Input::End);
         }
         let finished = tokio::time::timeout(deadline, self.wait_until_quiet()).await.is_ok();
-        for session in self.sessions.drain() {
-            session.input(Input::End);
+        if self.is_durable {
+            self.leave_sessions(FLUSH_TIMEOUT).await;
+        } else {
+            for session in self.sessions.drain() {
+                session.input(Input::End);
+            }
         }
         self.end_event_streams(|_| true);
         finished
@@ -218,13 +245,27 @@ impl Host {
         self.sessions.len()
     }
 
+    /// How many of them are in memory.
+    pub fn sessions_in_memory(&self) -> usize {
+        self.sessions.all().len()
+    }
+
+    /// Whether sessions outlive the process.
+    pub fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
     /// The bounds that this host enforces.
     pub fn options(&self) -> &HostOptions {
         &self.options
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Timestamp(self.origin_ms + u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 1))
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.origin + Duration::from_millis(at.0.saturating_sub(self.origin_ms))
     }
 
     pub(crate) fn service(&self) -> &Arc<dyn Service> {
@@ -306,6 +347,7 @@ impl Host {
     fn start_clock(self: &Arc<Self>) {
         self.clock.call_once(|| {
             tokio::spawn(keep_time(Arc::downgrade(self)));
+            tokio::spawn(keep_store(Arc::downgrade(self)));
         });
     }
 }
@@ -350,6 +392,10 @@ fn offer_of(service: &dyn Service) -> Offer {
     Offer::new(&info, instructions.as_deref(), &service.capabilities())
 }
 
+/// Sessions with different hashes are brought back at the same time, this many at most.
+const RESTORING: usize = 64;
+/// How long a shutdown waits for what is on its way to the store.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a part of the sessions is looked at for expiry.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -359,17 +405,31 @@ async fn keep_time(host: Weak<Host>) {
     loop {
         let Some(alive) = host.upgrade() else { return };
         if Instant::now() >= next_sweep {
-            alive.sessions.sweep(part, alive.now());
+            alive.sweep_sessions(part);
             alive.sweep_event_streams();
             part += 1;
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
-        let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.origin + Duration::from_millis(at.0));
+        let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.instant(at));
         let wake_at = ring_at.map_or(next_sweep, |at| at.min(next_sweep));
         tokio::select! {
             () = tokio::time::sleep_until(wake_at) => {}
             () = alive.alarm.sooner() => {}
         }
+    }
+}
+
+/// Looks after the records that nobody comes for. It ends with the host.
+async fn keep_store(host: Weak<Host>) {
+    loop {
+        match host.upgrade() {
+            None => return,
+            Some(alive) => match alive.recover().await {
+                Ok(_) => alive.sweep_store().await,
+                Err(error) => tracing::warn!(%error, "sessions cannot be counted now"),
+            },
+        }
+        tokio::time::sleep(durable::STORE_SWEEP_INTERVAL).await;
     }
 }
 

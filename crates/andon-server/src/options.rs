@@ -16,6 +16,8 @@ pub struct HostOptions {
     pub sessions_max: usize,
     /// Sessions of one authenticated principal. Default 100.
     pub sessions_per_principal_max: usize,
+    /// How long a session that outlives the process is kept in memory when nobody uses it. Default 60 s.
+    pub rest_after: Duration,
     /// Handlers that run at once, over all clients. Default 10,000.
     pub handlers_max: usize,
     /// Modern clients that listen for changes. Default 100,000.
@@ -40,6 +42,7 @@ impl Default for HostOptions {
             message: ScanLimits::default(),
             sessions_max: 200_000,
             sessions_per_principal_max: 100,
+            rest_after: Duration::from_secs(60),
             handlers_max: 10_000,
             listeners_max: 100_000,
             queue_frames_max: 256,

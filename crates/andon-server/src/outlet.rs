@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use andon_core::io::Frame;
 
+use crate::journal::Commit;
+
 /// How much may wait for a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
@@ -14,9 +16,27 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
+/// A frame, and what has to be durable before it leaves.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) frame: Frame,
+    pub(crate) until: Option<Commit>,
+}
+
+/// How the answer of a stream begins.
+#[derive(Debug)]
+pub(crate) enum First {
+    /// With its only message.
+    Whole(Frame),
+    /// With one of several.
+    Part,
+    /// Not at all: it is over.
+    Nothing,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    queue: VecDeque<Frame>,
+    queue: VecDeque<Held>,
     bytes: usize,
     closed: bool,
     overflowed: bool,
@@ -45,8 +65,9 @@ impl Outlet {
         Self { state: Arc::default(), bounds, ends }
     }
 
-    /// Queues `frame`, and closes after the last. A queue that is full is closed instead.
-    pub(crate) fn send(&self, frame: Frame) {
+    /// Queues `frame`, which leaves when `until` is durable, and closes after the last. A queue that is full is closed
+    /// instead.
+    pub(crate) fn send(&self, frame: Frame, until: Option<Commit>) {
         let mut state = self.lock();
         if state.closed {
             return;
@@ -57,7 +78,7 @@ impl Outlet {
             state.overflowed = true;
         } else {
             state.closed = frame.last && self.ends == Ends::WithStream;
-            self.push(&mut state, frame);
+            self.push(&mut state, Held { frame, until });
         }
         wake(state);
     }
@@ -67,7 +88,28 @@ impl Outlet {
         let mut state = self.lock();
         for frame in frames {
             state.closed |= frame.last;
-            self.push(&mut state, frame);
+            self.push(&mut state, Held { frame, until: None });
+        }
+        wake(state);
+    }
+
+    /// Puts back what [`Outlet::take_if_closed`] took.
+    pub(crate) fn put_back(&self, frames: VecDeque<Held>) {
+        let mut state = self.lock();
+        for held in frames {
+            self.push(&mut state, held);
+        }
+        wake(state);
+    }
+
+    /// Puts `frame`, if there is one, before all others, and lets none of them leave before `until` is durable.
+    pub(crate) fn begin(&self, frame: Option<Frame>, until: Option<Commit>) {
+        let mut state = self.lock();
+        match (frame, state.queue.front_mut()) {
+            (Some(frame), _) => state.queue.push_front(Held { frame, until }),
+            // What was said before the stream was promised waits for nothing yet.
+            (None, Some(first)) if first.until.is_none() => first.until = until,
+            (None, _) => {}
         }
         wake(state);
     }
@@ -89,24 +131,29 @@ impl Outlet {
     /// The next frame, or `None` when all was read and nothing more comes.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         let mut state = self.lock();
-        if let Some(frame) = state.queue.pop_front() {
-            state.bytes -= frame.text.as_ref().map_or(0, |text| text.len());
-            for writer in std::mem::take(&mut state.writers) {
-                writer.wake();
-            }
-            return Poll::Ready(Some(frame));
-        }
-        if state.closed {
+        if std::task::ready!(poll_first(&mut state, cx)).is_none() {
             return Poll::Ready(None);
         }
-        state.reader = Some(cx.waker().clone());
-        Poll::Pending
+        Poll::Ready(pop(&mut state))
+    }
+
+    /// How the answer begins, as soon as that is known. Only a message that is the whole answer is taken.
+    pub(crate) fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<First> {
+        let mut state = self.lock();
+        let Some(first) = std::task::ready!(poll_first(&mut state, cx)) else { return Poll::Ready(First::Nothing) };
+        if !(first.last && first.text.is_some()) {
+            return Poll::Ready(First::Part);
+        }
+        Poll::Ready(pop(&mut state).map_or(First::Nothing, First::Whole))
     }
 
     /// Takes all frames if nothing more comes and all are `good`; otherwise leaves them.
-    pub(crate) fn take_if_closed(&self, good: impl Fn(&Frame) -> bool) -> Option<VecDeque<Frame>> {
+    pub(crate) fn take_if_closed(&self, good: impl Fn(&Frame) -> bool) -> Option<VecDeque<Held>> {
         let mut state = self.lock();
-        let whole = state.closed && !state.overflowed && state.queue.iter().all(good);
+        let whole = state.closed && !state.overflowed && state.queue.iter().all(|held| good(&held.frame));
+        if whole {
+            state.bytes = 0;
+        }
         whole.then(|| std::mem::take(&mut state.queue))
     }
 
@@ -130,15 +177,50 @@ impl Outlet {
         self.lock().overflowed
     }
 
-    fn push(&self, state: &mut State, frame: Frame) {
-        state.bytes += frame.text.as_ref().map_or(0, |text| text.len());
-        state.queue.push_back(frame);
+    fn push(&self, state: &mut State, held: Held) {
+        state.bytes += size(&held.frame);
+        state.queue.push_back(held);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn size(frame: &Frame) -> usize {
+    frame.text.as_ref().map_or(0, |text| text.len())
+}
+
+/// The first frame, if it may leave; `None` at the end. What will never be durable never leaves, and nothing after it.
+fn poll_first<'a>(state: &'a mut State, cx: &mut Context<'_>) -> Poll<Option<&'a Frame>> {
+    let waits = match state.queue.front().map(|first| &first.until) {
+        Some(None) => Poll::Ready(Ok(())),
+        Some(Some(until)) => until.poll_done(cx),
+        None if state.closed => return Poll::Ready(None),
+        None => Poll::Pending,
+    };
+    match waits {
+        Poll::Ready(Ok(())) => Poll::Ready(state.queue.front().map(|first| &first.frame)),
+        Poll::Ready(Err(_)) => {
+            state.queue.clear();
+            (state.bytes, state.closed) = (0, true);
+            Poll::Ready(None)
+        }
+        Poll::Pending => {
+            state.reader = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    }
+}
+
+fn pop(state: &mut State) -> Option<Frame> {
+    let held = state.queue.pop_front()?;
+    state.bytes = state.bytes.saturating_sub(size(&held.frame));
+    for writer in std::mem::take(&mut state.writers) {
+        writer.wake();
+    }
+    Some(held.frame)
 }
 
 fn wake(mut state: MutexGuard<'_, State>) {

@@ -47,8 +47,8 @@ impl Principal {
         self.subject() == other.subject()
     }
 
-    /// The subject, to count by.
-    pub(crate) fn owner(&self) -> Option<Arc<str>> {
+    /// The subject, shared.
+    pub(crate) fn shared_subject(&self) -> Option<Arc<str>> {
         self.0.as_ref().map(|identity| Arc::clone(&identity.subject))
     }
 

@@ -90,6 +90,10 @@ impl Service for Router {
         Router::scopes_of_resource(self, uri)
     }
 
+    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
+        method != Method::ToolsCall || self.is_repeatable_call(params)
+    }
+
     fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
         self.check_headers(params, headers)
     }

@@ -96,12 +96,21 @@ impl Server {
 /// Serves a host that was built already; see [`Server::serve`].
 ///
 /// # Errors
-/// When a transport cannot work.
+/// When a transport cannot work, or when the sessions that were kept cannot be read.
 pub async fn serve_until(
     host: Arc<Host>,
     transports: impl Serve,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    let found = host.recover().await;
+    let found = found.map_err(|error| Error::misuse(format!("the sessions that were kept cannot be read: {error}")))?;
+    if host.is_durable() {
+        tracing::info!(
+            sessions = found.sessions,
+            took_ms = u64::try_from(found.took.as_millis()).unwrap_or(u64::MAX),
+            "sessions found"
+        );
+    }
     let (trigger, shutdown) = Shutdown::new();
     let mut serving = transports.serve(Arc::clone(&host), shutdown);
     tokio::select! {

@@ -24,6 +24,7 @@ use crate::options::HostOptions;
 use crate::output::{IntoCallToolResult, IntoPromptResult, IntoReadResult};
 use crate::router::{Declared, Router, Settings};
 use crate::seal::{Seal, SealKey};
+use crate::sessions::Sessions;
 
 /// How many items a page of a list has, unless the server says otherwise.
 pub const PAGE_SIZE: usize = 50;
@@ -54,6 +55,8 @@ pub struct Server {
     settings: Settings,
     options: HostOptions,
     seal: Seal,
+    has_own_keys: bool,
+    sessions: Sessions,
 }
 
 /// A completion that was given beside its prompt or template.
@@ -83,6 +86,8 @@ impl Server {
             },
             options: HostOptions::default(),
             seal: Seal::generate(),
+            has_own_keys: false,
+            sessions: Sessions::memory(),
         }
     }
 
@@ -248,15 +253,24 @@ impl Server {
         self
     }
 
-    /// Keys that protect what clients carry for the server (`requestState`, cursors), newest first. Servers with the
-    /// same keys continue each other's requests. By default there is one, which is lost with the process.
+    /// Where sessions are kept, and for how long. By default in memory. What it says of bounds counts, whatever
+    /// [`Server::options`] says.
     #[must_use]
-    pub fn seal_keys(mut self, keys: impl IntoIterator<Item = SealKey>) -> Self {
-        self.seal = Seal::new(&keys.into_iter().collect::<Vec<_>>());
+    pub fn sessions(mut self, sessions: Sessions) -> Self {
+        self.sessions = sessions;
         self
     }
 
-    /// A handle on the keys, to rotate them while the server runs; take it after [`Server::seal_keys`].
+    /// Keys that protect what clients carry for the server (`requestState`, cursors), newest first. Servers with the
+    /// same keys continue each other's requests. By default there is one, which is kept with the sessions.
+    #[must_use]
+    pub fn seal_keys(mut self, keys: impl IntoIterator<Item = SealKey>) -> Self {
+        self.seal = Seal::new(&keys.into_iter().collect::<Vec<_>>());
+        self.has_own_keys = true;
+        self
+    }
+
+    /// A handle on the keys, to rotate them while the server runs; take it after [`Server::seal_keys`], which it needs.
     ///
     /// ```
     /// # use andon_server::server::Server;
@@ -281,8 +295,8 @@ impl Server {
     /// that are no JSON Schema or refer to the network, header annotations that 2026-07-28 does not allow, bad URIs,
     /// URI templates and icons, completions of what is not there, states that handlers need and nobody gave.
     pub fn build(self) -> Result<Arc<Host>, Error> {
-        let Self { info, instructions, states, mut entries, completions, catalogue, changes, settings, options, seal } =
-            self;
+        let Self { info, instructions, states, mut entries, completions, catalogue, changes, settings, .. } = self;
+        let (mut options, mut seal) = (self.options, self.seal);
         if let Some(why) = info.icons.iter().find_map(Icon::problem) {
             return Err(Error::misuse(format!("the server has a bad icon: {why}")));
         }
@@ -296,9 +310,14 @@ impl Server {
         }
         catalogue.insert(entries)?;
         catalogue.seal(&states)?;
+        self.sessions.apply(&mut options);
+        let (kept, own_seal) = self.sessions.open()?;
+        if let Some(own_seal) = own_seal.filter(|_| !self.has_own_keys) {
+            seal = own_seal;
+        }
         let shared = Arc::new(Shared { states, catalogue });
         let router = Router { info, instructions, shared, settings, cursors: Cursors::new(seal.clone()) };
-        Ok(Host::new(Arc::new(router), &changes, options, seal))
+        Ok(Host::new(Arc::new(router), &changes, options, seal, kept))
     }
 }
 

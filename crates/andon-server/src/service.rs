@@ -37,6 +37,13 @@ pub trait Service: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Whether a request may run again without harm if nobody knows whether it ran. For any other, it is written down
+    /// that it runs before it does, where sessions outlive the process.
+    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
+        let _ = params;
+        method != Method::ToolsCall
+    }
+
     /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
     /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
     ///

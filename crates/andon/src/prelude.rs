@@ -29,6 +29,8 @@ pub use andon_server::sampling::CreateMessage;
 #[cfg(feature = "server")]
 pub use andon_server::server::Server;
 #[cfg(feature = "server")]
+pub use andon_server::sessions::Sessions;
+#[cfg(feature = "server")]
 pub use andon_server::transport::Stdio;
 pub use andon_types::content::{Content, GetPromptResult, PromptMessage, Resource, ResourceContents};
 pub use andon_types::meta::{Level, Meta};

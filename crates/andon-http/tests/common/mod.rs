@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_core::port::Store;
 use andon_http::{Http, HttpOptions};
 use andon_server::catalogue::Catalogue;
 use andon_server::context::Context;
@@ -15,12 +16,14 @@ use andon_server::host::Host;
 use andon_server::options::HostOptions;
 use andon_server::principal::{Principal, TokenError, TokenVerifier};
 use andon_server::server::Server;
+use andon_server::sessions::Sessions;
 use andon_types::client::InputRequest;
 use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 pub const MODERN: &str = "2026-07-28";
 
@@ -36,9 +39,15 @@ pub struct Running {
     pub address: SocketAddr,
     pub host: Arc<Host>,
     pub gates: Arc<Gates>,
+    serving: AbortHandle,
 }
 
 impl Running {
+    /// Stops at once, without a word to anybody.
+    pub fn kill(self) {
+        self.serving.abort();
+    }
+
     /// Says that a resource changed.
     pub fn updated(&self, uri: &str) {
         self.catalogue.updated(uri);
@@ -63,6 +72,19 @@ pub async fn start_with(change: impl FnOnce(&mut HttpOptions)) -> Running {
 }
 
 pub async fn start_limited(change: impl FnOnce(&mut HttpOptions), limit: impl FnOnce(&mut HostOptions)) -> Running {
+    start_keeping(Sessions::memory(), change, limit).await
+}
+
+/// A process that keeps sessions in `store`.
+pub async fn start_in(store: &Arc<dyn Store>) -> Running {
+    start_keeping(Sessions::in_store(store.clone()), |_| (), |_| ()).await
+}
+
+pub async fn start_keeping(
+    sessions: Sessions,
+    change: impl FnOnce(&mut HttpOptions),
+    limit: impl FnOnce(&mut HostOptions),
+) -> Running {
     let gates = Arc::new(Gates::default());
     let any = || json!({"type": "object"});
     let waiting = gates.clone();
@@ -70,6 +92,7 @@ pub async fn start_limited(change: impl FnOnce(&mut HttpOptions), limit: impl Fn
     limit(&mut limits);
     let server = Server::new("test", "1")
         .options(limits)
+        .sessions(sessions)
         .with(ToolEntry::from_fn("echo", any(), |arguments: Value, _| async move { arguments["message"].to_string() }))
         .with(ToolEntry::from_fn("wait", any(), move |_: Value, context: Context| {
             let gates = waiting.clone();
@@ -111,8 +134,8 @@ pub async fn start_limited(change: impl FnOnce(&mut HttpOptions), limit: impl Fn
     let host = server.build().unwrap();
     let http = Http::bind("127.0.0.1:0").unwrap().with_options(change);
     let address = http.address();
-    tokio::spawn(http.run(host.clone(), std::future::pending()));
-    Running { catalogue, address, host, gates }
+    let serving = tokio::spawn(http.run(host.clone(), std::future::pending()));
+    Running { catalogue, address, host, gates, serving: serving.abort_handle() }
 }
 
 /// Two people: tokens "alice" and "bob".

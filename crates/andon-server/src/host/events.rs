@@ -61,7 +61,7 @@ impl Host {
         self.event_streams.lock().insert(key, Arc::downgrade(&connection));
         let outlet = connection.outlet.clone();
         let end = EventStream { host: self.clone(), key, connection };
-        Ok((key.to_text(), ResponseStream::new(outlet, Source::Events { _end: end }, None)))
+        Ok((key.to_text(), ResponseStream::new(outlet, Source::Events { _end: end })))
     }
 
     /// Takes a message for the session `id`; what answers it goes to the session's stream. Waits a moment while that

@@ -13,6 +13,8 @@ use super::stream::Source;
 use super::table::{Full, SessionCell, SessionKey};
 use super::{Answer, Head, Host, Inbound, ResponseStream, request_id};
 use crate::conversation::{Cell, Conversation as _};
+use crate::journal::{Commit, NotDurable};
+use crate::outlet::Held;
 use crate::principal::Principal;
 use crate::seal::random;
 
@@ -20,31 +22,38 @@ use crate::seal::random;
 const NO_STREAM: StreamId = StreamId(0);
 
 impl Host {
-    pub(super) fn post_legacy(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+    pub(super) async fn post_legacy(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
         if let Message::Request(request) = &message
             && &*request.method == "initialize"
         {
-            return self.initialize(inbound, message);
+            return self.initialize(inbound, message).await;
         }
         let id = request_id(&message).cloned();
-        let (_, cell) = match self.session(&inbound.head, &inbound.principal) {
+        let (_, cell) = match self.session(&inbound.head, &inbound.principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(id.as_ref()),
         };
+        if self.storage.is_down() && self.is_remembered(&cell, &message) {
+            return unavailable(id.as_ref());
+        }
         let Message::Request(request) = &message else {
-            cell.input(Input::Message { stream: NO_STREAM, message });
-            return Answer::empty(202);
+            let commit = cell.turn(Input::Message { stream: NO_STREAM, message });
+            return when_durable(commit).await.map_or_else(|refused| refused.answer(None), |()| Answer::empty(202));
         };
         if let Some(method) = Method::find(&request.method, cell.with(|session| session.revision()))
             && let Err(refused) = self.permit(&inbound.principal, method, request)
         {
             return refused;
         }
-        self.answer(&cell, vec![message], Vec::new())
+        self.answer(&cell, vec![message], Vec::new()).await
     }
 
     /// Batches are of 2025-03-26 alone.
-    pub(super) fn post_batch(self: &Arc<Self>, inbound: &Inbound, messages: Vec<Result<Message, Malformed>>) -> Answer {
+    pub(super) async fn post_batch(
+        self: &Arc<Self>,
+        inbound: &Inbound,
+        messages: Vec<Result<Message, Malformed>>,
+    ) -> Answer {
         let refuse = |why: &str| Answer::error(400, None, &ErrorObject::invalid_request(why));
         let good = || messages.iter().filter_map(|message| message.as_ref().ok());
         if good().any(|message| matches!(message, Message::Request(request) if &*request.method == "initialize")) {
@@ -53,7 +62,7 @@ impl Host {
         if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {
             return refuse("a request with its own protocol version is never part of a batch");
         }
-        let (_, cell) = match self.session(&inbound.head, &inbound.principal) {
+        let (_, cell) = match self.session(&inbound.head, &inbound.principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
         };
@@ -65,10 +74,9 @@ impl Host {
             return refuse("a batch has requests and notifications, or responses, not both");
         }
         if good().all(|message| request_id(message).is_none()) && messages.iter().all(Result::is_ok) {
-            for message in messages.into_iter().flatten() {
-                cell.input(Input::Message { stream: NO_STREAM, message });
-            }
-            return Answer::empty(202);
+            let turns = messages.into_iter().flatten().map(|message| Input::Message { stream: NO_STREAM, message });
+            let commit = turns.filter_map(|input| cell.turn(input)).last();
+            return when_durable(commit).await.map_or_else(|refused| refused.answer(None), |()| Answer::empty(202));
         }
         let rules = cell.with(|session| session.revision().rules());
         let malformed: Vec<String> = messages
@@ -80,21 +88,21 @@ impl Host {
             let body = Some(format!("[{}]", malformed.join(",")).into());
             return Answer::Ready { status: 400, body, session_id: None, retry_after_s: None };
         }
-        self.answer(&cell, messages.into_iter().flatten().collect(), malformed)
+        self.answer(&cell, messages.into_iter().flatten().collect(), malformed).await
     }
 
     /// Opens a standing stream, or resumes the stream of `last_event_id`.
     ///
     /// # Errors
     /// What to answer instead.
-    pub fn get(
+    pub async fn get(
         self: &Arc<Self>,
         head: &Head,
         principal: &Principal,
         last_event_id: Option<&str>,
     ) -> Result<ResponseStream, Answer> {
         self.start_clock();
-        let (_, cell) = self.session(head, principal).map_err(|refused| refused.answer(None))?;
+        let (_, cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
         let (outlet, now) = (self.outlet(), self.now());
         let opened = cell.open(&outlet, |session| match last_event_id {
             Some(id) => session.resume(now, id),
@@ -104,25 +112,31 @@ impl Host {
         if cell.with(|session| session.is_finished(stream)) {
             outlet.close();
         }
-        let priming = if last_event_id.is_none() { cell.with(|session| session.priming(stream)) } else { None };
+        let mut opened = ResponseStream::new(outlet, Source::Session(cell.clone(), stream));
+        if last_event_id.is_none() {
+            opened.begin_events();
+        }
         // Changes that waited for a stream can be said now.
         cell.input(Input::Tick);
-        Ok(ResponseStream::new(outlet, Source::Session(cell, stream), priming))
+        Ok(opened)
     }
 
     /// Ends a session (transports, "Session Management").
-    pub fn delete(self: &Arc<Self>, head: &Head, principal: &Principal) -> Answer {
-        let (key, _) = match self.session(head, principal) {
+    pub async fn delete(self: &Arc<Self>, head: &Head, principal: &Principal) -> Answer {
+        let (key, _) = match self.session(head, principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
         };
         // Of two that come at once, one finds it.
         let Some(cell) = self.sessions.remove(key) else { return Refused::Gone.answer(None) };
         cell.input(Input::End);
-        Answer::empty(204)
+        match cell.journal() {
+            None => Answer::empty(204),
+            Some(journal) => journal.delete().await.map_or_else(|_| unavailable(None), |()| Answer::empty(204)),
+        }
     }
 
-    fn initialize(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+    async fn initialize(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
         let id = request_id(&message).cloned();
         if inbound.head.session_id.is_some() {
             let error = ErrorObject::invalid_request("\"initialize\" opens a new session: send no MCP-Session-Id");
@@ -131,18 +145,31 @@ impl Host {
         if self.is_draining() {
             return Answer::overloaded(503, id.as_ref(), "the server is shutting down");
         }
+        if self.storage.is_down() {
+            return unavailable(id.as_ref());
+        }
         if let Err(full) = self.reserve_session(&inbound.principal, id.as_ref()) {
             return full;
         }
         let tag = u32::from_be_bytes(random());
-        let session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
-        let cell = Cell::new(self.number(), inbound.principal.clone(), self, session);
-        let mut answer = self.answer(&cell, vec![message], Vec::new());
-        if cell.with(|session| session.phase()) == Phase::NotInitialized {
+        let mut session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
+        let key = SessionKey::generate();
+        let journal = self.journal(key, &inbound.principal);
+        if journal.is_some() {
+            session = session.durable();
+        }
+        let cell = Cell::new(self.number(), inbound.principal.clone(), self, session, journal);
+        let mut answer = self.answer(&cell, vec![message], Vec::new()).await;
+        let is_refused = matches!(answer, Answer::Ready { status: 503, .. });
+        if is_refused || cell.with(|session| session.phase()) == Phase::NotInitialized {
             self.sessions.give_back(&inbound.principal);
+            cell.input(Input::End);
+            // Nobody knows its id: if it got as far as the store, it expires there.
+            if let Some(journal) = cell.journal().filter(|_| is_refused) {
+                drop(journal.delete());
+            }
             return answer;
         }
-        let key = SessionKey::generate();
         self.sessions.insert(key, cell);
         if let Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. } = &mut answer {
             *session_id = Some(key.to_text());
@@ -166,11 +193,12 @@ impl Host {
     }
 
     /// Gives `messages` to the session on a new stream, and answers with `refusals` and what that stream says.
-    fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>, refusals: Vec<String>) -> Answer {
+    async fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>, refusals: Vec<String>) -> Answer {
         let frame =
             |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
         let (outlet, now) = (self.outlet(), self.now());
         let requests = messages.iter().filter(|message| request_id(message).is_some()).count();
+        let answered = messages.iter().find_map(request_id).cloned();
         let opened = cell.open(&outlet, |session| {
             let stream = session.open_stream(now, StreamKind::Request);
             session.owe(stream, u32::try_from(requests).unwrap_or(u32::MAX));
@@ -181,29 +209,46 @@ impl Host {
         for message in messages {
             cell.input(Input::Message { stream: id, message });
         }
-        let priming = cell.with(|session| session.priming(id));
-        let mut stream = ResponseStream::new(outlet, Source::Session(cell.clone(), id), priming);
-        let Some(frames) = stream.take_complete() else { return Answer::Stream { stream, session_id: None } };
-        match frames.as_slice() {
-            [only] if !is_batch => {
-                let (status, body) = (only.status, only.text.clone());
-                stream.delivered();
-                Answer::Ready { status, body, session_id: None, retry_after_s: retry_after(status) }
-            }
-            _ => {
-                stream.put_back(frames);
-                Answer::Stream { stream, session_id: None }
-            }
+        let mut stream = ResponseStream::new(outlet, Source::Session(cell.clone(), id));
+        let Some(mut frames) = stream.take_complete() else { return Answer::Stream { stream, session_id: None } };
+        if is_batch || frames.len() != 1 {
+            stream.put_back(frames);
+            return Answer::Stream { stream, session_id: None };
+        }
+        let Some(Held { frame, until }) = frames.pop_front() else { return Answer::empty(202) };
+        if let Err(refused) = when_durable(until).await {
+            return refused.answer(answered.as_ref());
+        }
+        stream.delivered();
+        let retry_after_s = retry_after(frame.status);
+        Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
+    }
+
+    /// Whether what a message does has to be written down.
+    fn is_remembered(&self, cell: &SessionCell, message: &Message) -> bool {
+        match message {
+            Message::Response(_) => false,
+            Message::Notification(_) => true,
+            Message::Request(request) => match Method::find(&request.method, cell.with(|session| session.revision())) {
+                Some(Method::Subscribe | Method::Unsubscribe | Method::SetLevel) => true,
+                Some(method) => !self.service.is_repeatable(method, request.params.as_ref()),
+                None => false,
+            },
         }
     }
 
-    fn session(&self, head: &Head, principal: &Principal) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
+    async fn session(
+        self: &Arc<Self>,
+        head: &Head,
+        principal: &Principal,
+    ) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
         let id = head.session_id.as_deref().ok_or(Refused::NoId)?;
         if id.is_empty() || id.len() > 128 || !id.bytes().all(|byte| (0x21..=0x7E).contains(&byte)) {
             return Err(Refused::BadId);
         }
         let key = SessionKey::parse(id).ok_or(Refused::Gone)?;
-        let cell = self.sessions.find(key, principal).ok_or(Refused::Gone)?;
+        let found = self.find_session(key, principal).await.map_err(|_| Refused::Unavailable)?;
+        let cell = found.ok_or(Refused::Gone)?;
         // The negotiated version stands in for a missing header.
         let agreed = cell.with(|session| session.revision());
         match head.protocol_version.as_deref().map(Revision::parse) {
@@ -220,6 +265,8 @@ enum Refused {
     BadId,
     Gone,
     OtherVersion(Revision),
+    /// Nobody can say.
+    Unavailable,
 }
 
 impl Refused {
@@ -232,9 +279,24 @@ impl Refused {
             Self::OtherVersion(agreed) => {
                 (400, format!("the header MCP-Protocol-Version is not what this session agreed on, {agreed}"))
             }
+            Self::Unavailable => return unavailable(id),
         };
         Answer::error(status, id, &ErrorObject::invalid_request(why))
     }
+}
+
+/// Waits until what a turn did is durable.
+async fn when_durable(commit: Option<Commit>) -> Result<(), Refused> {
+    let Some(commit) = commit else { return Ok(()) };
+    commit.durable().await.map_err(|error| match error {
+        NotDurable::Stalled => Refused::Unavailable,
+        NotDurable::Lost => Refused::Gone,
+    })
+}
+
+/// The store does not answer: never a reason to say that a session is gone.
+fn unavailable(id: Option<&RequestId>) -> Answer {
+    Answer::overloaded(503, id, "sessions cannot be read or written down now: try again later")
 }
 
 fn refuse_attach(error: AttachError) -> Answer {

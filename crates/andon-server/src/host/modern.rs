@@ -48,10 +48,10 @@ impl Host {
         match self.open_exchange(request, Some(&inbound.head), &inbound.principal, &outlet) {
             Err(refused) => *refused,
             Ok(cell) => {
-                let mut stream = ResponseStream::new(outlet, Source::Exchange(cell), None);
+                let mut stream = ResponseStream::new(outlet, Source::Exchange(cell));
                 match stream.take_complete() {
                     Some(frames) if frames.len() == 1 => {
-                        let (status, body) = (frames[0].status, frames[0].text.clone());
+                        let (status, body) = (frames[0].frame.status, frames[0].frame.text.clone());
                         Answer::Ready { status, body, session_id: None, retry_after_s: None }
                     }
                     Some(frames) => {
@@ -97,7 +97,7 @@ impl Host {
         }
         let (number, listens) = (self.number(), admitted.method == Method::Listen);
         let (exchange, outputs) = Exchange::open(self.now(), admitted, self.limits.clone(), offer);
-        let cell = Cell::new(number, principal.clone(), self, exchange);
+        let cell = Cell::new(number, principal.clone(), self, exchange, None);
         if listens {
             let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.insert(number, Arc::downgrade(&cell));

@@ -37,7 +37,7 @@ impl Host {
     /// Opens a duplex conversation with `principal`. Must be called within a tokio runtime.
     pub fn connect(self: &Arc<Self>, principal: Principal) -> (Connection, ResponseStream) {
         let connection = self.open_connection(principal, Shape::Pipe, PIPE_BOUNDS);
-        let reader = ResponseStream::new(connection.outlet.clone(), Source::Pipe, None);
+        let reader = ResponseStream::new(connection.outlet.clone(), Source::Pipe);
         (connection, reader)
     }
 
@@ -47,7 +47,7 @@ impl Host {
         let outlet = Outlet::new(bounds, Ends::Later);
         let tag = u32::from_be_bytes(random());
         let session = Session::new(self.now(), shape, tag, self.limits.clone(), self.offer());
-        let session = Cell::new(self.number(), principal.clone(), self, session);
+        let session = Cell::new(self.number(), principal.clone(), self, session, None);
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         pipes.insert(session.number, Arc::downgrade(&session));
         drop(pipes);
@@ -199,7 +199,7 @@ impl Connection {
     }
 
     fn say(&self, text: Arc<str>) {
-        self.outlet.send(Frame { id: None, text: Some(text), retry_ms: None, last: false, status: 200 });
+        self.outlet.send(Frame { id: None, text: Some(text), retry_ms: None, last: false, status: 200 }, None);
     }
 }
 

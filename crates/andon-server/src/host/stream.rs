@@ -1,5 +1,6 @@
 //! One answer on its way, or one standing stream.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -8,7 +9,7 @@ use andon_core::io::{Frame, StreamId};
 use super::events::EventStream;
 use super::modern::ExchangeCell;
 use super::table::SessionCell;
-use crate::outlet::Outlet;
+use crate::outlet::{First, Held, Outlet};
 
 /// A message for the transport to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,12 +26,22 @@ pub struct StreamFrame {
     pub status: u16,
 }
 
+/// How an answer begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// With its only message: nothing else comes.
+    Whole(StreamFrame),
+    /// With one of several messages, which is still to be read.
+    Events,
+    /// Not at all: it is over.
+    Nothing,
+}
+
 /// Messages for one connection. Dropping it says that the connection is gone: a modern request is cancelled, a
 /// legacy one runs on and what it says is kept for a client that comes back.
 pub struct ResponseStream {
     outlet: Outlet,
     source: Source,
-    priming: Option<StreamFrame>,
 }
 
 pub(super) enum Source {
@@ -45,8 +56,8 @@ pub(super) enum Source {
 }
 
 impl ResponseStream {
-    pub(super) fn new(outlet: Outlet, source: Source, priming: Option<Frame>) -> Self {
-        Self { outlet, source, priming: priming.map(written) }
+    pub(super) fn new(outlet: Outlet, source: Source) -> Self {
+        Self { outlet, source }
     }
 
     /// The next message, or `None` at the end.
@@ -59,9 +70,22 @@ impl ResponseStream {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// What opens the stream if it becomes one of events (2025-11-25, "Sending Messages to the Server").
-    pub fn priming(&mut self) -> Option<StreamFrame> {
-        self.priming.take()
+    /// Waits until it is known how the answer begins.
+    pub async fn beginning(&mut self) -> Beginning {
+        match std::future::poll_fn(|cx| self.outlet.poll_whole(cx)).await {
+            First::Whole(frame) => Beginning::Whole(written(frame)),
+            First::Part => Beginning::Events,
+            First::Nothing => Beginning::Nothing,
+        }
+    }
+
+    /// Says that the answer becomes a stream of events, which opens as its revision has it (2025-11-25, "Sending
+    /// Messages to the Server"): from now on the client can come back for it.
+    pub fn begin_events(&mut self) {
+        if let Source::Session(cell, stream) = &self.source {
+            let (priming, until) = cell.promise(*stream);
+            self.outlet.begin(priming, until);
+        }
     }
 
     /// Says that the whole answer was one message and left in one piece: nothing need be kept.
@@ -77,12 +101,12 @@ impl ResponseStream {
     }
 
     /// The whole answer, if it is complete: nothing but messages, and nothing more to come.
-    pub(super) fn take_complete(&mut self) -> Option<Vec<Frame>> {
-        self.outlet.take_if_closed(|frame| frame.text.is_some()).map(Into::into)
+    pub(super) fn take_complete(&mut self) -> Option<VecDeque<Held>> {
+        self.outlet.take_if_closed(|frame| frame.text.is_some())
     }
 
-    pub(super) fn put_back(&self, frames: Vec<Frame>) {
-        self.outlet.preload(frames);
+    pub(super) fn put_back(&self, frames: VecDeque<Held>) {
+        self.outlet.put_back(frames);
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use andon_core::io::{Input, Timestamp};
 use andon_core::session::Session;
 
 use crate::conversation::{Cell, Conversation as _};
+use crate::journal::owner;
 use crate::principal::Principal;
 use crate::seal::random;
+use crate::storage::hash;
 
 pub(crate) type SessionCell = Cell<Session>;
 
@@ -32,6 +33,11 @@ impl SessionKey {
         canonical.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
     }
 
+    /// What it is stored under: nobody who reads the store can open a session.
+    pub(super) fn stored_id(self) -> u128 {
+        hash("session", &self.0.to_be_bytes())
+    }
+
     pub(super) fn to_text(self) -> String {
         format!("{:032x}", self.0)
     }
@@ -39,9 +45,10 @@ impl SessionKey {
 
 pub(super) struct Table {
     shards: Vec<RwLock<HashMap<SessionKey, Arc<SessionCell>>>>,
+    /// Sessions that are not in memory are counted too.
     count: AtomicUsize,
-    /// By subject.
-    owners: Mutex<HashMap<Arc<str>, usize>>,
+    /// By the hash of the subject.
+    owners: Mutex<HashMap<u128, usize>>,
 }
 
 impl Default for Table {
@@ -67,9 +74,11 @@ impl Table {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Host);
         }
-        let Some(owner) = principal.owner() else { return Ok(()) };
+        if principal.is_anonymous() {
+            return Ok(());
+        }
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let owned = owners.entry(owner).or_default();
+        let owned = owners.entry(owner(principal.subject())).or_default();
         if *owned >= each_max {
             self.count.fetch_sub(1, Ordering::AcqRel);
             return Err(Full::Principal);
@@ -78,9 +87,21 @@ impl Table {
         Ok(())
     }
 
+    /// Counts a session that was there before this process.
+    pub(super) fn count_in(&self, owner: u128) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        if owner != 0 {
+            *self.owners.lock().unwrap_or_else(PoisonError::into_inner).entry(owner).or_default() += 1;
+        }
+    }
+
     pub(super) fn give_back(&self, principal: &Principal) {
+        self.count_out(owner(principal.subject()));
+    }
+
+    /// Gives back the place of a session of `owner`.
+    pub(super) fn count_out(&self, owner: u128) {
         self.count.fetch_sub(1, Ordering::AcqRel);
-        let Some(owner) = principal.owner() else { return };
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owned) = owners.get_mut(&owner) {
             *owned -= 1;
@@ -90,6 +111,7 @@ impl Table {
         }
     }
 
+    /// Puts a session there that has its place already.
     pub(super) fn insert(&self, key: SessionKey, cell: Arc<SessionCell>) {
         self.write(key).insert(key, cell);
     }
@@ -109,6 +131,18 @@ impl Table {
         Some(cell)
     }
 
+    /// Takes a session out of memory that keeps its place: `which` is asked with nobody else holding it.
+    pub(super) fn set_aside(
+        &self,
+        key: SessionKey,
+        which: impl FnOnce(&SessionCell) -> bool,
+    ) -> Option<Arc<SessionCell>> {
+        let mut shard = self.write(key);
+        let cell = shard.get(&key).filter(|cell| Arc::strong_count(cell) == 1 && which(cell))?.clone();
+        shard.remove(&key);
+        Some(cell)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -121,34 +155,24 @@ impl Table {
     }
 
     pub(super) fn drain(&self) -> Vec<Arc<SessionCell>> {
-        let mut drained = Vec::new();
-        for shard in &self.shards {
-            drained.extend(shard.write().unwrap_or_else(PoisonError::into_inner).drain().map(|(_, cell)| cell));
-        }
-        for cell in &drained {
-            self.give_back(&cell.principal());
-        }
-        drained
+        let parts = (0..SHARDS / SHARDS_PER_SWEEP).flat_map(|part| self.part(part));
+        parts.filter_map(|(key, _)| self.remove(key)).collect()
     }
 
-    /// Lets the expired sessions of one part of the table go, and wakes those that keep streams for nobody.
-    pub(super) fn sweep(&self, part: usize, now: Timestamp) {
+    /// The sessions of one part of the table.
+    pub(super) fn part(&self, part: usize) -> Vec<(SessionKey, Arc<SessionCell>)> {
+        let first = (part * SHARDS_PER_SWEEP) % SHARDS;
+        let read = |shard: &RwLock<HashMap<SessionKey, Arc<SessionCell>>>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().map(|(key, cell)| (*key, cell.clone())).collect::<Vec<_>>()
+        };
+        self.shards[first..first + SHARDS_PER_SWEEP].iter().flat_map(read).collect()
+    }
+
+    /// Gives back what memory a part of the table no longer needs.
+    pub(super) fn shrink(&self, part: usize) {
         let first = (part * SHARDS_PER_SWEEP) % SHARDS;
         for shard in &self.shards[first..first + SHARDS_PER_SWEEP] {
-            let expired: Vec<SessionKey> = {
-                let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-                let is_expired = |cell: &Arc<SessionCell>| {
-                    cell.with(|session| {
-                        session.forget_streams(now);
-                        session.is_expired(now)
-                    })
-                };
-                shard.iter().filter(|(_, cell)| is_expired(cell)).map(|(key, _)| *key).collect()
-            };
-            for cell in expired.into_iter().filter_map(|key| self.remove(key)) {
-                tracing::debug!(session = cell.number, "session expired");
-                cell.input(Input::End);
-            }
             let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
             if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
                 shard.shrink_to_fit();

@@ -52,6 +52,14 @@ impl Router {
         answer(&item, rules, outcome)
     }
 
+    /// What a tool that does not exist would do need not be written down either.
+    pub(super) fn is_repeatable_call(&self, params: Option<&Json>) -> bool {
+        let Ok(CallParams { name, .. }) = read_params(params) else { return true };
+        let Ok(item) = self.tool(&name) else { return true };
+        let annotations = item.entry.tool.annotations.as_ref();
+        annotations.is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
+    }
+
     fn tool(&self, name: &str) -> Result<Arc<ToolItem>, ErrorObject> {
         let found = self.snapshot().tools.find(name).cloned();
         found.ok_or_else(|| ErrorObject::invalid_params(format!("unknown tool: {}", clip(name))))

@@ -1,0 +1,166 @@
+//! Sessions that outlive the process: a second one goes on where the first stopped, and only one of them does.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon_core::port::Store;
+use andon_server::sessions::Sessions;
+use andon_store::MemoryStore;
+use common::{Open, Running, call, open, parse_events, post, send, start_in, start_keeping};
+use serde_json::{Value, json};
+
+fn store() -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new())
+}
+
+fn request(id: u32, method: &str, params: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+}
+
+fn of(session: &str) -> [(&str, &str); 1] {
+    [("Mcp-Session-Id", session)]
+}
+
+/// Opens the answer of a call that waits, up to the event id that opens it.
+async fn waiting(server: &Running, session: &str, id: u32) -> (Open, String) {
+    let mut answer = Open::new(server.address, "POST", &of(session), &call(id, "wait").to_string()).await;
+    let text = answer.until("notifications/progress").await.to_owned();
+    let (id, _) = parse_events(text.split_once("\r\n\r\n").unwrap().1).swap_remove(0);
+    (answer, id)
+}
+
+async fn resume(server: &Running, session: &str, last: &str, mark: &str) -> Vec<(String, String)> {
+    let headers = [("Mcp-Session-Id", session), ("Last-Event-ID", last)];
+    let mut stream = Open::new(server.address, "GET", &headers, "").await;
+    stream.until(mark).await;
+    stream.finish().await.events()
+}
+
+#[tokio::test]
+async fn k1_a_session_goes_on_after_the_process_is_gone() {
+    let store = store();
+    let first = start_in(&store).await;
+    let session = open(first.address, "2025-11-25", &[]).await;
+    let subscribe = request(1, "resources/subscribe", json!({"uri": "test://a"}));
+    assert_eq!(post(first.address, &of(&session), &subscribe).await.status, 200);
+    first.kill();
+
+    let second = start_in(&store).await;
+    assert_eq!(second.host.recover().await.unwrap().sessions, 1);
+    let answer = post(second.address, &of(&session), &request(2, "tools/list", json!({}))).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // What may have changed while nobody listened is announced, and changes from now on are.
+    let mut standing = Open::new(second.address, "GET", &of(&session), "").await;
+    standing.until("notifications/resources/updated").await;
+    assert!(standing.until("notifications/tools/list_changed").await.contains("test://a"));
+}
+
+#[tokio::test]
+async fn k3_what_ran_when_the_process_died_has_an_unknown_outcome_once() {
+    let store = store();
+    let first = start_in(&store).await;
+    let session = open(first.address, "2025-11-25", &[]).await;
+    let (answer, opened) = waiting(&first, &session, 7).await;
+    first.kill();
+    drop(answer);
+
+    let second = start_in(&store).await;
+    let events = resume(&second, &session, &opened, "outcome unknown").await;
+    let [progress, (last, answer)] = events.as_slice() else { panic!("{events:?}") };
+    assert!(progress.1.contains("notifications/progress"), "{events:?}");
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!(7), &json!(-32603)));
+    second.kill();
+
+    // It stays so in the next process, and is not said twice to whoever has heard it.
+    let third = start_in(&store).await;
+    assert_eq!(resume(&third, &session, &opened, "outcome unknown").await, events);
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", last.as_str())];
+    let rest = send(third.address, "GET", &headers, "").await;
+    assert_eq!((rest.status, rest.events().len()), (200, 0), "{rest:?}");
+}
+
+#[tokio::test]
+async fn k4_an_answer_that_was_missed_is_the_same_in_the_next_process() {
+    let store = store();
+    let first = start_in(&store).await;
+    let session = open(first.address, "2025-11-25", &[]).await;
+    let (answer, opened) = waiting(&first, &session, 7).await;
+    first.gates.go.notify_one();
+    let seen = answer.finish().await.events();
+    first.kill();
+
+    let second = start_in(&store).await;
+    assert_eq!(resume(&second, &session, &opened, "waited").await, seen[1..]);
+}
+
+#[tokio::test]
+async fn k8_what_was_deleted_stays_so() {
+    let store = store();
+    let first = start_in(&store).await;
+    let session = open(first.address, "2025-11-25", &[]).await;
+    assert_eq!(send(first.address, "DELETE", &of(&session), "").await.status, 204);
+    first.kill();
+
+    let second = start_in(&store).await;
+    assert_eq!(post(second.address, &of(&session), &request(2, "ping", json!({}))).await.status, 404);
+    assert_eq!(second.host.session_count(), 0);
+}
+
+#[tokio::test]
+async fn i10_whoever_lost_a_session_adds_nothing_to_it() {
+    let store = store();
+    let (first, second) = (start_in(&store).await, start_in(&store).await);
+    let session = open(first.address, "2025-11-25", &[]).await;
+    let (answer, _) = waiting(&first, &session, 7).await;
+    // The other node takes it over while the first still works on a call.
+    let taken = request(8, "resources/subscribe", json!({"uri": "test://a"}));
+    assert_eq!(post(second.address, &of(&session), &taken).await.status, 200);
+    first.gates.go.notify_one();
+    let said = answer.finish().await;
+    assert!(!said.body.contains("waited"), "{said:?}");
+    // Asked again, the first has what the second wrote.
+    let (_, status) = (first.address, post(first.address, &of(&session), &request(9, "ping", json!({}))).await.status);
+    assert_eq!(status, 200);
+    let mut standing = Open::new(first.address, "GET", &of(&session), "").await;
+    standing.until("test://a").await;
+}
+
+#[tokio::test]
+async fn s_who_is_not_the_owner_finds_nothing_in_the_store_either() {
+    let store = store();
+    let people = |options: &mut andon_http::HttpOptions| options.verifier = Some(Arc::new(common::People));
+    let keeping = || Sessions::in_store(store.clone()).max_per_principal(1);
+    let first = start_keeping(keeping(), people, |_| ()).await;
+    let alice = ("Authorization", "Bearer alice");
+    let session = open(first.address, "2025-11-25", &[alice]).await;
+    first.kill();
+
+    let second = start_keeping(keeping(), people, |_| ()).await;
+    let ping = request(2, "ping", json!({}));
+    let of = |who: &'static str| [("Authorization", who), ("Mcp-Session-Id", session.as_str())];
+    assert_eq!(post(second.address, &of("Bearer bob"), &ping).await.status, 404);
+    assert_eq!(post(second.address, &of("Bearer alice"), &ping).await.status, 200);
+    // It still counts as hers.
+    second.host.recover().await.unwrap();
+    assert_eq!(post(second.address, &[alice], &common::initialize("2025-11-25")).await.status, 429);
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_leaves_memory_and_comes_back() {
+    let store = store();
+    let rest = |options: &mut andon_server::options::HostOptions| options.rest_after = Duration::ZERO;
+    let server = start_keeping(Sessions::in_store(store), |_| (), rest).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let aside = async {
+        while server.host.sessions_in_memory() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), aside).await.expect("it is set aside");
+    assert_eq!(server.host.session_count(), 1);
+    assert_eq!(post(server.address, &of(&session), &request(2, "ping", json!({}))).await.status, 200);
+}

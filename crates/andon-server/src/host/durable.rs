@@ -1,0 +1,215 @@
+//! Sessions that outlive the process: brought back when somebody comes for them, set aside when nobody does.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use andon_core::io::{Input, StreamId};
+use andon_core::port::{Key, Kind, StoreError, Stored};
+use andon_core::session::Session;
+use andon_core::session::record::{LoggedEvent, SessionRecord};
+
+use super::Host;
+use super::table::{SessionCell, SessionKey};
+use crate::conversation::{Cell, Conversation as _};
+use crate::journal::Journal;
+use crate::principal::Principal;
+
+/// What was there when the host started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Sessions.
+    pub sessions: usize,
+    /// How long it took to find them.
+    pub took: Duration,
+}
+
+/// Records that are read or swept at once.
+const PAGE: usize = 1_000;
+/// How often records are looked at that expired where nobody came for them.
+pub(super) const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Host {
+    /// Counts the sessions that were there before, once. A server does so before it listens.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recover(&self) -> Result<Found, StoreError> {
+        self.recovered.get_or_try_init(|| self.count_stored()).await.copied()
+    }
+
+    async fn count_stored(&self) -> Result<Found, StoreError> {
+        let (began_at, mut sessions, mut after) = (Instant::now(), 0, None);
+        // In memory nothing is from before.
+        let mut is_more = self.is_durable;
+        while is_more {
+            let page = self.storage.store().list(Kind::Session, None, after, PAGE).await?;
+            for stored in &page {
+                self.sessions.count_in(stored.record.owner);
+            }
+            sessions += page.len();
+            after = page.last().map(|stored| stored.id);
+            is_more = page.len() == PAGE;
+        }
+        Ok(Found { sessions, took: began_at.elapsed() })
+    }
+
+    /// The way to the store of a session that is opened.
+    pub(super) fn journal(&self, key: SessionKey, principal: &Principal) -> Option<Arc<Journal>> {
+        let new = || Journal::new(self.storage.clone(), key.stored_id(), principal.shared_subject(), None);
+        self.is_durable.then(new)
+    }
+
+    /// The session, if it is this subject's: from memory, or from the store.
+    ///
+    /// # Errors
+    /// When the store cannot say whether there is one.
+    pub(super) async fn find_session(
+        self: &Arc<Self>,
+        key: SessionKey,
+        principal: &Principal,
+    ) -> Result<Option<Arc<SessionCell>>, StoreError> {
+        if let Some(cell) = self.session_in_memory(key, principal) {
+            return Ok(Some(cell));
+        }
+        if !self.is_durable {
+            return Ok(None);
+        }
+        let id = key.stored_id();
+        // Of several requests that come at once, one brings it back.
+        let _turn = self.restoring[(id % self.restoring.len() as u128) as usize].lock().await;
+        if let Some(cell) = self.session_in_memory(key, principal) {
+            return Ok(Some(cell));
+        }
+        let Some(stored) = self.storage.store().load(Key { kind: Kind::Session, id }).await? else { return Ok(None) };
+        let record = SessionRecord::decode(&stored.record.bytes).map_err(unreadable)?;
+        // Another's session is as absent as none, and so is one whose time is over and that was not swept yet.
+        let is_over = record.expires_at(&self.limits).is_some_and(|at| at <= self.now());
+        if record.subject.as_deref() != principal.subject() || is_over {
+            return Ok(None);
+        }
+        self.restore(key, principal, stored, record).await.map(Some)
+    }
+
+    fn session_in_memory(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {
+        let cell = self.sessions.find(key, principal)?;
+        if cell.journal().is_some_and(|journal| journal.is_lost()) {
+            self.sessions.set_aside(key, |_| true);
+            return None;
+        }
+        Some(cell)
+    }
+
+    async fn restore(
+        self: &Arc<Self>,
+        key: SessionKey,
+        principal: &Principal,
+        stored: Stored,
+        record: SessionRecord,
+    ) -> Result<Arc<SessionCell>, StoreError> {
+        let mut events = Vec::new();
+        for stream in &record.streams {
+            self.read_events(stored.id, StreamId(stream.id), &mut events).await?;
+        }
+        let was_running = record.requests.len();
+        let restored = Session::restore(self.now(), record, events, self.limits.clone(), self.offer());
+        let (session, outputs) = restored.map_err(unreadable)?;
+        let subject = principal.shared_subject();
+        let journal = Journal::new(self.storage.clone(), stored.id, subject, Some(stored.rev));
+        let cell = Cell::new(self.number(), principal.clone(), self, session, Some(journal));
+        tracing::debug!(session = cell.number, was_running, "session brought back");
+        self.sessions.insert(key, cell.clone());
+        cell.carry_out(outputs);
+        Ok(cell)
+    }
+
+    async fn read_events(&self, id: u128, stream: StreamId, events: &mut Vec<LoggedEvent>) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let replay = self.storage.store().replay(id, stream, after, PAGE).await?;
+            for event in &replay.events {
+                let read = LoggedEvent::decode(stream, event.sequence, &event.bytes);
+                events.push(read.ok_or_else(|| unreadable("an event is not of this release"))?);
+                after = event.sequence;
+            }
+            if replay.complete || replay.events.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Lets the expired sessions of one part of the table go, writes down that others are alive, and sets those aside
+    /// that nobody uses and that the store has.
+    pub(super) fn sweep_sessions(&self, part: usize) {
+        let now = self.now();
+        for (key, cell) in self.sessions.part(part) {
+            let is_expired = cell.with(|session| {
+                session.forget_streams(now);
+                session.touch(now);
+                session.is_expired(now)
+            });
+            if is_expired {
+                self.expire(key);
+                continue;
+            }
+            cell.write_down();
+            drop(cell);
+            if self.is_durable {
+                self.set_aside(key);
+            }
+        }
+        self.sessions.shrink(part);
+    }
+
+    fn expire(&self, key: SessionKey) {
+        let Some(cell) = self.sessions.remove(key) else { return };
+        tracing::debug!(session = cell.number, "session expired");
+        cell.input(Input::End);
+        if let Some(journal) = cell.journal().cloned() {
+            // If the store cannot, its own sweep finds the record later.
+            tokio::spawn(async move { drop(journal.delete().await) });
+        }
+    }
+
+    fn set_aside(&self, key: SessionKey) {
+        let (now, rest_after) = (self.now(), self.options.rest_after);
+        let rests = |cell: &SessionCell| {
+            let is_quiet = cell.with(|session| session.is_quiet_since(now, rest_after));
+            is_quiet && cell.journal().is_some_and(|journal| journal.rest())
+        };
+        let Some(cell) = self.sessions.set_aside(key, rests) else { return };
+        for uri in cell.with(Session::retire) {
+            self.index_subscription(&uri, cell.number, None);
+        }
+    }
+
+    /// Deletes what expired in the store while nobody came for it.
+    pub(super) async fn sweep_store(&self) {
+        loop {
+            match self.storage.store().sweep(self.now(), PAGE).await {
+                Ok(swept) => {
+                    let sessions = swept.iter().filter(|(key, _)| key.kind == Kind::Session);
+                    sessions.for_each(|(_, owner)| self.sessions.count_out(*owner));
+                    if swept.len() < PAGE {
+                        return;
+                    }
+                }
+                Err(error) => return tracing::warn!(%error, "expired records stay until the next look"),
+            }
+        }
+    }
+
+    /// Leaves sessions as they are for the process that comes next: their connections end, they do not.
+    pub(super) async fn leave_sessions(&self, patience: Duration) {
+        for cell in self.sessions.all() {
+            cell.let_go();
+        }
+        if !self.storage.flushed(patience).await {
+            tracing::error!("not all of the sessions is written down: what was not acknowledged may be lost");
+        }
+    }
+}
+
+fn unreadable(why: impl std::fmt::Display) -> StoreError {
+    tracing::error!(%why, "a session cannot be brought back");
+    StoreError::Fatal(why.to_string())
+}
