@@ -1,9 +1,4 @@
-//! A store in one file of a directory, by the engine redb: what it acknowledged is there after the process was killed, and,
-//! with [`Durability::Commit`], after a loss of power.
-//!
-//! Calls wait in a queue in the order in which they are made. One thread takes all that wait, does them in one transaction
-//! and makes it durable; so a hundred writers share the disk's time of one. Reads look at the last transaction and wait
-//! for nothing.
+//! A store in one file of a directory, by the engine redb: a queue of calls, one thread that commits, and readers.
 
 use std::fmt;
 use std::io;
@@ -42,7 +37,11 @@ pub enum Durability {
     Memory,
 }
 
-/// Keeps what it is told in a file. See the [module](self) for how, and [`Durability`] for when.
+/// Keeps what it is told in one file of a directory. [`Durability`] says when what it acknowledged is there for good.
+///
+/// Calls wait in a queue in the order in which they are made. One thread takes all that wait, does them in one transaction
+/// and makes it durable; so a hundred writers share the disk's time of one. Reads look at the last transaction and wait
+/// for nothing.
 ///
 /// Files are open to their owner only. When the disk fails or is full, calls are answered with
 /// [`Unavailable`](andon_core::port::StoreError::Unavailable), and the store goes on by itself when the disk is back. Dropping the store waits until all

@@ -9,6 +9,7 @@
 //! could not look.
 
 mod disk;
+mod faulty;
 mod memory;
 mod unheard;
 mod uptime;
@@ -16,4 +17,5 @@ mod uptime;
 pub mod suite;
 
 pub use disk::{DiskStore, Durability, OpenError};
+pub use faulty::{FaultyStore, Really};
 pub use memory::MemoryStore;
