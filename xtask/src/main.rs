@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask test`, `tidy`, `revisions`.
 
 mod conformance;
+mod crash;
 mod fuzz;
 mod interop;
 mod revisions;
@@ -19,6 +20,7 @@ cargo xtask <task>
   test [--only STEP]...   everything that must hold; --list names the steps
   tidy                    the house rules
   revisions [--check]     writes docs/revisions.md from the table in andon-types
+  crash [--kills N]...    kills the server under its clients, 200 times; other words are those of crash-test
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test", rest @ ..] => steps::run(rest),
         ["tidy"] => tidy::run(),
+        ["crash", rest @ ..] => crash::long(rest),
         ["revisions"] => revisions::write(),
         ["revisions", "--check"] => revisions::check(),
         _ => Err(USAGE.to_owned()),

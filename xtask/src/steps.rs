@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::tools::{cargo, output};
-use crate::{Outcome, conformance, fuzz, interop, revisions, tidy};
+use crate::{Outcome, conformance, crash, fuzz, interop, revisions, tidy};
 
 struct Step {
     name: &'static str,
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", run: || cargo(&["fmt", "--all", "--check"], &[]) },
     Step { name: "tidy", run: tidy::run },
     Step { name: "revisions", run: revisions::check },
@@ -22,6 +22,7 @@ const STEPS: [Step; 10] = [
     },
     Step { name: "wasm", run: wasm },
     Step { name: "fuzz", run: fuzz::run },
+    Step { name: "crash", run: crash::run },
     Step { name: "conformance", run: conformance::run },
     Step { name: "interop", run: interop::run },
 ];

@@ -1,0 +1,24 @@
+//! The crash test: the real server under clients, broken at random moments, and a checker over what they saw.
+
+use std::process::Command;
+
+use crate::Outcome;
+use crate::tools::{cargo, finish, program};
+
+/// Bounded, for every test run.
+pub(crate) fn run() -> Outcome {
+    crash(&["--memory", "--kills", "20"])
+}
+
+/// As long as it is told to be; the words are those of `crash-test`.
+pub(crate) fn long(words: &[&str]) -> Outcome {
+    let default = if words.contains(&"--kills") { &[][..] } else { &["--kills", "200"] };
+    crash(&[default, words].concat())
+}
+
+fn crash(words: &[&str]) -> Outcome {
+    cargo(&["build", "--package", "andon-conformance", "--package", "andon-crash"], &[])?;
+    let mut command = Command::new(program("crash-test"));
+    command.args(words);
+    finish(command)
+}
