@@ -7,14 +7,16 @@ mod rounds;
 
 use std::path::PathBuf;
 
-use andon::prelude::{Http, Server};
+use andon::prelude::{Http, Server, Sessions};
 
-const USAGE: &str = "conformance-server [--listen ADDRESS] [--ledger FILE]";
+const USAGE: &str = "conformance-server [--listen ADDRESS] [--data DIR] [--ledger FILE]";
 
 /// What the command line says.
 #[derive(Default)]
 struct Options {
     listen: Option<String>,
+    /// Where sessions are kept; without it they end with the process.
+    data: Option<PathBuf>,
     /// Where the tool `ledger` writes; without it there is no such tool.
     ledger: Option<PathBuf>,
 }
@@ -27,6 +29,9 @@ async fn main() -> andon::Result {
     // The order of the tools is part of the contract: the first one is called without arguments.
     let server = Server::new("andon-conformance", env!("CARGO_PKG_VERSION"));
     let mut server = rounds::register(ask::register(content::register(server)));
+    if let Some(directory) = options.data {
+        server = server.sessions(Sessions::disk(directory));
+    }
     if let Some(path) = &options.ledger {
         server = ledger::register(server, path)?;
     }
@@ -40,6 +45,7 @@ fn options(mut words: impl Iterator<Item = String>) -> andon::Result<Options> {
         let value = words.next().ok_or_else(|| andon::Error::misuse(USAGE))?;
         match word.as_str() {
             "--listen" => options.listen = Some(value),
+            "--data" => options.data = Some(value.into()),
             "--ledger" => options.ledger = Some(value.into()),
             _ => return Err(andon::Error::misuse(USAGE)),
         }

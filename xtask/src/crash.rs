@@ -7,7 +7,7 @@ use crate::tools::{cargo, finish, program};
 
 /// Bounded, for every test run.
 pub(crate) fn run() -> Outcome {
-    crash(&["--memory", "--kills", "20"])
+    crash(&["--kills", "20"])
 }
 
 /// As long as it is told to be; the words are those of `crash-test`.
