@@ -7,10 +7,12 @@ use andon_types::capability::ClientCapabilities;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Request};
 use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, PROTOCOL_VERSION};
-use andon_types::method::Method;
+use andon_types::method::{Capability, Method};
 use andon_types::revision::{Era, Revision};
+use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::facts::{ClientFacts, Facts, Params, RequestMeta};
@@ -118,6 +120,10 @@ fn check(
     let method = found
         .filter(|method| offer.has(method.capability()))
         .ok_or_else(|| ErrorObject::method_not_found(&request.method))?;
+    // Each request says so itself, and before anything is looked up (tasks extension, "Capability Negotiation").
+    if method.capability() == Capability::Tasks && !declares_tasks(capabilities.extensions.as_ref()) {
+        return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
+    }
     let info: Option<Implementation> = read(meta.client_info, CLIENT_INFO)?;
     let log_level: Option<Level> = read(meta.log_level, LOG_LEVEL)?;
     let facts = Facts {
@@ -143,7 +149,11 @@ fn routing(
         return Err(ErrorObject::header_mismatch("the header Mcp-Method is missing or is not the body's \"method\""));
     }
     let Some(member) = found.and_then(Method::named_by) else { return Ok(()) };
-    let raw = if member == "uri" { params.uri } else { params.name };
+    let raw = match member {
+        "uri" => params.uri,
+        "taskId" => params.task_id,
+        _ => params.name,
+    };
     match raw.and_then(text) {
         Some(name) if headers.name != Some(&name) => {
             let why = format!("the header Mcp-Name is missing or is not \"params.{member}\"");

@@ -5,6 +5,8 @@
 
 mod listen;
 
+pub use listen::task_subject;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -107,11 +109,16 @@ impl Exchange {
             }
             Input::Changed(kind) => self.changed(now, kind, &mut out),
             Input::Updated(uri) => self.updated(now, &uri, &mut out),
+            Input::TaskChanged { id, members } => self.task_changed(&id, &members, &mut out),
             // The client went away, or said so: nothing more is sent (Streamable HTTP, "Cancellation").
             Input::Detached { .. } | Input::Message { .. } => self.cancel(&mut out),
             Input::Tick => self.tick(now, &mut out),
             Input::End => self.end(&mut out),
-            Input::Park | Input::Keep(_) | Input::Delivered { .. } | Input::CloseConnection { .. } => {}
+            Input::Park
+            | Input::Keep(_)
+            | Input::Notify { .. }
+            | Input::Delivered { .. }
+            | Input::CloseConnection { .. } => {}
         }
         out
     }
@@ -188,7 +195,7 @@ impl Exchange {
         self.over = true;
         match outcome {
             Ok(reply) => {
-                let result = self.offer.modern_result(&reply, "complete", self.is_cacheable());
+                let result = self.offer.modern_result(&reply, reply.kind.as_str(), self.is_cacheable());
                 self.send(encode_result(&self.id, &result), 200, true, out);
             }
             Err(mut error) => {

@@ -107,6 +107,8 @@ pub(crate) struct Params<'a> {
     pub(crate) name: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) uri: Option<&'a RawValue>,
+    #[serde(borrow, rename = "taskId")]
+    pub(crate) task_id: Option<&'a RawValue>,
     #[serde(borrow, rename = "inputResponses")]
     pub(crate) input_responses: Option<&'a RawValue>,
     #[serde(borrow, rename = "requestState")]

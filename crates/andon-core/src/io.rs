@@ -92,6 +92,28 @@ pub struct Reply {
     pub cache: Option<CacheHint>,
     /// For `resources/subscribe` and `resources/unsubscribe`: the resource's canonical URI.
     pub subject: Option<Box<str>>,
+    /// Which of the results it is that its request can have.
+    pub kind: ReplyKind,
+}
+
+/// What `resultType` says of a reply (2026-07-28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyKind {
+    /// The request's own result.
+    #[default]
+    Complete,
+    /// The task that the request became.
+    Task,
+}
+
+impl ReplyKind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Task => "task",
+        }
+    }
 }
 
 /// Text that is either this reply's own or shared by many replies.
@@ -213,6 +235,22 @@ pub enum Input {
     Changed(ListKind),
     /// The resource with this canonical URI changed.
     Updated(Arc<str>),
+    /// The task `id` changed. Modern: said to who listens for it. Its creator's session hears by [`Input::Notify`].
+    TaskChanged {
+        /// Its id.
+        id: Arc<str>,
+        /// Its members, as `tasks/get` would tell them.
+        members: Arc<str>,
+    },
+    /// Legacy only: a notification that belongs to no request in flight. Lost if nothing stands where it could be said.
+    Notify {
+        /// The notification's method.
+        method: &'static str,
+        /// The text of its parameters, an object.
+        params: String,
+        /// Of a log message: how grave it is. It is held against the session's threshold and rate.
+        level: Option<Level>,
+    },
     /// The connection behind `stream` is gone. Modern: cancels the request. Legacy: the request runs on.
     Detached {
         /// A stream of this machine.

@@ -16,4 +16,5 @@ pub mod meter;
 pub mod offer;
 pub mod port;
 pub mod session;
+pub mod task;
 pub mod violation;

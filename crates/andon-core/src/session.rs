@@ -144,6 +144,7 @@ impl Session {
             Input::CloseConnection { call, retry_ms } => self.close_connection(call, retry_ms, &mut out),
             Input::Changed(kind) => self.changed(now, kind, &mut out),
             Input::Updated(uri) => self.updated(now, &uri, &mut out),
+            Input::Notify { method, params, level } => self.notify(now, method, &params, level, &mut out),
             Input::Detached { stream } => self.detached(now, stream),
             Input::Delivered { stream } => self.delivered(stream),
             Input::Keep(life) => {
@@ -152,8 +153,8 @@ impl Session {
             }
             Input::Tick => self.tick(now, &mut out),
             Input::End => self.end(&mut out),
-            // Only a modern exchange parks.
-            Input::Park | Input::Sealed { .. } => {}
+            // Only a modern exchange parks, or listens.
+            Input::Park | Input::Sealed { .. } | Input::TaskChanged { .. } => {}
         }
         out
     }

@@ -65,9 +65,7 @@ impl Adapt for ServerCapabilities {
     fn adapt(&mut self, rules: &Rules) {
         keep(&mut self.completions, rules.completions_capability);
         keep(&mut self.extensions, rules.extensions);
-        if !rules.execution {
-            self.other.remove("tasks");
-        }
+        keep(&mut self.tasks, rules.execution);
     }
 }
 

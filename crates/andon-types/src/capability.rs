@@ -65,6 +65,9 @@ pub struct ServerCapabilities {
     /// It completes arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completions: Option<Settings>,
+    /// It runs requests as tasks (2025-11-25); `list`, `cancel` and `requests` inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Settings>,
     /// Extensions by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extensions: Option<Map<String, Value>>,

@@ -16,6 +16,7 @@ pub mod raw;
 pub mod revision;
 pub mod scan;
 pub mod sse;
+pub mod task;
 pub mod template;
 pub mod tools;
 pub mod uri;

@@ -2,6 +2,7 @@
 
 use crate::capability::ServerCapabilities;
 use crate::revision::Revision;
+use crate::task::declares_tasks;
 
 /// A method that a client may call on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +37,16 @@ pub enum Method {
     Unsubscribe,
     /// Completes an argument of a prompt or a template.
     Complete,
+    /// Says where a task stands.
+    TasksGet,
+    /// Waits for what a task comes to (2025-11-25).
+    TasksResult,
+    /// Lists the caller's tasks (2025-11-25).
+    TasksList,
+    /// Answers questions of a task (2026-07-28, tasks extension).
+    TasksUpdate,
+    /// Ends a task.
+    TasksCancel,
 }
 
 /// What a server says it has; a method whose capability is absent is not found.
@@ -53,6 +64,8 @@ pub enum Capability {
     Logging,
     /// `completions`.
     Completions,
+    /// `tasks`, and from 2026-07-28 on the extension of that name.
+    Tasks,
 }
 
 impl Capability {
@@ -65,6 +78,7 @@ impl Capability {
             Self::Resources => capabilities.resources.is_some(),
             Self::Logging => capabilities.logging.is_some(),
             Self::Completions => capabilities.completions.is_some(),
+            Self::Tasks => capabilities.tasks.is_some() || declares_tasks(capabilities.extensions.as_ref()),
         }
     }
 }
@@ -83,19 +97,25 @@ struct Row {
 
 const FIRST: Revision = Revision::V2024_11_05;
 const LEGACY: Revision = Revision::LATEST_LEGACY;
+const TASKS: Revision = Revision::V2025_11_25;
 const MODERN: Revision = Revision::V2026_07_28;
 
 const fn row(method: Method, name: &'static str, first: Revision, last: Revision, capability: Capability) -> Row {
     Row { method, name, first, last, capability, named_by: None, may_ask: false }
 }
 
-const fn asking(mut row: Row, named_by: &'static str) -> Row {
-    row.named_by = Some(named_by);
+const fn asking(row: Row, member: &'static str) -> Row {
+    let mut row = named_by(row, member);
     row.may_ask = true;
     row
 }
 
-static METHODS: [Row; 15] = [
+const fn named_by(mut row: Row, member: &'static str) -> Row {
+    row.named_by = Some(member);
+    row
+}
+
+static METHODS: [Row; 20] = [
     row(Method::Initialize, "initialize", FIRST, LEGACY, Capability::Base),
     row(Method::Ping, "ping", FIRST, LEGACY, Capability::Base),
     row(Method::SetLevel, "logging/setLevel", FIRST, LEGACY, Capability::Logging),
@@ -111,6 +131,11 @@ static METHODS: [Row; 15] = [
     row(Method::Subscribe, "resources/subscribe", FIRST, LEGACY, Capability::Resources),
     row(Method::Unsubscribe, "resources/unsubscribe", FIRST, LEGACY, Capability::Resources),
     row(Method::Complete, "completion/complete", FIRST, MODERN, Capability::Completions),
+    named_by(row(Method::TasksGet, "tasks/get", TASKS, MODERN, Capability::Tasks), "taskId"),
+    row(Method::TasksResult, "tasks/result", TASKS, LEGACY, Capability::Tasks),
+    row(Method::TasksList, "tasks/list", TASKS, LEGACY, Capability::Tasks),
+    named_by(row(Method::TasksUpdate, "tasks/update", MODERN, MODERN, Capability::Tasks), "taskId"),
+    named_by(row(Method::TasksCancel, "tasks/cancel", TASKS, MODERN, Capability::Tasks), "taskId"),
 ];
 
 impl Method {

@@ -123,6 +123,8 @@ rules! {
     implementation_details: [0, 0, 0, 1, 1],
     /// `execution.taskSupport` of tools, and tasks in the core protocol.
     execution: [0, 0, 0, 1, 0],
+    /// Tasks are an extension, and the server decides what becomes one; before, the client asked for it by `task`.
+    tasks_extension: [0, 0, 0, 0, 1],
     /// Structured content and output schemas of any JSON type rather than objects only.
     structured_any: [0, 0, 0, 0, 1],
     /// Schemas of tools use any keyword anywhere; before, each property has an object as its schema.

@@ -21,6 +21,20 @@ struct Filter {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: BTreeSet<Arc<str>>,
+    task_ids: BTreeSet<Arc<str>>,
+}
+
+impl Filter {
+    /// What changes are found by: URIs, and tasks by what is none.
+    fn subjects(&self) -> impl Iterator<Item = Arc<str>> {
+        let tasks = self.task_ids.iter().map(|id| task_subject(id));
+        self.resource_subscriptions.iter().cloned().chain(tasks)
+    }
+}
+
+/// What a listener for the task `id` is found by, among those for resources. No URI has a space.
+pub fn task_subject(id: &str) -> Arc<str> {
+    format!("task {id}").into()
 }
 
 #[derive(Debug)]
@@ -48,10 +62,9 @@ impl Exchange {
         let mut notices = Notices::default();
         notices.set_heard(true);
         let params = format!(r#"{{"_meta":{},"notifications":{body}}}"#, tag(self.id()));
+        // Before it is acknowledged, so that no change falls between.
+        out.extend(filter.subjects().map(|uri| Output::Subscription { uri, present: true }));
         self.send(encode_notification("notifications/subscriptions/acknowledged", Some(&params)), 200, false, out);
-        for uri in &filter.resource_subscriptions {
-            out.push(Output::Subscription { uri: uri.clone(), present: true });
-        }
         self.listening = Some(Listening { filter, notices });
         self.flush(now, out);
     }
@@ -78,8 +91,19 @@ impl Exchange {
     }
 
     pub(super) fn unsubscribe(&mut self, out: &mut Vec<Output>) {
-        for uri in self.listening.take().into_iter().flat_map(|listening| listening.filter.resource_subscriptions) {
-            out.push(Output::Subscription { uri, present: false });
+        let subjects = self.listening.take().into_iter().flat_map(|listening| {
+            let subjects: Vec<_> = listening.filter.subjects().collect();
+            subjects
+        });
+        out.extend(subjects.map(|uri| Output::Subscription { uri, present: false }));
+    }
+
+    /// Says where a task stands, if it is one of those that are listened for (tasks extension, "Task Status
+    /// Notifications").
+    pub(super) fn task_changed(&mut self, id: &str, members: &str, out: &mut Vec<Output>) {
+        if self.listening.as_ref().is_some_and(|listening| listening.filter.task_ids.contains(id)) {
+            let params = format!(r#"{{"_meta":{},{}}}"#, tag(&self.id), &members[1..members.len() - 1]);
+            self.send(encode_notification("notifications/tasks", Some(&params)), 200, false, out);
         }
     }
 

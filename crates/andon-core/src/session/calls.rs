@@ -76,6 +76,8 @@ impl Session {
         };
         let call = self.new_call();
         let timeout = self.limits.call_timeout;
+        // A task has a time of its own (2025-11-25, tasks, "Result Retrieval").
+        let ends_at = if method == Method::TasksResult { Timestamp(u64::MAX) } else { now.after(timeout) };
         let per_s = self.limits.progress_per_s;
         self.calls.push(InFlight {
             call,
@@ -84,7 +86,7 @@ impl Session {
             stream,
             begun_at: now,
             timeout,
-            ends_at: now.after(timeout),
+            ends_at,
             progress: facts.progress_token.clone().map(|token| Progress::new(token, now, per_s)),
             asked: 0,
             recorded: false,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::message::encode_notification;
+use andon_types::meta::Level;
 use serde_json::json;
 
 use super::{Phase, Session};
@@ -100,6 +101,24 @@ impl Session {
             self.notices.mark_update(uri);
             self.flush_notices(now, out);
         }
+    }
+
+    /// Says what belongs to a task, if there is a standing stream.
+    pub(super) fn notify(
+        &mut self,
+        now: Timestamp,
+        method: &'static str,
+        params: &str,
+        level: Option<Level>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(stream) = self.standing_stream().filter(|_| self.phase == Phase::Initialized) else { return };
+        if let Some(level) = level
+            && (level < self.log_level || self.notices.admit_log(now, self.limits.logs_per_s).is_none())
+        {
+            return out.push(Output::Dropped("log notification over the rate or below the level"));
+        }
+        self.send(stream, encode_notification(method, Some(params)), 200, out);
     }
 
     /// Says what is due, if there is a standing stream; otherwise it waits for one. A change that happened
