@@ -4,6 +4,7 @@ mod ask;
 mod content;
 mod ledger;
 mod rounds;
+mod tasks;
 
 use std::path::PathBuf;
 
@@ -28,7 +29,7 @@ async fn main() -> andon::Result {
     let url = http.url();
     // The order of the tools is part of the contract: the first one is called without arguments.
     let server = Server::new("andon-conformance", env!("CARGO_PKG_VERSION"));
-    let mut server = rounds::register(ask::register(content::register(server)));
+    let mut server = tasks::register(rounds::register(ask::register(content::register(server))));
     if let Some(directory) = options.data {
         server = server.sessions(Sessions::disk(directory));
     }

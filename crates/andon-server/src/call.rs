@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use andon_core::facts::{Facts, undeclared};
 use andon_core::io::{AskError, AskId, CallId, Input};
 use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::meta::{Implementation, Level, Meta};
 use andon_types::revision::{Revision, Rules};
 use serde::Serialize;
+use tokio::sync::oneshot;
 
 use crate::cancel::Cancel;
 use crate::conversation::Conversation;
+use crate::host::Running;
 use crate::principal::Principal;
 
 /// One call in flight. Cheap to clone; may be kept after the call is over, and then does nothing.
@@ -29,11 +32,18 @@ struct Inner {
     principal: Principal,
     session: Option<SessionRef>,
     conversation: Arc<dyn Conversation>,
+    /// The task that the call became; from then on its conversation.
+    task: OnceLock<Arc<dyn Conversation>>,
+    /// By which the handler makes it a task, where it may.
+    door: Mutex<Option<Door>>,
     cancel: Cancel,
     next_key: AtomicU64,
     /// Answers that came with the request, by key; the modern way. Grows when the handler remembers something.
     answers: Mutex<BTreeMap<String, Json>>,
 }
+
+/// Through it a handler asks for its call to become a task; what comes back is whether it did.
+pub(crate) type Door = oneshot::Sender<oneshot::Sender<Result<(), ErrorObject>>>;
 
 /// Names a session to handlers and logs, without being the secret that opens it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,7 +66,8 @@ impl Call {
     ) -> Self {
         let answers = Mutex::new(answers);
         let next_key = AtomicU64::new(0);
-        Self(Arc::new(Inner { id, facts, principal, session, conversation, cancel, next_key, answers }))
+        let (task, door) = (OnceLock::new(), Mutex::default());
+        Self(Arc::new(Inner { id, facts, principal, session, conversation, task, door, cancel, next_key, answers }))
     }
 
     /// The revision that the answer is shaped by.
@@ -135,7 +146,7 @@ impl Call {
             if let Some(answer) = answered {
                 return Ok(answer);
             }
-            let (ask, answer) = call.0.conversation.expect_answer();
+            let (ask, answer) = call.place().expect_answer();
             let abandon = Abandon { call: &call, ask };
             call.input(Input::Ask { call: call.0.id, ask, key, request, timeout });
             let outcome = answer.await.unwrap_or(Err(AskError::Cancelled));
@@ -170,8 +181,59 @@ impl Call {
         self.input(Input::Extend { call: self.0.id, timeout });
     }
 
+    /// Makes a task of the call, if its tool leaves that to the handler and the client takes tasks: it is answered
+    /// with the task, and the handler runs on. Whether the call is a task now.
+    ///
+    /// # Errors
+    /// When there is no room for a task; the call goes on as it is.
+    pub async fn become_task(&self) -> Result<bool, ErrorObject> {
+        let door = self.0.door.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(door) = door else { return Ok(self.is_task()) };
+        let (done, is_done) = oneshot::channel();
+        if door.send(done).is_err() {
+            return Ok(false);
+        }
+        is_done.await.unwrap_or(Ok(())).map(|()| self.is_task())
+    }
+
+    /// Whether it runs as a task.
+    pub fn is_task(&self) -> bool {
+        self.0.task.get().is_some()
+    }
+
     pub(crate) fn id(&self) -> CallId {
         self.0.id
+    }
+
+    pub(crate) fn facts(&self) -> &Arc<Facts> {
+        &self.0.facts
+    }
+
+    /// Where it was sent.
+    pub(crate) fn conversation(&self) -> Weak<dyn Conversation> {
+        Arc::downgrade(&self.0.conversation)
+    }
+
+    pub(crate) fn binding(&self) -> Option<u128> {
+        self.0.conversation.binding()
+    }
+
+    pub(crate) fn running(&self) -> Option<Running> {
+        self.0.conversation.running()
+    }
+
+    /// Leaves it to the handler to make a task of the call, through the other end of `door`.
+    pub(crate) fn open_door(&self, door: Door) {
+        *self.0.door.lock().unwrap_or_else(PoisonError::into_inner) = Some(door);
+    }
+
+    /// From now on what the handler says and asks is for `task`.
+    pub(crate) fn detach(&self, task: Arc<dyn Conversation>) {
+        self.0.task.get_or_init(|| task);
+    }
+
+    fn place(&self) -> &Arc<dyn Conversation> {
+        self.0.task.get().unwrap_or(&self.0.conversation)
     }
 
     pub(crate) fn cancel_token(&self) -> &Cancel {
@@ -183,7 +245,7 @@ impl Call {
     }
 
     fn input(&self, input: Input) {
-        self.0.conversation.input(input);
+        self.place().input(input);
     }
 }
 
@@ -195,7 +257,7 @@ struct Abandon<'a> {
 
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
-        self.call.0.conversation.forget_answer(self.ask);
+        self.call.place().forget_answer(self.ask);
         self.call.input(Input::Abandon { ask: self.ask });
     }
 }

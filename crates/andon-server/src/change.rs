@@ -7,6 +7,8 @@ use andon_core::io::ListKind;
 pub(crate) trait Listener: Send + Sync {
     fn list_changed(&self, kind: ListKind);
     fn resource_updated(&self, uri: &Arc<str>);
+    /// `subject` is what listeners for the task are found by.
+    fn task_changed(&self, subject: &Arc<str>, id: &Arc<str>, members: &Arc<str>);
 }
 
 /// Announces changes. Cheap to clone; announcing never waits and never fails.
@@ -34,6 +36,14 @@ impl Changes {
         let uri: Arc<str> = uri.into();
         for listener in self.listeners() {
             listener.resource_updated(&uri);
+        }
+    }
+
+    /// The task `id` stands as `members` say, the text of an object.
+    pub(crate) fn task(&self, subject: &Arc<str>, id: &str, members: &str) {
+        let (id, members): (Arc<str>, Arc<str>) = (id.into(), members.into());
+        for listener in self.listeners() {
+            listener.task_changed(subject, &id, &members);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::catalogue::Catalogue;
 use crate::elicit;
 use crate::extract::States;
-use crate::failure::{Cancelled, ElicitError};
+use crate::failure::{Cancelled, ElicitError, ProtocolError};
 use crate::principal::Principal;
 use crate::sampling::{CreateMessage, CreateMessageResult};
 
@@ -27,7 +27,8 @@ use crate::sampling::{CreateMessage, CreateMessageResult};
 /// ([`elicit`](Self::elicit), [`sample`](Self::sample), [`roots`](Self::roots)) is a request on the call's stream. In
 /// the modern era the call ends with `input_required`, the client calls again with the answers, and **the handler
 /// runs again from its start**: what it does before a question it does once per round, so ask first and act
-/// afterwards. Questions are told apart by their order, or by a key where the order may differ between rounds.
+/// afterwards. Questions are told apart by their order, or by a key where the order may differ between rounds. A call
+/// that is a task waits for its answers in both eras.
 #[derive(Clone)]
 pub struct Context {
     call: Call,
@@ -171,6 +172,23 @@ impl Context {
     /// [`AskError::NotDeclared`], which a handler passes on by `?`: a modern client learns by -32021 what to declare.
     pub fn require(&self, request: &InputRequest) -> Result<(), AskError> {
         self.call.require(request)
+    }
+
+    /// From here on the call is a task, if its tool leaves that to its handler ([`ToolEntry::late_task`]) and the client
+    /// takes tasks: the client is answered with the task, and the handler runs on by itself. What was asked before is
+    /// asked as in any call, and what is asked afterwards as the task's. Whether the call is a task now.
+    ///
+    /// # Errors
+    /// -32000 when there is no room for another task; the call can go on as it is.
+    ///
+    /// [`ToolEntry::late_task`]: crate::entry::ToolEntry::late_task
+    pub async fn become_task(&self) -> Result<bool, ProtocolError> {
+        self.call.become_task().await.map_err(ProtocolError::from_object)
+    }
+
+    /// Whether the call runs as a task, so that nobody waits on a connection for it.
+    pub fn is_task(&self) -> bool {
+        self.call.is_task()
     }
 
     /// Returns when the call is cancelled; to be raced against work that cannot be dropped.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
 
 use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
@@ -39,6 +39,10 @@ pub(crate) trait Conversation: Send + Sync {
     fn forget_answer(&self, ask: AskId);
     /// Whose it is, with what the credentials grant that came last.
     fn principal(&self) -> Principal;
+    /// What tells it from other conversations with nobody in particular: only who knows its secret can speak in it.
+    fn binding(&self) -> Option<u128>;
+    /// Counts what runs on for it among the handlers of its host.
+    fn running(&self) -> Option<Running>;
 }
 
 /// Either machine.
@@ -88,6 +92,8 @@ pub(crate) struct Cell<M> {
     /// Unique within the host, and no secret.
     pub(crate) number: u64,
     principal: RwLock<Principal>,
+    /// See [`Conversation::binding`].
+    binding: OnceLock<u128>,
     host: Weak<Host>,
     me: Weak<Cell<M>>,
     core: Mutex<Core<M>>,
@@ -131,6 +137,7 @@ where
         Arc::new_cyclic(|me| Self {
             number,
             principal: RwLock::new(principal),
+            binding: OnceLock::new(),
             host: Arc::downgrade(host),
             me: me.clone(),
             core: Mutex::new(Core { machine, places: Vec::new(), running: Vec::new() }),
@@ -146,6 +153,11 @@ where
         if *known != *principal {
             *known = principal.clone();
         }
+    }
+
+    /// It is opened by a secret that hashes to `binding`.
+    pub(crate) fn bind(&self, binding: u128) {
+        self.binding.get_or_init(|| binding);
     }
 
     /// Looks at the machine, or uses it in ways that have no outputs.
@@ -518,5 +530,13 @@ where
 
     fn principal(&self) -> Principal {
         self.principal.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn binding(&self) -> Option<u128> {
+        self.binding.get().copied()
+    }
+
+    fn running(&self) -> Option<Running> {
+        self.host.upgrade().map(|host| host.running())
     }
 }

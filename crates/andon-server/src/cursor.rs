@@ -23,16 +23,40 @@ impl Cursors {
     }
 
     pub(crate) fn seal(&self, method: Method, principal: &Principal, after: u64) -> String {
-        let expires = now_ms().saturating_add(u64::try_from(CURSOR_TTL.as_millis()).unwrap_or(u64::MAX));
-        self.0.seal(PURPOSE, &binding(method, principal), expires, &after.to_be_bytes())
+        self.seal_bytes(method, principal, &after.to_be_bytes())
     }
 
     /// # Errors
     /// -32602 for whatever is no cursor of this list and principal, or too old.
     pub(crate) fn open(&self, method: Method, principal: &Principal, cursor: &str) -> Result<u64, ErrorObject> {
+        self.open_bytes(method, principal, cursor).map(u64::from_be_bytes)
+    }
+
+    /// The same for a list of records, in the order of their keys.
+    pub(crate) fn seal_key(&self, method: Method, principal: &Principal, after: u128) -> String {
+        self.seal_bytes(method, principal, &after.to_be_bytes())
+    }
+
+    /// # Errors
+    /// As [`Cursors::open`].
+    pub(crate) fn open_key(&self, method: Method, principal: &Principal, cursor: &str) -> Result<u128, ErrorObject> {
+        self.open_bytes(method, principal, cursor).map(u128::from_be_bytes)
+    }
+
+    fn seal_bytes(&self, method: Method, principal: &Principal, plain: &[u8]) -> String {
+        let expires = now_ms().saturating_add(u64::try_from(CURSOR_TTL.as_millis()).unwrap_or(u64::MAX));
+        self.0.seal(PURPOSE, &binding(method, principal), expires, plain)
+    }
+
+    fn open_bytes<const N: usize>(
+        &self,
+        method: Method,
+        principal: &Principal,
+        cursor: &str,
+    ) -> Result<[u8; N], ErrorObject> {
         let opened = self.0.open(PURPOSE, &binding(method, principal), now_ms(), CURSOR_BYTES_MAX, cursor).ok();
-        let ordinal = opened.and_then(|opened| opened.plain.try_into().ok()).map(u64::from_be_bytes);
-        ordinal.ok_or_else(|| ErrorObject::invalid_params("bad or expired cursor: list again from the start"))
+        let plain = opened.and_then(|opened| opened.plain.try_into().ok());
+        plain.ok_or_else(|| ErrorObject::invalid_params("bad or expired cursor: list again from the start"))
     }
 }
 

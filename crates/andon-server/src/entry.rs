@@ -8,9 +8,10 @@ use std::time::Duration;
 use andon_types::content::{Annotations, Prompt, PromptArgument, Resource, ResourceTemplate};
 use andon_types::meta::{CacheHint, Icon, Meta};
 use andon_types::raw::RawJson;
+use andon_types::task::TaskSupport;
 use andon_types::tools::{Tool, ToolAnnotations};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::extract::Needed;
@@ -30,6 +31,15 @@ pub struct ToolEntry {
     pub(crate) max_in_flight: Option<usize>,
     pub(crate) needs: Vec<Needed>,
     pub(crate) scopes: Vec<String>,
+    pub(crate) task: TaskUse,
+}
+
+/// How a tool becomes a task.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TaskUse {
+    pub(crate) support: TaskSupport,
+    /// The handler says when (2026-07-28).
+    pub(crate) is_late: bool,
 }
 
 impl ToolEntry {
@@ -54,6 +64,7 @@ impl ToolEntry {
             max_in_flight: None,
             needs: Vec::new(),
             scopes: Vec::new(),
+            task: TaskUse::default(),
         }
     }
 
@@ -130,6 +141,26 @@ impl ToolEntry {
     #[must_use]
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.max_in_flight = Some(calls);
+        self
+    }
+
+    /// Whether it runs as a task: a call that is answered before it is done, goes on without a connection, and is asked
+    /// for later. In 2025-11-25 clients ask for it; from 2026-07-28 on each call by a client that takes tasks is one. The
+    /// handler is the same either way, and is not run again for the answers to what it asks. It may take as long as the
+    /// task is kept: [`ToolEntry::timeout`] is for other calls.
+    #[must_use]
+    pub fn task(mut self, support: TaskSupport) -> Self {
+        self.task = TaskUse { support, is_late: false };
+        self.tool.execution = (support != TaskSupport::Forbidden).then(|| json!({ "taskSupport": support }));
+        self
+    }
+
+    /// The same, and from 2026-07-28 on a call becomes a task only when its handler says so
+    /// ([`Context::become_task`]): what it needs to ask first is asked in rounds.
+    #[must_use]
+    pub fn late_task(mut self, support: TaskSupport) -> Self {
+        self = self.task(support);
+        self.task.is_late = true;
         self
     }
 

@@ -385,6 +385,15 @@ impl Listener for Host {
             listener.input(Input::Updated(uri.clone()));
         }
     }
+
+    fn task_changed(&self, subject: &Arc<str>, id: &Arc<str>, members: &Arc<str>) {
+        let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners: Vec<_> = index.get(subject).into_iter().flat_map(HashMap::values).cloned().collect();
+        drop(index);
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.input(Input::TaskChanged { id: id.clone(), members: members.clone() });
+        }
+    }
 }
 
 fn offer_of(service: &dyn Service) -> Offer {

@@ -16,6 +16,7 @@ mod outlet;
 mod router;
 mod source;
 mod storage;
+mod tasks;
 
 pub mod arguments;
 pub mod call;

@@ -33,6 +33,39 @@ pub struct HostOptions {
     pub request_states_max: usize,
     /// Bytes of an echoed `requestState`. Default 64 KiB.
     pub request_state_bytes_max: usize,
+    /// Of tasks.
+    pub tasks: TaskOptions,
+}
+
+/// Bounds of tasks.
+#[derive(Debug, Clone)]
+pub struct TaskOptions {
+    /// Tasks in all, those that are over included until their time is. Default 10,000.
+    pub tasks_max: usize,
+    /// Tasks of one principal; without authentication, of one session, or of all modern clients together. Default 100.
+    pub tasks_per_principal_max: usize,
+    /// How long a task is kept from its creation on, running or over, where the client does not ask for another time.
+    /// Default 1 h.
+    pub ttl: Duration,
+    /// The longest time that a client may ask for. Default 24 h.
+    pub ttl_max: Duration,
+    /// How long clients are asked to wait between two looks. Default 1 s.
+    pub poll_interval: Duration,
+    /// Bytes of a result that is kept; a task whose result has more fails. Default 1 MiB.
+    pub result_bytes_max: usize,
+}
+
+impl Default for TaskOptions {
+    fn default() -> Self {
+        Self {
+            tasks_max: 10_000,
+            tasks_per_principal_max: 100,
+            ttl: Duration::from_secs(60 * 60),
+            ttl_max: Duration::from_secs(24 * 60 * 60),
+            poll_interval: Duration::from_secs(1),
+            result_bytes_max: 1 << 20,
+        }
+    }
 }
 
 impl Default for HostOptions {
@@ -50,6 +83,7 @@ impl Default for HostOptions {
             request_state_ttl: Duration::from_secs(15 * 60),
             request_states_max: 100_000,
             request_state_bytes_max: 64 << 10,
+            tasks: TaskOptions::default(),
         }
     }
 }

@@ -9,8 +9,10 @@ use andon_types::message::Json;
 use andon_types::meta::{CacheHint, Implementation};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
+use andon_types::task::{TASKS_EXTENSION, TaskSupport};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::call::Call;
 use crate::catalogue::{Section, Snapshot};
@@ -19,12 +21,14 @@ use crate::cursor::Cursors;
 use crate::item::Item;
 use crate::listing::{page_of, with_cursor};
 use crate::service::{Reply, Service, Text};
+use crate::tasks::Tasks;
 use scopes::{cache_for, permit};
 
 mod completion;
 mod prompts;
 mod resources;
 mod scopes;
+mod tasks;
 mod tools;
 
 /// The most bytes of one result, encoded. What a handler returns beyond it is answered with an error.
@@ -37,6 +41,7 @@ pub(crate) struct Router {
     pub(crate) shared: Arc<Shared>,
     pub(crate) settings: Settings,
     pub(crate) cursors: Cursors,
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 /// What the router needs to know beside the catalogue.
@@ -70,6 +75,7 @@ impl Service for Router {
         let tools = declared.tools || snapshot.tools.is_declared();
         let prompts = declared.prompts || snapshot.prompts.is_declared();
         let resources = declared.resources || snapshot.resources.is_declared() || snapshot.templates.is_declared();
+        let runs_tasks = snapshot.tools.items().iter().any(|item| item.entry.task.support != TaskSupport::Forbidden);
         let listed = Listed { list_changed: true };
         ServerCapabilities {
             tools: tools.then_some(listed),
@@ -77,7 +83,9 @@ impl Service for Router {
             resources: resources.then_some(ResourcesCapability { subscribe: true, list_changed: true }),
             logging: Some(serde_json::Map::new()),
             completions: snapshot.completes().then(serde_json::Map::new),
-            extensions: None,
+            tasks: runs_tasks
+                .then(|| object(json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } }))),
+            extensions: runs_tasks.then(|| object(json!({ TASKS_EXTENSION: {} }))),
             other: serde_json::Map::new(),
         }
     }
@@ -106,6 +114,12 @@ impl Service for Router {
     ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
         match method {
             Method::ToolsCall => Box::pin(async move { self.call_tool(call, params.as_ref()).await }),
+            Method::TasksGet => Box::pin(async move { self.task(&call, params.as_ref()).await }),
+            Method::TasksList => Box::pin(async move { self.list_tasks(&call, params.as_ref()).await }),
+            Method::TasksResult => Box::pin(async move { self.task_result(&call, params.as_ref()).await }),
+            Method::TasksUpdate => Box::pin(async move { self.update_task(&call, params.as_ref()).await }),
+            Method::TasksCancel => Box::pin(async move { self.cancel_task(&call, params.as_ref()).await }),
+            Method::Listen => Box::pin(async move { self.listen(&call, params.as_ref()).await }),
             Method::ResourcesRead => Box::pin(async move { self.read(call, params.as_ref()).await }),
             Method::PromptsGet => Box::pin(async move { self.prompt(call, params.as_ref()).await }),
             Method::Complete => Box::pin(async move { self.complete(call, params.as_ref()).await }),
@@ -131,7 +145,6 @@ impl Router {
             Method::TemplatesList => self.list(call, method, &snapshot.templates, params),
             Method::Subscribe => self.subscribe(call, params),
             Method::Unsubscribe => self.unsubscribe(params),
-            Method::Listen => self.listen(call, params),
             // The machines answer the rest themselves.
             _ => Err(ErrorObject::method_not_found(method.as_str())),
         }
@@ -178,6 +191,13 @@ impl Router {
 
     fn context(&self, call: Call) -> Context {
         Context::new(call, Arc::clone(&self.shared))
+    }
+}
+
+fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
+    match value {
+        serde_json::Value::Object(settings) => settings,
+        _ => unreachable!("only called with object literals"),
     }
 }
 

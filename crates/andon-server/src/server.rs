@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_core::port::SessionStore;
 use andon_types::meta::{CacheHint, Icon, Implementation};
 use andon_types::method::Capability;
 use serde::de::DeserializeOwned;
@@ -25,6 +26,7 @@ use crate::output::{IntoCallToolResult, IntoPromptResult, IntoReadResult};
 use crate::router::{Declared, Router, Settings};
 use crate::seal::{Seal, SealKey};
 use crate::sessions::Sessions;
+use crate::tasks::Tasks;
 
 /// How many items a page of a list has, unless the server says otherwise.
 pub const PAGE_SIZE: usize = 50;
@@ -219,7 +221,7 @@ impl Server {
             Capability::Tools => declared.tools = true,
             Capability::Prompts => declared.prompts = true,
             Capability::Resources => declared.resources = true,
-            Capability::Base | Capability::Logging | Capability::Completions => {}
+            Capability::Base | Capability::Logging | Capability::Completions | Capability::Tasks => {}
         }
         self
     }
@@ -253,7 +255,7 @@ impl Server {
         self
     }
 
-    /// Where sessions are kept, and for how long. By default in memory. What it says of bounds counts, whatever
+    /// Where sessions and tasks are kept, and for how long. By default in memory. What it says of bounds counts, whatever
     /// [`Server::options`] says.
     #[must_use]
     pub fn sessions(mut self, sessions: Sessions) -> Self {
@@ -316,7 +318,8 @@ impl Server {
             seal = own_seal;
         }
         let shared = Arc::new(Shared { states, catalogue });
-        let router = Router { info, instructions, shared, settings, cursors: Cursors::new(seal.clone()) };
+        let tasks = Tasks::new(kept.store.clone(), options.tasks.clone(), &options.conversation, changes.clone());
+        let router = Router { info, instructions, shared, settings, cursors: Cursors::new(seal.clone()), tasks };
         Ok(Host::new(Arc::new(router), &changes, options, seal, kept))
     }
 }

@@ -34,6 +34,7 @@ pub use andon_server::sessions::Sessions;
 pub use andon_server::transport::Stdio;
 pub use andon_types::content::{Content, GetPromptResult, PromptMessage, Resource, ResourceContents};
 pub use andon_types::meta::{Level, Meta};
+pub use andon_types::task::TaskSupport;
 pub use andon_types::tools::CallToolResult;
 #[cfg(feature = "server")]
 pub use schemars::JsonSchema;

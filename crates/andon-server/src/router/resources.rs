@@ -7,8 +7,9 @@ use andon_types::adapt::Adapt as _;
 use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
 use andon_types::meta::CacheHint;
+use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::error;
 
 use super::{RESULT_BYTES_MAX, Router, cache_for, encode, permit, read_params};
@@ -20,7 +21,8 @@ use crate::service::{Reply, Service as _, Text};
 /// The most resources that one listen request may name.
 pub(crate) const LISTEN_RESOURCES_MAX: usize = 1_000;
 
-const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// The most tasks that one listen request may name.
+const LISTEN_TASKS_MAX: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct UriParams<'a> {
@@ -40,7 +42,7 @@ struct Wanted {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: Vec<String>,
-    task_ids: Option<Value>,
+    task_ids: Option<Vec<String>>,
 }
 
 /// What of it is honoured: what the server does not have is left out.
@@ -55,6 +57,8 @@ struct Honoured {
     resources_list_changed: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     resource_subscriptions: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    task_ids: Vec<String>,
 }
 
 /// What serves a URI.
@@ -104,11 +108,16 @@ impl Router {
         Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
     }
 
-    pub(super) fn listen(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn listen(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let ListenParams { notifications: wanted } = read_params(params)?;
-        let extensions = call.client_capabilities().extensions.as_ref();
-        if wanted.task_ids.is_some() && !extensions.is_some_and(|known| known.contains_key(TASKS)) {
-            return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS: {} } })));
+        if wanted.task_ids.is_some() && !declares_tasks(call.client_capabilities().extensions.as_ref()) {
+            return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
+        }
+        let task_ids = wanted.task_ids.unwrap_or_default();
+        if task_ids.len() > LISTEN_TASKS_MAX {
+            return Err(ErrorObject::invalid_params(format!(
+                "a listen request names at most {LISTEN_TASKS_MAX} tasks"
+            )));
         }
         if wanted.resource_subscriptions.len() > LISTEN_RESOURCES_MAX {
             let why = format!("a listen request names at most {LISTEN_RESOURCES_MAX} resources");
@@ -128,6 +137,7 @@ impl Router {
             prompts_list_changed: wanted.prompts_list_changed && has.prompts.is_some(),
             resources_list_changed: wanted.resources_list_changed && has.resources.is_some(),
             resource_subscriptions: resources,
+            task_ids: self.own_tasks(call, &task_ids).await,
         };
         let body = serde_json::to_string(&honoured).expect("flags and texts are JSON");
         Ok(Reply { body: Text::Owned(body), ..Reply::default() })

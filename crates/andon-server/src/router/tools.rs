@@ -1,6 +1,7 @@
 //! `tools/call`.
 
 use std::borrow::Cow;
+use std::future::ready;
 use std::sync::Arc;
 
 use andon_schema::headers::check_headers;
@@ -10,16 +11,20 @@ use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
 use andon_types::revision::Rules;
 use andon_types::tools::CallToolResult;
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::error;
 
+use super::tasks::Way;
 use super::{RESULT_BYTES_MAX, Router, encode, permit, read_params};
 use crate::arguments::Arguments;
 use crate::call::Call;
 use crate::failure::{Shown, ToolError};
 use crate::item::ToolItem;
 use crate::service::Reply;
+use crate::tasks::Ran;
 
 #[derive(Deserialize)]
 struct CallParams<'a> {
@@ -27,29 +32,89 @@ struct CallParams<'a> {
     name: Cow<'a, str>,
     #[serde(borrow, default)]
     arguments: Option<&'a RawValue>,
+    /// The client wants a task (2025-11-25).
+    #[serde(borrow, default)]
+    task: Option<&'a RawValue>,
 }
 
 impl Router {
     pub(super) async fn call_tool(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
-        let CallParams { name, arguments } = read_params(params)?;
+        let CallParams { name, arguments, task } = read_params(params)?;
         let item = self.tool(&name)?;
         permit(&call, &item.entry.scopes)?;
+        let way = self.way(&item, &call, task)?;
         let rules = call.rules();
         let arguments = match read_arguments(&item, arguments) {
             Ok(arguments) => arguments,
             Err(Refused::NoObject) => return Err(ErrorObject::invalid_params("\"arguments\" is an object")),
-            Err(Refused::Invalid(why)) => return answer(&item, rules, Err(ToolError::arguments(why))),
+            Err(Refused::Invalid(why)) => {
+                let outcome = answer(&item, rules, Err(ToolError::arguments(why)));
+                return match (way, &outcome) {
+                    // Who asked for a task is answered with one, even if it fails at once.
+                    (Way::Task(ttl), Ok(_)) if !rules.tasks_extension => {
+                        Ok(self.tasks.create(&call, ttl).await?.run(ready(outcome)))
+                    }
+                    _ => outcome.map(|(reply, _)| reply),
+                };
+            }
         };
         let slot = item.slots.as_ref().map(|slots| Arc::clone(slots).try_acquire_owned());
         if let Some(Err(_)) = slot {
             let why = format!("as many calls of `{name}` as it takes are running; try again later");
             return Err(ErrorObject::unavailable(why));
         }
+        let slot = slot.and_then(Result::ok);
+        if let Way::Task(ttl) = way {
+            let created = self.tasks.create(&call, ttl).await?;
+            created.take_over(&call);
+            let context = self.context(call);
+            return Ok(created.run(async move {
+                let _slot = slot;
+                answer(&item, rules, item.entry.handler.call(arguments, context).await)
+            }));
+        }
         if let Some(timeout) = item.entry.timeout.or(self.settings.tool_timeout) {
             call.set_timeout(timeout);
         }
-        let outcome = item.entry.handler.call(arguments, self.context(call)).await;
-        answer(&item, rules, outcome)
+        let handler = &item.entry.handler;
+        if way == Way::Late {
+            return self.call_late(item.clone(), handler.call(arguments, self.context(call.clone())), slot, call).await;
+        }
+        let outcome = handler.call(arguments, self.context(call)).await;
+        answer(&item, rules, outcome).map(|(reply, _)| reply)
+    }
+
+    /// Runs a handler that may make its call a task while it runs.
+    async fn call_late(
+        &self,
+        item: Arc<ToolItem>,
+        mut running: BoxFuture<'static, Result<CallToolResult, ToolError>>,
+        slot: Option<OwnedSemaphorePermit>,
+        call: Call,
+    ) -> Result<Reply, ErrorObject> {
+        let rules = call.rules();
+        let (door, wanted) = oneshot::channel();
+        call.open_door(door);
+        let done = tokio::select! {
+            biased;
+            outcome = &mut running => return answer(&item, rules, outcome).map(|(reply, _)| reply),
+            Ok(done) = wanted => done,
+        };
+        match self.tasks.create(&call, None).await {
+            Ok(created) => {
+                created.take_over(&call);
+                // A handler that no longer waits for it runs on all the same.
+                drop(done.send(Ok(())));
+                Ok(created.run(async move {
+                    let _slot = slot;
+                    answer(&item, rules, running.await)
+                }))
+            }
+            Err(error) => {
+                drop(done.send(Err(error)));
+                answer(&item, rules, running.await).map(|(reply, _)| reply)
+            }
+        }
     }
 
     /// What a tool that does not exist would do need not be written down either.
@@ -68,7 +133,7 @@ impl Router {
     /// A tool that does not exist, or parameters that are none, have no headers that could disagree: the call itself
     /// is answered with what is wrong.
     pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
-        let Ok(CallParams { name, arguments }) = read_params(params) else { return Ok(()) };
+        let Ok(CallParams { name, arguments, .. }) = read_params(params) else { return Ok(()) };
         let Ok(item) = self.tool(&name) else { return Ok(()) };
         let Some(expected) = &item.headers else { return Ok(()) };
         check_headers(expected, arguments.map_or("{}", RawValue::get), headers)
@@ -90,7 +155,8 @@ fn read_arguments(item: &ToolItem, raw: Option<&RawValue>) -> Result<Arguments, 
     Ok(Arguments::new(text.to_owned()))
 }
 
-fn answer(item: &ToolItem, rules: &Rules, outcome: Result<CallToolResult, ToolError>) -> Result<Reply, ErrorObject> {
+/// The reply, and whether it is a tool's failure.
+fn answer(item: &ToolItem, rules: &Rules, outcome: Result<CallToolResult, ToolError>) -> Ran {
     let result = match outcome {
         Ok(result) => check_output(item, result),
         Err(failure) => match failure.shown() {
@@ -123,13 +189,15 @@ fn check_output(item: &ToolItem, mut result: CallToolResult) -> CallToolResult {
     result
 }
 
-fn reply(item: &ToolItem, rules: &Rules, mut result: CallToolResult) -> Result<Reply, ErrorObject> {
+fn reply(item: &ToolItem, rules: &Rules, mut result: CallToolResult) -> Ran {
     result.adapt(rules);
     let meta = result.meta.take();
+    let mut is_error = result.is_error;
     let body = encode(&result).or_else(|_| {
+        is_error = true;
         error!(tool = item.entry.tool.name, "a tool's result is larger than {RESULT_BYTES_MAX} bytes, or no JSON");
         encode(&CallToolResult::error("the tool's result is too large to be sent"))
     });
     let body = body.map_err(|_| ErrorObject::internal())?;
-    Ok(Reply { body, meta, ..Reply::default() })
+    Ok((Reply { body, meta, ..Reply::default() }, is_error))
 }

@@ -1,0 +1,445 @@
+//! Tasks: calls that go on after they were answered, created in the store before anybody hears of them.
+//!
+//! A task that runs is a [`Live`] and a record; one that is over is a record. What a process left running when it ended
+//! has failed, and the first who looks at its record writes that down. One process at a time runs the tasks of a store.
+
+mod live;
+mod memory;
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use andon_core::io::{Reply, ReplyKind, Timestamp};
+use andon_core::port::{Key, Kind, Record, SessionStore, StoreError, Stored};
+use andon_core::task::{Beginning, Outcome, QuestionLimits, Task};
+use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::meta::{Meta, RELATED_TASK};
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::call::Call;
+use crate::change::Changes;
+use crate::host::Running;
+use crate::options::TaskOptions;
+use crate::seal::random;
+
+pub(crate) use live::Live;
+pub(crate) use memory::Memory;
+
+/// The least time that a client may ask a task to be kept for.
+const TTL_MIN: Duration = Duration::from_secs(1);
+/// Longer texts are no ids of ours.
+const ID_BYTES_MAX: usize = 64;
+/// How often what has expired is looked for, while tasks are created.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How many expired records one look takes.
+const SWEEP_MAX: usize = 1_000;
+/// How often a record that somebody else changes is read again.
+const READS_MAX: usize = 3;
+
+/// What a handler that ran as a task came to: the reply, and whether it is a tool's failure.
+pub(crate) type Ran = Result<(Reply, bool), ErrorObject>;
+
+/// The tasks of a server.
+pub(crate) struct Tasks {
+    store: Arc<dyn SessionStore>,
+    options: TaskOptions,
+    questions: QuestionLimits,
+    progress_per_s: u32,
+    changes: Changes,
+    /// Names this process in records.
+    runner: u128,
+    clock: Clock,
+    live: Mutex<HashMap<u128, Arc<Live>>>,
+    owners: Mutex<Owners>,
+    swept_at: Mutex<Option<Timestamp>>,
+}
+
+/// The tasks of each owner that was looked up: key of the record, and when it expires.
+type Owners = HashMap<u128, BTreeMap<u128, Timestamp>>;
+
+/// Wall time that goes on as the process does, whatever is done to the clock on the wall.
+struct Clock {
+    origin: Timestamp,
+    since: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let origin = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        Self { origin, since: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.origin.after(self.since.elapsed())
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        let after = at.since(self.origin);
+        self.since.checked_add(after).unwrap_or(self.since + Duration::from_secs(365 * 24 * 60 * 60))
+    }
+}
+
+/// A task that somebody asked for.
+pub(crate) enum Found {
+    /// It runs in this process.
+    Live(Arc<Live>),
+    /// It is over.
+    Over(Task),
+}
+
+impl Tasks {
+    pub(crate) fn new(
+        store: Arc<dyn SessionStore>,
+        options: TaskOptions,
+        limits: &andon_core::limits::Limits,
+        changes: Changes,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            options,
+            questions: QuestionLimits { open_max: limits.asks_max, all_max: limits.asks_per_call_max },
+            progress_per_s: limits.progress_per_s,
+            changes,
+            runner: u128::from_be_bytes(random()),
+            clock: Clock::start(),
+            live: Mutex::default(),
+            owners: Mutex::default(),
+            swept_at: Mutex::default(),
+        })
+    }
+
+    /// Creates a task of `call` that is kept for `ttl`, within bounds. When this returns the task is as durable as the
+    /// store promises; it is gone again unless it is run.
+    ///
+    /// # Errors
+    /// What to answer instead: too many tasks, or a store that cannot keep one.
+    pub(crate) async fn create(self: &Arc<Self>, call: &Call, ttl: Option<Duration>) -> Result<Created, ErrorObject> {
+        let now = self.now();
+        let id = format!("{:032x}", u128::from_be_bytes(random()));
+        let task = Task::new(Beginning {
+            owner: owner_of(call),
+            revision: call.revision(),
+            runner: self.runner,
+            now,
+            ttl: ttl.unwrap_or(self.options.ttl).clamp(TTL_MIN, self.options.ttl_max),
+            poll_interval: self.options.poll_interval,
+            id,
+        });
+        let (tasks, call) = (Arc::clone(self), call.clone());
+        // Not dropped with the call: what the store is told has to be taken back if nobody hears of it.
+        let creating = async move {
+            tasks.reserve(&task).await?;
+            let key = key_of(task.id());
+            let record = Record { bytes: task.encode(), owner: task.owner(), expires_at: Some(task.expires_at()) };
+            match tasks.store.write(key, record, None).await {
+                Ok(rev) => {
+                    let live = Live::new(&tasks, task, rev, &call);
+                    tasks.live().insert(key.id, live.clone());
+                    Ok(Created { live: Some(live), tasks, running: call.running() })
+                }
+                Err(error) => {
+                    tasks.give_back(&task);
+                    // It may be there all the same; then it is one that nobody knows of.
+                    drop(tasks.store.delete(key, None));
+                    Err(refusal(&error))
+                }
+            }
+        };
+        let created = tokio::spawn(creating.in_current_span()).await;
+        created.unwrap_or_else(|_| Err(ErrorObject::internal()))
+    }
+
+    /// The task `id`, if it is the caller's and of its revision. Another's is as unknown as none.
+    ///
+    /// # Errors
+    /// -32602 if there is none, -32000 if the store cannot say.
+    pub(crate) async fn find(&self, id: &str, call: &Call) -> Result<Found, ErrorObject> {
+        let unknown = || ErrorObject::invalid_params("no such task, or its time is over");
+        if id.len() > ID_BYTES_MAX {
+            return Err(unknown());
+        }
+        let (key, owner) = (key_of(id), owner_of(call));
+        let is_theirs =
+            |task: &Task| task.owner() == owner && task.revision() == call.revision() && task.expires_at() > self.now();
+        let live = self.live().get(&key.id).cloned();
+        if let Some(live) = live {
+            return if live.with(|task| is_theirs(task)) { Ok(Found::Live(live)) } else { Err(unknown()) };
+        }
+        for _ in 0..READS_MAX {
+            let Some(stored) = self.store.load(key).await.map_err(|error| refusal(&error))? else {
+                return Err(unknown());
+            };
+            let task = read(&stored)?;
+            if !is_theirs(&task) {
+                return Err(unknown());
+            }
+            match self.over(key, task, &stored).await? {
+                Some(task) => return Ok(Found::Over(task)),
+                None => continue,
+            }
+        }
+        Err(ErrorObject::unavailable("the task is being changed; try again"))
+    }
+
+    /// The caller's tasks after the record `after`, at most `max`, and whether others follow after which record.
+    ///
+    /// # Errors
+    /// -32000 if the store cannot say.
+    pub(crate) async fn list(
+        &self,
+        call: &Call,
+        after: Option<u128>,
+        max: usize,
+    ) -> Result<(Vec<Value>, Option<u128>), ErrorObject> {
+        let (owner, now) = (owner_of(call), self.now());
+        let page = self.store.list(Kind::Task, Some(owner), after, max).await.map_err(|error| refusal(&error))?;
+        let next = if page.len() == max { page.last().map(|stored| stored.id) } else { None };
+        let mut members = Vec::new();
+        for stored in page {
+            let key = Key { kind: Kind::Task, id: stored.id };
+            let live = self.live().get(&key.id).cloned();
+            let task = match live {
+                Some(live) => Some(live.with(Task::clone)),
+                None => self.listed(key, &stored).await?,
+            };
+            let seen = task.filter(|task| task.revision() == call.revision() && task.expires_at() > now);
+            members.extend(seen.map(|task| Value::Object(task.members())));
+        }
+        Ok((members, next))
+    }
+
+    /// The task of a record in a list; none if it is nobody's any more, or cannot be read.
+    async fn listed(&self, key: Key, stored: &Stored) -> Result<Option<Task>, ErrorObject> {
+        let Ok(task) = read(stored) else { return Ok(None) };
+        match self.over(key, task, stored).await {
+            Err(error) if error.code == ErrorCode::Unavailable as i32 => Err(error),
+            seen => Ok(seen.unwrap_or_default()),
+        }
+    }
+
+    /// The time that records are written in.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The task of a record that nobody runs here. If it did not end, who ran it is gone, and that is written down.
+    /// `None` if somebody else wrote something meanwhile.
+    async fn over(&self, key: Key, mut task: Task, stored: &Stored) -> Result<Option<Task>, ErrorObject> {
+        if task.is_over() {
+            return Ok(Some(task));
+        }
+        if task.runner() == self.runner {
+            // Not known to anybody any more, or not yet.
+            return Err(ErrorObject::invalid_params("no such task, or its time is over"));
+        }
+        task.interrupt(self.now());
+        let record = Record { bytes: task.encode(), ..stored.record.clone() };
+        match self.store.write(key, record, Some(stored.rev)).await {
+            Ok(_) => Ok(Some(task)),
+            Err(StoreError::Conflict { .. } | StoreError::Unknown) => Ok(None),
+            Err(error) => Err(refusal(&error)),
+        }
+    }
+
+    /// Counts `task` among its owner's.
+    async fn reserve(&self, task: &Task) -> Result<(), ErrorObject> {
+        let (owner, now) = (task.owner(), self.now());
+        let (all_max, each_max) = (self.options.tasks_max, self.options.tasks_per_principal_max);
+        self.sweep_at_times(now);
+        if !self.owners().contains_key(&owner) {
+            let known = self.store.list(Kind::Task, Some(owner), None, each_max).await;
+            let known = known.map_err(|error| refusal(&error))?;
+            let known =
+                known.into_iter().map(|stored| (stored.id, stored.record.expires_at.unwrap_or(Timestamp(u64::MAX))));
+            self.owners().entry(owner).or_default().extend(known);
+        }
+        let count = self.store.count(Kind::Task).await.map_err(|error| refusal(&error))?;
+        if count >= all_max as u64 {
+            self.sweep(now).await;
+            let count = self.store.count(Kind::Task).await.map_err(|error| refusal(&error))?;
+            if count >= all_max as u64 {
+                return Err(ErrorObject::unavailable("the server has no room for a task; try again later"));
+            }
+        }
+        let mut owners = self.owners();
+        let owned = owners.entry(owner).or_default();
+        owned.retain(|_, expires_at| *expires_at > now);
+        if owned.len() >= each_max {
+            let why = format!("you have {each_max} tasks, which is the limit: a task counts until its time is over");
+            return Err(ErrorObject::unavailable(why));
+        }
+        owned.insert(key_of(task.id()).id, task.expires_at());
+        Ok(())
+    }
+
+    fn give_back(&self, task: &Task) {
+        if let Some(owned) = self.owners().get_mut(&task.owner()) {
+            owned.remove(&key_of(task.id()).id);
+        }
+    }
+
+    fn sweep_at_times(&self, now: Timestamp) {
+        let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if swept_at.is_some_and(|at| now.since(at) < SWEEP_INTERVAL) {
+            return;
+        }
+        *swept_at = Some(now);
+        drop(swept_at);
+        let mut owners = self.owners();
+        owners.values_mut().for_each(|owned| owned.retain(|_, expires_at| *expires_at > now));
+        owners.retain(|_, owned| !owned.is_empty());
+        // Takes effect where it is made.
+        tokio::spawn(self.store.sweep(now, SWEEP_MAX));
+    }
+
+    async fn sweep(&self, now: Timestamp) {
+        if let Err(error) = self.store.sweep(now, SWEEP_MAX).await {
+            tracing::warn!(%error, "expired tasks could not be swept");
+        }
+    }
+
+    /// Forgets a task that nobody was told of, or whose time is over.
+    fn discard(&self, live: &Live) {
+        let (key, task) = live.with(|task| (key_of(task.id()), task.clone()));
+        self.live().remove(&key.id);
+        self.give_back(&task);
+        drop(self.store.delete(key, None));
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<u128, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owners(&self) -> MutexGuard<'_, Owners> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a task that ran came to, within what may be kept.
+    fn outcome(&self, ran: Ran) -> Outcome {
+        let outcome = match ran {
+            Ok((reply, is_error)) => {
+                Outcome::reply(&reply, is_error).unwrap_or(Outcome::Error(ErrorObject::internal()))
+            }
+            Err(error) => Outcome::Error(error),
+        };
+        let most = self.options.result_bytes_max;
+        if outcome.bytes() <= most {
+            return outcome;
+        }
+        let why = format!("the task's result has more than the {most} bytes that are kept of one");
+        Outcome::Error(ErrorObject::new(ErrorCode::InternalError, why))
+    }
+}
+
+/// A task that was created and waits to be run. Dropped instead, it is taken back.
+pub(crate) struct Created {
+    live: Option<Arc<Live>>,
+    tasks: Arc<Tasks>,
+    running: Option<Running>,
+}
+
+impl Created {
+    /// Puts the task in the place of its call's conversation, so that what the handler says and asks is the task's.
+    pub(crate) fn take_over(&self, call: &Call) {
+        if let Some(live) = &self.live {
+            call.detach(live.clone());
+        }
+    }
+
+    /// Runs `handler` detached, and gives what its request is answered with.
+    pub(crate) fn run(mut self, handler: impl Future<Output = Ran> + Send + 'static) -> Reply {
+        let live = self.live.take().expect("it is taken here only, and this takes all of it");
+        let (tasks, running) = (self.tasks.clone(), self.running.take());
+        let reply = live.with(created);
+        let ends_at = tasks.clock.instant(live.with(|task| task.expires_at()));
+        let work = async move {
+            let _running = running;
+            tokio::select! {
+                biased;
+                // Either it came to an end, or nobody heard of it.
+                () = live.cancelled() => if live.abandon() { tasks.discard(&live) },
+                () = tokio::time::sleep_until(ends_at) => if live.abandon() { tasks.discard(&live) },
+                ran = AssertUnwindSafe(handler).catch_unwind() => {
+                    let ran = ran.unwrap_or_else(|panic| {
+                        let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+                        tracing::error!(why, "a handler panicked");
+                        Err(ErrorObject::internal())
+                    });
+                    live.settle(tasks.outcome(ran));
+                }
+            }
+        };
+        tokio::spawn(work.in_current_span());
+        reply
+    }
+}
+
+impl Drop for Created {
+    fn drop(&mut self) {
+        if let Some(live) = self.live.take()
+            && live.abandon()
+        {
+            self.tasks.discard(&live);
+        }
+    }
+}
+
+/// The answer to a request that became a task.
+fn created(task: &Task) -> Reply {
+    let members = Value::Object(task.members());
+    if task.revision().rules().tasks_extension {
+        return Reply { body: members.to_string().into(), kind: ReplyKind::Task, ..Reply::default() };
+    }
+    let body = json!({ "task": members }).to_string().into();
+    Reply { body, meta: Some(related(task.id())), ..Reply::default() }
+}
+
+/// The `_meta` that says which task a message belongs to (2025-11-25).
+pub(crate) fn related(id: &str) -> Meta {
+    [(RELATED_TASK.to_owned(), json!({ "taskId": id }))].into_iter().collect()
+}
+
+fn key_of(id: &str) -> Key {
+    Key { kind: Kind::Task, id: hash(&[id.as_bytes()]) }
+}
+
+/// Whose the tasks of `call` are: the subject's, or, where there is none, the session's.
+fn owner_of(call: &Call) -> u128 {
+    match (call.principal().subject(), call.binding()) {
+        (Some(subject), _) => hash(&[b"subject", subject.as_bytes()]),
+        (None, Some(session)) => hash(&[b"session", &session.to_be_bytes()]),
+        (None, None) => hash(&[b"anonymous"]),
+    }
+}
+
+/// The first half of SHA-256 over the parts, each with its length.
+fn hash(parts: &[&[u8]]) -> u128 {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let digest = hasher.finalize();
+    u128::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
+}
+
+fn read(stored: &Stored) -> Result<Task, ErrorObject> {
+    Task::decode(&stored.record.bytes, stored.record.owner).map_err(|why| {
+        tracing::error!(why, "the record of a task cannot be read");
+        ErrorObject::internal()
+    })
+}
+
+/// What a client is told of a store that failed.
+fn refusal(error: &StoreError) -> ErrorObject {
+    tracing::error!(%error, "the store of tasks failed");
+    ErrorObject::unavailable("the server cannot read or keep tasks now; try again later")
+}
