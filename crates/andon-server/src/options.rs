@@ -42,7 +42,7 @@ pub struct HostOptions {
 pub struct TaskOptions {
     /// Tasks in all, those that are over included until their time is. Default 10,000.
     pub tasks_max: usize,
-    /// Tasks of one principal; without authentication, of one session, or of all modern clients together. Default 100.
+    /// Tasks of one principal, those that are over included; without authentication, of one session. Default 100.
     pub tasks_per_principal_max: usize,
     /// How long a task is kept from its creation on, running or over, where the client does not ask for another time.
     /// Default 1 h.

@@ -4,7 +4,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon_core::port::SessionStore;
 use andon_types::meta::{CacheHint, Icon, Implementation};
 use andon_types::method::Capability;
 use serde::de::DeserializeOwned;

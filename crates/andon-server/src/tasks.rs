@@ -4,7 +4,6 @@
 //! has failed, and the first who looks at its record writes that down. One process at a time runs the tasks of a store.
 
 mod live;
-mod memory;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -19,27 +18,27 @@ use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::meta::{Meta, RELATED_TASK};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::call::Call;
 use crate::change::Changes;
 use crate::host::Running;
+use crate::journal::owner;
 use crate::options::TaskOptions;
 use crate::seal::random;
+use crate::storage::hash;
 
 pub(crate) use live::Live;
-pub(crate) use memory::Memory;
 
 /// The least time that a client may ask a task to be kept for.
 const TTL_MIN: Duration = Duration::from_secs(1);
 /// Longer texts are no ids of ours.
 const ID_BYTES_MAX: usize = 64;
-/// How often what has expired is looked for, while tasks are created.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
-/// How many expired records one look takes.
-const SWEEP_MAX: usize = 1_000;
+/// How often owners without tasks are looked for, while tasks are created.
+const FORGET_INTERVAL: Duration = Duration::from_secs(10);
+/// The owner of what belongs to nobody in particular.
+const ANYBODY: u128 = 0;
 /// How often a record that somebody else changes is read again.
 const READS_MAX: usize = 3;
 
@@ -58,7 +57,7 @@ pub(crate) struct Tasks {
     clock: Clock,
     live: Mutex<HashMap<u128, Arc<Live>>>,
     owners: Mutex<Owners>,
-    swept_at: Mutex<Option<Timestamp>>,
+    forgot_at: Mutex<Option<Timestamp>>,
 }
 
 /// The tasks of each owner that was looked up: key of the record, and when it expires.
@@ -92,7 +91,7 @@ pub(crate) enum Found {
     /// It runs in this process.
     Live(Arc<Live>),
     /// It is over.
-    Over(Task),
+    Over(Box<Task>),
 }
 
 impl Tasks {
@@ -112,7 +111,7 @@ impl Tasks {
             clock: Clock::start(),
             live: Mutex::default(),
             owners: Mutex::default(),
-            swept_at: Mutex::default(),
+            forgot_at: Mutex::default(),
         })
     }
 
@@ -182,7 +181,7 @@ impl Tasks {
                 return Err(unknown());
             }
             match self.over(key, task, &stored).await? {
-                Some(task) => return Ok(Found::Over(task)),
+                Some(task) => return Ok(Found::Over(Box::new(task))),
                 None => continue,
             }
         }
@@ -253,8 +252,7 @@ impl Tasks {
     async fn reserve(&self, task: &Task) -> Result<(), ErrorObject> {
         let (owner, now) = (task.owner(), self.now());
         let (all_max, each_max) = (self.options.tasks_max, self.options.tasks_per_principal_max);
-        self.sweep_at_times(now);
-        if !self.owners().contains_key(&owner) {
+        if owner != ANYBODY && !self.owners().contains_key(&owner) {
             let known = self.store.list(Kind::Task, Some(owner), None, each_max).await;
             let known = known.map_err(|error| refusal(&error))?;
             let known =
@@ -262,17 +260,16 @@ impl Tasks {
             self.owners().entry(owner).or_default().extend(known);
         }
         let count = self.store.count(Kind::Task).await.map_err(|error| refusal(&error))?;
+        // Those whose time is over count until the host has swept them.
         if count >= all_max as u64 {
-            self.sweep(now).await;
-            let count = self.store.count(Kind::Task).await.map_err(|error| refusal(&error))?;
-            if count >= all_max as u64 {
-                return Err(ErrorObject::unavailable("the server has no room for a task; try again later"));
-            }
+            return Err(ErrorObject::unavailable("the server has no room for a task; try again later"));
         }
+        self.forget_owners(now);
         let mut owners = self.owners();
         let owned = owners.entry(owner).or_default();
         owned.retain(|_, expires_at| *expires_at > now);
-        if owned.len() >= each_max {
+        // Nobody in particular is not one principal.
+        if owned.len() >= each_max && owner != ANYBODY {
             let why = format!("you have {each_max} tasks, which is the limit: a task counts until its time is over");
             return Err(ErrorObject::unavailable(why));
         }
@@ -286,24 +283,18 @@ impl Tasks {
         }
     }
 
-    fn sweep_at_times(&self, now: Timestamp) {
-        let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if swept_at.is_some_and(|at| now.since(at) < SWEEP_INTERVAL) {
+    /// Forgets, at times, the owners whose tasks are all over.
+    fn forget_owners(&self, now: Timestamp) {
+        let mut forgot_at = self.forgot_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if forgot_at.is_some_and(|at| now.since(at) < FORGET_INTERVAL) {
             return;
         }
-        *swept_at = Some(now);
-        drop(swept_at);
-        let mut owners = self.owners();
-        owners.values_mut().for_each(|owned| owned.retain(|_, expires_at| *expires_at > now));
-        owners.retain(|_, owned| !owned.is_empty());
-        // Takes effect where it is made.
-        tokio::spawn(self.store.sweep(now, SWEEP_MAX));
-    }
-
-    async fn sweep(&self, now: Timestamp) {
-        if let Err(error) = self.store.sweep(now, SWEEP_MAX).await {
-            tracing::warn!(%error, "expired tasks could not be swept");
-        }
+        *forgot_at = Some(now);
+        drop(forgot_at);
+        self.owners().retain(|_, owned| {
+            owned.retain(|_, expires_at| *expires_at > now);
+            !owned.is_empty()
+        });
     }
 
     /// Forgets a task that nobody was told of, or whose time is over.
@@ -359,7 +350,7 @@ impl Created {
         let live = self.live.take().expect("it is taken here only, and this takes all of it");
         let (tasks, running) = (self.tasks.clone(), self.running.take());
         let reply = live.with(created);
-        let ends_at = tasks.clock.instant(live.with(|task| task.expires_at()));
+        let ends_at = tasks.clock.instant(live.with(Task::expires_at));
         let work = async move {
             let _running = running;
             tokio::select! {
@@ -408,27 +399,16 @@ pub(crate) fn related(id: &str) -> Meta {
 }
 
 fn key_of(id: &str) -> Key {
-    Key { kind: Kind::Task, id: hash(&[id.as_bytes()]) }
+    Key { kind: Kind::Task, id: hash("task", id.as_bytes()) }
 }
 
 /// Whose the tasks of `call` are: the subject's, or, where there is none, the session's.
 fn owner_of(call: &Call) -> u128 {
     match (call.principal().subject(), call.binding()) {
-        (Some(subject), _) => hash(&[b"subject", subject.as_bytes()]),
-        (None, Some(session)) => hash(&[b"session", &session.to_be_bytes()]),
-        (None, None) => hash(&[b"anonymous"]),
+        (subject @ Some(_), _) => owner(subject),
+        (None, Some(session)) => hash("owner by session", &session.to_be_bytes()),
+        (None, None) => ANYBODY,
     }
-}
-
-/// The first half of SHA-256 over the parts, each with its length.
-fn hash(parts: &[&[u8]]) -> u128 {
-    let mut hasher = Sha256::new();
-    for part in parts {
-        hasher.update((part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    let digest = hasher.finalize();
-    u128::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
 }
 
 fn read(stored: &Stored) -> Result<Task, ErrorObject> {

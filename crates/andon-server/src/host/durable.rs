@@ -116,6 +116,7 @@ impl Host {
         let subject = principal.shared_subject();
         let journal = Journal::new(self.storage.clone(), stored.id, subject, Some(stored.rev));
         let cell = Cell::new(self.number(), principal.clone(), self, session, Some(journal));
+        cell.bind(key.stored_id());
         tracing::debug!(session = cell.number, was_running, "session brought back");
         self.sessions.insert(key, cell.clone());
         cell.carry_out(outputs);

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use andon_core::session::Session;
-use sha2::{Digest as _, Sha256};
 
 use crate::conversation::{Cell, Conversation as _};
 use crate::journal::owner;
