@@ -212,3 +212,6 @@ impl EventLog for DiskStore {
         self.read_much(move |reading| reading.replay(session, stream, after, max))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,6 +148,9 @@ impl Committer {
     fn check(&mut self) {
         if self.is_open() {
             self.transact_alone(Sync::Now, 0);
+        } else {
+            // It complained itself if it failed.
+            let _ = self.reopen();
         }
     }
 

@@ -41,9 +41,7 @@ impl Engine {
         private_directory(directory).map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
         let engine = Self { directory: directory.to_owned(), opener, database: RwLock::default() };
         let ledger = engine.reopen()?;
-        // The file's name has to last as long as what is in it.
-        let made = File::open(directory).and_then(|directory| directory.sync_all());
-        made.map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
+        keep_names(directory).map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
         Ok((engine, ledger))
     }
 
@@ -76,7 +74,10 @@ impl Engine {
     pub(super) fn read<T>(&self, queue: &Queue, what: impl FnOnce(&Reading) -> Read<T>) -> Outcome<T> {
         // Only a reopening writer holds it for itself, and then there is nothing to read.
         let Ok(database) = self.database.try_read() else { return Err(unavailable()) };
-        let Some(database) = &*database else { return Err(unavailable()) };
+        let Some(database) = &*database else {
+            queue.suspect();
+            return Err(unavailable());
+        };
         Reading::begin(database).and_then(|reading| what(&reading)).map_err(|error| {
             queue.suspect();
             refusal(&error)
@@ -98,6 +99,9 @@ impl Engine {
         let directory = self.directory.clone();
         match error {
             redb::Error::DatabaseAlreadyOpen => OpenError::InUse { directory },
+            redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+                OpenError::Damaged { directory, why: source.to_string() }
+            }
             redb::Error::Io(source) => OpenError::Io { directory, source },
             redb::Error::PreviousIo => OpenError::Io { directory, source: io::Error::other(error) },
             error => OpenError::Damaged { directory, why: error.to_string() },
@@ -147,4 +151,16 @@ fn private_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// The names of files have to last as long as what is in them.
+#[cfg(unix)]
+fn keep_names(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// There is nothing to be done for names here.
+#[cfg(not(unix))]
+fn keep_names(_directory: &Path) -> io::Result<()> {
+    Ok(())
 }

@@ -98,8 +98,7 @@ async fn what_was_called_before_a_failure_was_known_fails_too((store, outage): (
     unavailable("the third of three", third).await?;
     unavailable("the first of three", first).await?;
     unavailable("the second of three", second).await?;
-    same("the events", &replayed(&*store, 1, 1, 0).await?, &vec![(1, "a".to_owned())])?;
     // Now that they know, they may try again.
     put(2).await?;
-    same("the events", &replayed(&*store, 1, 1, 1).await?, &vec![(2, "2".to_owned())])
+    same("the events", &replayed(&*store, 1, 1, 0).await?, &vec![(1, "a".to_owned()), (2, "2".to_owned())])
 }
