@@ -15,6 +15,9 @@ const TERMINATE_EVERY: u8 = 12;
 /// One of so many kills is followed by another one while the next process starts.
 const TWICE_EVERY: u8 = 8;
 
+/// What is still to be broken.
+type Kinds = std::iter::Peekable<std::vec::IntoIter<FaultKind>>;
+
 /// How much is broken.
 #[derive(Debug, Clone, Copy)]
 pub struct Breakage {
@@ -50,7 +53,7 @@ pub async fn run(
     }
     rng.shuffle(&mut kinds);
     let mut nemesis = Nemesis { world, launch, server, faults: 0, rng };
-    let mut kinds = kinds.into_iter();
+    let mut kinds = kinds.into_iter().peekable();
     while let Some(kind) = kinds.next() {
         nemesis.rest().await?;
         if kind == FaultKind::Cut {
@@ -87,7 +90,7 @@ impl Nemesis {
     }
 
     /// Ends the process, and starts another one; sometimes another one before that, which is killed as it starts.
-    async fn replace(&mut self, kind: FaultKind, more: &mut impl Iterator<Item = FaultKind>) -> Result<(), Error> {
+    async fn replace(&mut self, kind: FaultKind, more: &mut Kinds) -> Result<(), Error> {
         let mut kind = kind;
         loop {
             self.faults += 1;
@@ -105,7 +108,7 @@ impl Nemesis {
             self.record(Event::FaultUp { fault });
             self.server = self.launch.spawn()?;
             if self.rng.u8(..TWICE_EVERY) == 0
-                && let Some(next) = more.next().filter(|next| *next != FaultKind::Cut)
+                && let Some(next) = more.next_if(|next| next.ends_process())
             {
                 tokio::time::sleep(Duration::from_millis(self.rng.u64(0..120))).await;
                 // What does not listen yet does not hear either.

@@ -149,7 +149,8 @@ impl Stream {
             let event = tokio::select! {
                 event = events.next() => event,
                 () = &mut lost => {
-                    if loss.is_some_and(|(_, loss)| loss == Loss::Replace) {
+                    // Without an id there is nothing to take up.
+                    if loss.is_some_and(|(_, loss)| loss == Loss::Replace) && self.is_promised() {
                         tokio::spawn(read_replaced(session.clone(), self.op, conn, events));
                     } else {
                         session.record(Event::Info { op: conn, why: "closed".to_owned() });

@@ -173,7 +173,8 @@ where
     ) -> Result<StreamId, E> {
         let mut core = self.core();
         let (stream, frames) = open(&mut core.machine)?;
-        outlet.preload(frames);
+        // What is replayed may be on its way to the store still.
+        outlet.preload(frames, self.journal.as_ref().and_then(|journal| journal.newest()).as_ref());
         if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
             core.places.swap_remove(index).1.close();
         }

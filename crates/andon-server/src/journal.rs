@@ -95,6 +95,8 @@ struct State {
     waiting: Changes,
     /// Of what waits.
     commit: Commit,
+    /// Of what was handed in last.
+    newest: Option<Commit>,
     is_writing: bool,
     /// Nothing is written any more.
     is_over: bool,
@@ -120,11 +122,17 @@ impl Journal {
         let gates = changes.gates;
         state.waiting.merge(changes);
         let commit = state.commit.clone();
+        state.newest = Some(commit.clone());
         if !state.is_writing {
             state.is_writing = true;
             tokio::spawn(write(self.clone(), self.storage.writing()));
         }
         gates.then_some(commit)
+    }
+
+    /// Says when all that was handed in so far is durable; nothing if there was nothing.
+    pub(crate) fn newest(&self) -> Option<Commit> {
+        self.lock().newest.clone()
     }
 
     /// Deletes the session from the store, after all that is on its way there.

@@ -83,12 +83,12 @@ impl Outlet {
         wake(state);
     }
 
-    /// Queues what is replayed, whatever the bounds: it is in memory anyway.
-    pub(crate) fn preload(&self, frames: Vec<Frame>) {
+    /// Queues what is replayed, whatever the bounds: it is in memory anyway. It leaves when `until` is durable.
+    pub(crate) fn preload(&self, frames: Vec<Frame>, until: Option<&Commit>) {
         let mut state = self.lock();
         for frame in frames {
             state.closed |= frame.last;
-            self.push(&mut state, Held { frame, until: None });
+            self.push(&mut state, Held { frame, until: until.cloned() });
         }
         wake(state);
     }
