@@ -17,4 +17,5 @@ pub mod offer;
 pub mod port;
 pub mod session;
 pub mod task;
+pub mod values;
 pub mod violation;

@@ -39,6 +39,8 @@ pub struct Limits {
     pub replay_streams_max: usize,
     /// How long a finished stream is kept for resumption. Default 5 min.
     pub replay_timeout: Duration,
+    /// Bytes of what handlers keep in one session, or under one handle. Default 64 KiB.
+    pub values_bytes_max: usize,
     /// Progress notifications per second and token; a burst of as many is let through. Default 10.
     pub progress_per_s: u32,
     /// Log notifications per second and session; a burst of as many is let through. Default 50.
@@ -66,6 +68,7 @@ impl Default for Limits {
             replay_bytes_max: 1 << 20,
             replay_streams_max: 100,
             replay_timeout: Duration::from_secs(5 * 60),
+            values_bytes_max: 64 << 10,
             progress_per_s: 10,
             logs_per_s: 50,
             change_interval: Duration::from_millis(100),

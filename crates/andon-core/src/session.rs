@@ -18,6 +18,7 @@ use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Notification, Request, RequestId, encode_error, encode_result};
 use andon_types::meta::Level;
 use andon_types::method::Method;
+use andon_types::raw::RawJson;
 use andon_types::revision::{Revision, Rules};
 
 use crate::facts::ClientFacts;
@@ -25,6 +26,7 @@ use crate::io::{AskError, CallId, Input, Output, StreamId, Timestamp};
 use crate::limits::Limits;
 use crate::meter::Bucket;
 use crate::offer::Offer;
+use crate::values::{TooLarge, Values};
 
 pub(crate) use calls::log_params;
 pub(crate) use notices::Notices;
@@ -83,6 +85,7 @@ pub struct Session {
     /// Hashes of the ids of the last requests that were answered.
     answered: VecDeque<u64>,
     life: Life,
+    values: Values,
     /// Of a session that outlives the process.
     unwritten: Option<Box<record::Unwritten>>,
 }
@@ -115,6 +118,7 @@ impl Session {
             notices: notices::Notices::default(),
             answered: VecDeque::new(),
             life: Life::default(),
+            values: Values::default(),
             unwritten: None,
         }
     }
@@ -216,6 +220,21 @@ impl Session {
     /// The canonical URIs that the client subscribed to.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<str>> {
         self.subscriptions.iter()
+    }
+
+    /// What a handler keeps under `name`.
+    pub fn value(&self, name: &str) -> Option<&RawJson> {
+        self.values.get(name)
+    }
+
+    /// Keeps `value` under `name` as long as the session lasts; without one, forgets it.
+    ///
+    /// # Errors
+    /// [`TooLarge`], and nothing changes.
+    pub fn set_value(&mut self, name: &str, value: Option<RawJson>) -> Result<(), TooLarge> {
+        self.values.set(name, value, self.limits.values_bytes_max)?;
+        self.mark(Dirty::Now);
+        Ok(())
     }
 
     fn rules(&self) -> &'static Rules {

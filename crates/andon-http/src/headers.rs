@@ -11,6 +11,7 @@ pub(crate) struct BadHeader(pub(crate) String);
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM_PREFIX: &str = "mcp-param-";
@@ -49,7 +50,13 @@ pub(crate) fn head(headers: &HeaderMap) -> Result<Head, BadHeader> {
     let name = single(headers, &NAME)?
         .map(|value| unwrap(value).ok_or_else(|| BadHeader(BAD_WRAPPER.to_owned())))
         .transpose()?;
-    Ok(Head { protocol_version, session_id: owned(SESSION_ID)?, method: owned(METHOD)?, name, params })
+    // A string of structured fields (RFC 9651) has quotation marks; many clients send none.
+    let idempotency_key = single(headers, &IDEMPOTENCY_KEY)?.map(|key| {
+        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        quoted.unwrap_or(key).to_owned()
+    });
+    let (session_id, method) = (owned(SESSION_ID)?, owned(METHOD)?);
+    Ok(Head { protocol_version, session_id, method, name, idempotency_key, params })
 }
 
 /// Whether an `Accept` header takes `wanted`, a full media type.

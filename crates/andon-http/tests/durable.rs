@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use andon_core::port::Store;
 use andon_server::sessions::Sessions;
-use andon_store::MemoryStore;
+use andon_store::{FaultyStore, MemoryStore};
 use common::{Open, Running, call, open, parse_events, post, send, start_in, start_keeping};
 use serde_json::{Value, json};
 
@@ -163,4 +163,78 @@ async fn a_session_that_nobody_uses_leaves_memory_and_comes_back() {
     tokio::time::timeout(Duration::from_secs(20), aside).await.expect("it is set aside");
     assert_eq!(server.host.session_count(), 1);
     assert_eq!(post(server.address, &of(&session), &request(2, "ping", json!({}))).await.status, 200);
+}
+
+/// A store that is out: what has to be written down is refused, what has not is served, and nothing is lost.
+#[tokio::test]
+async fn x10_an_outage_is_503_and_never_404_and_ends() {
+    let faulty = Arc::new(FaultyStore::new(store()));
+    let store: Arc<dyn Store> = faulty.clone();
+    let server = start_in(&store).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let cold = open(server.address, "2025-11-25", &[]).await;
+    let mut standing = Open::new(server.address, "GET", &of(&session), "").await;
+    standing.until("data: \n\n").await;
+    faulty.outage(true);
+
+    let subscribe = |id| request(id, "resources/subscribe", json!({"uri": "test://a"}));
+    let refused = post(server.address, &of(&session), &subscribe(1)).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    // Neither does anything run that has to be written down first, nor is a session opened or ended.
+    assert_eq!(post(server.address, &of(&session), &call(2, "echo")).await.status, 503);
+    assert_eq!(post(server.address, &[], &common::initialize("2025-11-25")).await.status, 503);
+    assert_eq!(send(server.address, "DELETE", &of(&cold), "").await.status, 503);
+    // Another process cannot know whether the session is there.
+    let other = start_in(&store).await;
+    assert_eq!(post(other.address, &of(&session), &request(3, "ping", json!({}))).await.status, 503);
+    // What needs no store goes on.
+    assert_eq!(post(server.address, &of(&session), &request(4, "tools/list", json!({}))).await.status, 200);
+
+    faulty.outage(false);
+    let up = async {
+        let mut id = 10;
+        while post(server.address, &of(&session), &subscribe(id)).await.status == 503 {
+            id += 1;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), up).await.expect("the store is found to be back");
+    server.updated("test://a");
+    standing.until("notifications/resources/updated").await;
+    // The session that could not be ended is still there.
+    assert_eq!(post(server.address, &of(&cold), &request(5, "ping", json!({}))).await.status, 200);
+}
+
+#[tokio::test]
+async fn x10_a_write_of_unknown_outcome_is_looked_after() {
+    use andon_store::Really;
+    for really in [Really::Done, Really::NotDone] {
+        let faulty = Arc::new(FaultyStore::new(store()));
+        let store: Arc<dyn Store> = faulty.clone();
+        let server = start_in(&store).await;
+        let session = open(server.address, "2025-11-25", &[]).await;
+        faulty.leave_writes_unknown(1, really);
+        let subscribe = request(1, "resources/subscribe", json!({"uri": "test://a"}));
+        assert_eq!(post(server.address, &of(&session), &subscribe).await.status, 200);
+        server.kill();
+        let next = start_in(&store).await;
+        let mut standing = Open::new(next.address, "GET", &of(&session), "").await;
+        standing.until("test://a").await;
+    }
+}
+
+/// Nothing that a turn says leaves before what it changed is in the store.
+#[tokio::test]
+async fn i_nothing_is_acknowledged_before_it_is_durable() {
+    let faulty = Arc::new(FaultyStore::new(store()));
+    let store: Arc<dyn Store> = faulty.clone();
+    let server = start_in(&store).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    faulty.hold();
+    let subscribe = request(1, "resources/subscribe", json!({"uri": "test://a"}));
+    let (held, of) = (of(&session), Duration::from_millis(300));
+    let mut answer = std::pin::pin!(post(server.address, &held, &subscribe));
+    assert!(tokio::time::timeout(of, &mut answer).await.is_err(), "it was acknowledged too soon");
+    faulty.release();
+    assert_eq!(answer.await.status, 200);
 }

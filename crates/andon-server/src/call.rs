@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use andon_core::facts::{Facts, undeclared};
@@ -201,17 +201,17 @@ impl Call {
         self.0.task.get().is_some()
     }
 
+    /// Where it was sent.
+    pub(crate) fn conversation(&self) -> &Arc<dyn Conversation> {
+        &self.0.conversation
+    }
+
     pub(crate) fn id(&self) -> CallId {
         self.0.id
     }
 
     pub(crate) fn facts(&self) -> &Arc<Facts> {
         &self.0.facts
-    }
-
-    /// Where it was sent.
-    pub(crate) fn conversation(&self) -> Weak<dyn Conversation> {
-        Arc::downgrade(&self.0.conversation)
     }
 
     pub(crate) fn binding(&self) -> Option<u128> {

@@ -20,6 +20,7 @@ use crate::extract::States;
 use crate::failure::{Cancelled, ElicitError, ProtocolError};
 use crate::principal::Principal;
 use crate::sampling::{CreateMessage, CreateMessageResult};
+use crate::values::{HandleValues, SessionValues, ValuesError};
 
 /// The call that a handler serves. Cheap to clone.
 ///
@@ -210,6 +211,37 @@ impl Context {
     /// The session, in the legacy era. Never proof of who calls.
     pub fn session_id(&self) -> Option<String> {
         self.call.session().map(|session| session.to_string())
+    }
+
+    /// What handlers keep in the session between calls.
+    ///
+    /// ```
+    /// # use andon_server::context::Context;
+    /// # use andon_server::failure::ToolError;
+    /// async fn count(context: Context) -> Result<u32, ToolError> {
+    ///     let count = context.session().get("count")?.unwrap_or(0) + 1;
+    ///     context.session().put("count", &count).await?;
+    ///     Ok(count)
+    /// }
+    /// ```
+    ///
+    /// 2026-07-28 has no sessions, and there each use is [`ValuesError::NoSession`]; [`values`](Self::values) works on
+    /// every revision.
+    pub fn session(&self) -> SessionValues {
+        SessionValues(self.call.conversation().clone())
+    }
+
+    /// What handlers keep under `handle`, which an earlier call made and gave to the client; without one, a new handle.
+    ///
+    /// # Errors
+    /// [`ValuesError::UnknownHandle`], and [`ValuesError::Unavailable`] when the store does not answer.
+    pub async fn values(&self, handle: Option<&str>) -> Result<HandleValues, ValuesError> {
+        let host = self.call.conversation().host().ok_or(ValuesError::Unavailable)?;
+        let principal = self.principal().clone();
+        match handle {
+            Some(handle) => HandleValues::open(host, principal, handle).await,
+            None => HandleValues::create(host, principal).await,
+        }
     }
 
     /// The request's `_meta`.

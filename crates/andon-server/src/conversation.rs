@@ -9,11 +9,13 @@ use std::task::{Context, Poll, Waker};
 use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
 use andon_core::session::Session;
 use andon_core::session::record::Changes;
+use andon_core::values::TooLarge;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::method::Method;
+use andon_types::raw::RawJson;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, CatchUnwind};
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
@@ -23,8 +25,10 @@ use crate::cancel::Cancel;
 use crate::host::{Host, Running};
 use crate::journal::{Commit, Journal, NotDurable};
 use crate::observe;
+use crate::once;
 use crate::outlet::Outlet;
 use crate::principal::Principal;
+use crate::values::ValuesError;
 
 pub(crate) type Answer = Result<Json, AskError>;
 type Outcome = Result<Reply, ErrorObject>;
@@ -43,6 +47,18 @@ pub(crate) trait Conversation: Send + Sync {
     fn binding(&self) -> Option<u128>;
     /// Counts what runs on for it among the handlers of its host.
     fn running(&self) -> Option<Running>;
+    /// What a handler keeps under `name` in the session.
+    fn value(&self, _name: &str) -> Result<Option<RawJson>, ValuesError> {
+        Err(ValuesError::NoSession)
+    }
+    /// Keeps a value in the session, or forgets it; says when that is durable.
+    fn set_value(&self, _name: &str, _value: Option<RawJson>) -> Result<Option<Commit>, ValuesError> {
+        Err(ValuesError::NoSession)
+    }
+    /// The host, as long as there is one.
+    fn host(&self) -> Option<Arc<Host>> {
+        None
+    }
 }
 
 /// Either machine.
@@ -56,6 +72,11 @@ pub(crate) trait Machine: Send + 'static {
     /// What the last turn changed of what outlives the process.
     fn take_changes(&mut self, _now: Timestamp) -> Changes {
         Changes::default()
+    }
+
+    /// The session, if it is one.
+    fn session(&mut self) -> Option<&mut Session> {
+        None
     }
 }
 
@@ -74,6 +95,10 @@ impl Machine for Session {
 
     fn take_changes(&mut self, now: Timestamp) -> Changes {
         self.take_changes(now)
+    }
+
+    fn session(&mut self) -> Option<&mut Session> {
+        Some(self)
     }
 }
 
@@ -363,8 +388,16 @@ where
         let (method, params) = (begin.method, begin.request.params);
         let service = host.service().clone();
         let (started, sent) = (call.clone(), params.clone());
-        let handler = AssertUnwindSafe(async move { service.call(started, method, sent).await }).catch_unwind();
-        let mut handling = Handling { handler: Box::pin(handler), call, method, params, _running: host.running() };
+        let mut handler: BoxFuture<'static, Outcome> =
+            Box::pin(async move { service.call(started, method, sent).await });
+        let once = once::Slot::default();
+        match once::Keyed::of(method, &call, params.as_ref()) {
+            Ok(None) => {}
+            Ok(Some(keyed)) => handler = Box::pin(host.clone().once(keyed, once.clone(), handler)),
+            Err(error) => return self.input(Input::Done { call: call.id(), outcome: Err(error) }),
+        }
+        let handler = AssertUnwindSafe(handler).catch_unwind();
+        let mut handling = Handling { handler, call, method, params, once, _running: host.running() };
         // Most handlers are done at once: they cost no task and no wake-up.
         match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => self.finish(&handling, outcome),
@@ -376,7 +409,7 @@ where
     /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call
     /// ends here (2026-07-28, multi round-trip requests).
     fn run(&self, handling: &mut Handling, cx: &mut Context<'_>) -> Poll<Outcome> {
-        match handling.handler.as_mut().poll(cx) {
+        match handling.handler.poll_unpin(cx) {
             Poll::Ready(Ok(outcome)) => Poll::Ready(outcome),
             Poll::Ready(Err(panic)) => {
                 let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -404,6 +437,7 @@ where
             return;
         }
         let (method, params) = (handling.method, handling.params.as_ref());
+        handling.once.release();
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
         let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
         let (starts, _) = self.perform_all(&mut core, &host, outputs);
@@ -443,10 +477,11 @@ async fn start_when_durable<M: Machine>(
 
 /// A handler that runs.
 struct Handling {
-    handler: BoxFuture<'static, std::thread::Result<Outcome>>,
+    handler: CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>,
     call: Call,
     method: Method,
     params: Option<Json>,
+    once: once::Slot,
     _running: Running,
 }
 
@@ -539,5 +574,21 @@ where
 
     fn running(&self) -> Option<Running> {
         self.host.upgrade().map(|host| host.running())
+    }
+
+    fn value(&self, name: &str) -> Result<Option<RawJson>, ValuesError> {
+        Ok(self.core().machine.session().ok_or(ValuesError::NoSession)?.value(name).cloned())
+    }
+
+    fn set_value(&self, name: &str, value: Option<RawJson>) -> Result<Option<Commit>, ValuesError> {
+        let host = self.host.upgrade().ok_or(ValuesError::Unavailable)?;
+        let mut core = self.core();
+        let session = core.machine.session().ok_or(ValuesError::NoSession)?;
+        session.set_value(name, value).map_err(|TooLarge| ValuesError::TooLarge)?;
+        Ok(self.submit(&mut core, &host))
+    }
+
+    fn host(&self) -> Option<Arc<Host>> {
+        self.host.upgrade()
     }
 }

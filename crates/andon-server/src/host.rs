@@ -17,6 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
+use andon_core::port::Store;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::change::{Changes, Listener};
 use crate::conversation::Conversation;
+use crate::once::{self, KeyedCalls};
 use crate::options::HostOptions;
 use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
@@ -51,6 +53,8 @@ pub struct Head {
     pub method: Option<String>,
     /// `Mcp-Name`, decoded.
     pub name: Option<String>,
+    /// `Idempotency-Key`, without its quotation marks.
+    pub idempotency_key: Option<String>,
     /// `Mcp-Param-*`: suffix as sent, value as sent.
     pub params: Vec<(String, String)>,
 }
@@ -140,6 +144,7 @@ pub struct Host {
     /// Milliseconds since 1970 at `origin`. From there on the clock never jumps.
     origin_ms: u64,
     storage: Arc<Storage>,
+    keyed_calls: KeyedCalls,
     /// Whether sessions are in the store.
     is_durable: bool,
     recovered: tokio::sync::OnceCell<durable::Found>,
@@ -175,6 +180,7 @@ impl Host {
         let host = Arc::new(Self {
             service,
             storage: Storage::new(kept.store, limits.clone()),
+            keyed_calls: KeyedCalls::default(),
             is_durable: kept.is_durable,
             recovered: tokio::sync::OnceCell::new(),
             restoring: (0..RESTORING).map(|_| tokio::sync::Mutex::new(())).collect(),
@@ -209,9 +215,12 @@ impl Host {
         match Body::parse(&inbound.body, self.options.message) {
             Err(malformed) => Answer::error(400, malformed.id.as_ref(), &malformed.error),
             Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages).await,
-            Ok(Body::Single(message)) => match endpoint::era(&message, inbound.head.protocol_version.as_deref()) {
-                Era::Modern => self.post_modern(&inbound, message),
-                Era::Legacy => self.post_legacy(&inbound, message).await,
+            Ok(Body::Single(message)) => match once::name(message, inbound.head.idempotency_key.as_deref()) {
+                Err((id, error)) => Answer::error(400, Some(&id), &error),
+                Ok(message) => match endpoint::era(&message, inbound.head.protocol_version.as_deref()) {
+                    Era::Modern => self.post_modern(&inbound, message),
+                    Era::Legacy => self.post_legacy(&inbound, message).await,
+                },
             },
         }
     }
@@ -266,6 +275,15 @@ impl Host {
 
     fn instant(&self, at: Timestamp) -> Instant {
         self.origin + Duration::from_millis(at.0.saturating_sub(self.origin_ms))
+    }
+
+    /// What outlives calls, and the process if sessions do.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        self.storage.store()
+    }
+
+    pub(crate) fn keyed_calls(&self) -> &KeyedCalls {
+        &self.keyed_calls
     }
 
     pub(crate) fn service(&self) -> &Arc<dyn Service> {

@@ -26,6 +26,14 @@ pub struct HostOptions {
     pub queue_frames_max: usize,
     /// Bytes that may wait for one connection. Default 1 MiB; one frame may be larger.
     pub queue_bytes_max: usize,
+    /// Handles of values that handlers keep, over all principals. Default 100,000.
+    pub handles_max: u64,
+    /// Replies that are kept for calls which come again with the same idempotency key, over all principals. Default 10,000.
+    pub replies_max: u64,
+    /// Bytes of a reply that is kept; of a larger one it is only known that it was given. Default 64 KiB.
+    pub reply_bytes_max: usize,
+    /// How long a reply is kept. Default 24 h.
+    pub reply_ttl: Duration,
     /// How long a modern client may take to come back with answers. Default 15 min.
     pub request_state_ttl: Duration,
     /// How many answered questions are remembered, so that a `requestState` is good once: over all modern clients, the
@@ -80,6 +88,10 @@ impl Default for HostOptions {
             listeners_max: 100_000,
             queue_frames_max: 256,
             queue_bytes_max: 1 << 20,
+            handles_max: 100_000,
+            replies_max: 10_000,
+            reply_bytes_max: 64 << 10,
+            reply_ttl: Duration::from_secs(24 * 60 * 60),
             request_state_ttl: Duration::from_secs(15 * 60),
             request_states_max: 100_000,
             request_state_bytes_max: 64 << 10,

@@ -19,6 +19,7 @@ use crate::facts::ClientFacts;
 use crate::io::{CallId, ListKind, Output, StreamId, Timestamp};
 use crate::limits::Limits;
 use crate::offer::Offer;
+use crate::values::Values;
 
 /// A session, as it is written down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +55,9 @@ pub struct SessionRecord {
     /// How long it is kept.
     #[serde(default)]
     pub life: Life,
+    /// What handlers keep.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub values: Values,
     /// Streams so far.
     pub next_stream: u32,
     /// Streams that a client can come back to.
@@ -370,6 +374,7 @@ impl Session {
         session.client = Arc::new(ClientFacts { info: record.client_info, capabilities: record.client_capabilities });
         session.log_level = record.log_level;
         session.life = record.life;
+        session.values = record.values;
         session.opened_at = Timestamp(record.opened_at);
         session.active_at = Timestamp(record.active_at).max(session.opened_at).min(now);
         session.next_stream = record.next_stream;
@@ -419,6 +424,7 @@ impl Session {
             opened_at: self.opened_at.0,
             active_at: self.active_at.0,
             life: self.life,
+            values: self.values.clone(),
             next_stream: self.next_stream,
             streams: self.stream_records(),
             requests: self.calls.iter().map(super::calls::InFlight::record).collect(),

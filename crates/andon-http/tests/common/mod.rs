@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use andon_core::port::Store;
@@ -86,6 +87,7 @@ pub async fn start_keeping(
     limit: impl FnOnce(&mut HostOptions),
 ) -> Running {
     let gates = Arc::new(Gates::default());
+    let runs = Arc::new(AtomicU32::new(0));
     let any = || json!({"type": "object"});
     let waiting = gates.clone();
     let mut limits = HostOptions::default();
@@ -124,6 +126,30 @@ pub async fn start_keeping(
                 context.progress(f64::from(step), None, None).await?;
             }
             Ok::<_, ToolError>("flooded")
+        }))
+        .with(ToolEntry::from_fn("count", any(), {
+            let runs = runs.clone();
+            move |_: Value, _: Context| {
+                let runs = runs.clone();
+                async move { runs.fetch_add(1, Ordering::Relaxed) + 1 }
+            }
+        }))
+        .with(ToolEntry::from_fn("keep", any(), |arguments: Value, context: Context| async move {
+            // The handle that the client gave back, or the session, or a new handle.
+            let step = match (arguments["handle"].as_str(), context.session().get::<u32>("n")) {
+                (None, Ok(n)) => {
+                    let n = n.unwrap_or(0) + 1;
+                    context.session().put("n", &n).await?;
+                    (n, String::new())
+                }
+                (handle, _) => {
+                    let values = context.values(handle).await?;
+                    let n = values.get::<u32>("n").await?.unwrap_or(0) + 1;
+                    values.put("n", &n).await?;
+                    (n, values.handle().to_owned())
+                }
+            };
+            Ok::<_, ToolError>(format!("{} {}", step.0, step.1))
         }))
         .with(ToolEntry::from_fn("panic", any(), |arguments: Value, _| async move {
             assert!(!arguments.is_object(), "on purpose, with a secret");

@@ -81,7 +81,7 @@ impl Live {
             tasks: tasks.clone(),
             facts,
             principal: call.principal().clone(),
-            creator: call.conversation(),
+            creator: Arc::downgrade(call.conversation()),
             cancel: call.cancel_token().clone(),
             state: Mutex::new(State { task, rev, phase: Phase::Running, asks, last_ask: 0, progress }),
             changed: watch::Sender::new(0),
