@@ -236,3 +236,6 @@ impl EventLog for MemoryStore {
         Box::pin(ready(Ok(self.read(session).replay(session, stream, after, max))))
     }
 }
+
+#[cfg(test)]
+mod tests;

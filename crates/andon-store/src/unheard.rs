@@ -124,3 +124,6 @@ impl<T> Drop for Answer<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

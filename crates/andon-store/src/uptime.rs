@@ -29,4 +29,9 @@ impl Uptime {
     pub(crate) fn forgettable_ms(&self) -> Option<u64> {
         self.now_ms().checked_sub(u64::try_from(DEAD_FOR.as_millis()).unwrap_or(u64::MAX))
     }
+
+    #[cfg(test)]
+    pub(crate) fn advance(&self, time: Duration) {
+        self.before_ms.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }

@@ -117,6 +117,12 @@ impl Shard {
         Replay { complete: from + events.len() == kept.events.len(), events }
     }
 
+    /// Whether there is nothing but dead keys.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.streams.is_empty() && self.records.iter().all(BTreeMap::is_empty)
+    }
+
     fn forget_deaths(&mut self, uptime: &Uptime) {
         let Some(forgettable_ms) = uptime.forgettable_ms() else { return };
         for _ in 0..FORGOTTEN_PER_DEATH {
