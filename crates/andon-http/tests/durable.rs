@@ -238,3 +238,44 @@ async fn i_nothing_is_acknowledged_before_it_is_durable() {
     faulty.release();
     assert_eq!(answer.await.status, 200);
 }
+
+#[tokio::test]
+async fn k4_what_is_not_durable_yet_is_not_replayed_either() {
+    let store = Arc::new(FaultyStore::new(store()));
+    let server = start_in(&(store.clone() as Arc<dyn Store>)).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let (answer, opened) = waiting(&server, &session, 7).await;
+    store.hold();
+    server.gates.go.notify_one();
+    drop(answer);
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", opened.as_str())];
+    let mut again = Open::new(server.address, "GET", &headers, "").await;
+    // Time for it to be said, if it were.
+    let others = async {
+        for _ in 0..20 {
+            assert_eq!(send(server.address, "GET", &[], "").await.status, 400);
+        }
+    };
+    tokio::select! {
+        said = again.until("waited") => panic!("{said}"),
+        () = others => {}
+    }
+    store.release();
+    again.until("waited").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s8_who_comes_back_during_a_deletion_brings_nothing_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start_keeping(Sessions::disk(folder.path()), |_| (), |_| ()).await;
+    for _ in 0..40 {
+        let session = open(server.address, "2025-11-25", &[]).await;
+        let ping = request(2, "ping", json!({}));
+        let (session_id, address) = (of(&session), server.address);
+        let during = (0..8).map(|_| post(address, &session_id, &ping));
+        let (deleted, _) =
+            tokio::join!(send(address, "DELETE", &session_id, ""), futures_util::future::join_all(during));
+        assert_eq!(deleted.status, 204);
+        assert_eq!(post(address, &session_id, &ping).await.status, 404);
+    }
+}

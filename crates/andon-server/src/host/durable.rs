@@ -76,7 +76,7 @@ impl Host {
         }
         let id = key.stored_id();
         // Of several requests that come at once, one brings it back.
-        let _turn = self.restoring[(id % self.restoring.len() as u128) as usize].lock().await;
+        let _turn = self.turn_of(id).await;
         if let Some(cell) = self.session_in_memory(key, principal) {
             return Ok(Some(cell));
         }
@@ -88,6 +88,11 @@ impl Host {
             return Ok(None);
         }
         self.restore(key, principal, stored, record).await.map(Some)
+    }
+
+    /// While this is held, nobody brings the session back from the store whose id has this hash.
+    pub(super) async fn turn_of(&self, id: u128) -> tokio::sync::MutexGuard<'_, ()> {
+        self.restoring[(id % self.restoring.len() as u128) as usize].lock().await
     }
 
     fn session_in_memory(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {

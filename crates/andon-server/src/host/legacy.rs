@@ -127,6 +127,8 @@ impl Host {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
         };
+        // Until the store has forgotten it too, nobody may find it there.
+        let _turn = self.turn_of(key.stored_id()).await;
         // Of two that come at once, one finds it.
         let Some(cell) = self.sessions.remove(key) else { return Refused::Gone.answer(None) };
         cell.input(Input::End);
