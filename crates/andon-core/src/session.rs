@@ -6,6 +6,7 @@
 mod asks;
 mod calls;
 mod handshake;
+pub mod journal;
 mod notices;
 pub mod record;
 mod streams;

@@ -161,6 +161,9 @@ impl HttpService {
             Ok(Beginning::Nothing) => {
                 self.ready(Answer::Ready { status: 202, body: None, session_id, retry_after_s: None })
             }
+            Ok(Beginning::Elsewhere) => {
+                self.ready(Answer::Ready { status: 503, body: None, session_id, retry_after_s: Some(1) })
+            }
             Ok(Beginning::Whole(frame)) => {
                 stream.delivered();
                 self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s: None })

@@ -198,8 +198,8 @@ where
     ) -> Result<StreamId, E> {
         let mut core = self.core();
         let (stream, frames) = open(&mut core.machine)?;
-        // What is replayed may be on its way to the store still.
-        outlet.preload(frames, self.journal.as_ref().and_then(|journal| journal.newest()).as_ref());
+        // What is replayed may still be on its way to the store.
+        outlet.preload(frames, self.journal.as_ref().map(Journal::newest));
         if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
             core.places.swap_remove(index).1.close();
         }
@@ -471,7 +471,7 @@ async fn start_when_durable<M: Machine>(
             let error = ErrorObject::unavailable("what this does cannot be written down now: nothing was done");
             cell.input(Input::Done { call: begin.id, outcome: Err(error) });
         }
-        Err(NotDurable::Lost) => {}
+        Err(NotDurable::Lost | NotDurable::Ended) => {}
     }
 }
 

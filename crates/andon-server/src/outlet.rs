@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use andon_core::io::Frame;
 
-use crate::journal::Commit;
+use crate::journal::{Commit, NotDurable};
 
 /// How much may wait for a connection.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,8 @@ pub(crate) enum First {
     Part,
     /// Not at all: it is over.
     Nothing,
+    /// Not here: another node has the session.
+    Elsewhere,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +42,7 @@ struct State {
     bytes: usize,
     closed: bool,
     overflowed: bool,
+    lost: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
 }
@@ -84,11 +87,11 @@ impl Outlet {
     }
 
     /// Queues what is replayed, whatever the bounds: it is in memory anyway. It leaves when `until` is durable.
-    pub(crate) fn preload(&self, frames: Vec<Frame>, until: Option<&Commit>) {
+    pub(crate) fn preload(&self, frames: Vec<Frame>, until: Option<Commit>) {
         let mut state = self.lock();
         for frame in frames {
             state.closed |= frame.last;
-            self.push(&mut state, Held { frame, until: until.cloned() });
+            self.push(&mut state, Held { frame, until: until.clone() });
         }
         wake(state);
     }
@@ -107,8 +110,8 @@ impl Outlet {
         let mut state = self.lock();
         match (frame, state.queue.front_mut()) {
             (Some(frame), _) => state.queue.push_front(Held { frame, until }),
-            // What was said before the stream was promised waits for nothing yet.
-            (None, Some(first)) if first.until.is_none() => first.until = until,
+            // What was said before the stream was promised waits for nothing yet, or for something earlier.
+            (None, Some(first)) if until.is_some() => first.until = until,
             (None, _) => {}
         }
         wake(state);
@@ -140,7 +143,9 @@ impl Outlet {
     /// How the answer begins, as soon as that is known. Only a message that is the whole answer is taken.
     pub(crate) fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<First> {
         let mut state = self.lock();
-        let Some(first) = std::task::ready!(poll_first(&mut state, cx)) else { return Poll::Ready(First::Nothing) };
+        let Some(first) = std::task::ready!(poll_first(&mut state, cx)) else {
+            return Poll::Ready(if state.lost { First::Elsewhere } else { First::Nothing });
+        };
         if !(first.last && first.text.is_some()) {
             return Poll::Ready(First::Part);
         }
@@ -202,9 +207,9 @@ fn poll_first<'a>(state: &'a mut State, cx: &mut Context<'_>) -> Poll<Option<&'a
     };
     match waits {
         Poll::Ready(Ok(())) => Poll::Ready(state.queue.front().map(|first| &first.frame)),
-        Poll::Ready(Err(_)) => {
+        Poll::Ready(Err(why)) => {
             state.queue.clear();
-            (state.bytes, state.closed) = (0, true);
+            (state.bytes, state.closed, state.lost) = (0, true, why == NotDurable::Lost);
             Poll::Ready(None)
         }
         Poll::Pending => {

@@ -32,7 +32,7 @@ pub struct SessionRecord {
     pub subject: Option<Box<str>>,
     /// Marks its event ids.
     pub tag: u32,
-    /// How often it came back, from 1. What was numbered before names nothing of what is numbered after.
+    /// How often somebody took it up, from 1. What was numbered before names nothing of what is numbered after.
     pub epoch: u32,
     /// Where it stands.
     pub phase: Phase,
@@ -252,6 +252,14 @@ impl SessionRecord {
         }
     }
 
+    /// The record as its next owner writes it, before anything else: whoever had the session until then can add nothing to
+    /// it any more, and what the new owner reads of its events after that is all there is.
+    #[must_use]
+    pub fn taken_over(mut self) -> Self {
+        self.epoch = self.epoch.saturating_add(1);
+        self
+    }
+
     /// When the record may be swept if nobody writes it again, by `limits`; `None` is never. Later than the session
     /// expires in memory, because not every message is written down.
     pub fn expires_at(&self, limits: &Limits) -> Option<Timestamp> {
@@ -354,7 +362,8 @@ impl Session {
         std::mem::take(&mut self.subscriptions).into_iter().collect()
     }
 
-    /// Brings a session back: from its record, and the events of its streams. What ran is over, and nobody knows how it
+    /// Brings a session back: from its record, which was [taken over](SessionRecord::taken_over) and written, and the events
+    /// of its streams, which were read after that. What ran is over, and nobody knows how it
     /// ended: its streams say so. What may have changed while it was away is announced: all lists, and what it subscribed to.
     ///
     /// # Errors
@@ -378,10 +387,9 @@ impl Session {
         session.opened_at = Timestamp(record.opened_at);
         session.active_at = Timestamp(record.active_at).max(session.opened_at).min(now);
         session.next_stream = record.next_stream;
-        let epoch = record.epoch.saturating_add(1);
-        session.next_call = u64::from(epoch) << 32;
+        session.next_call = u64::from(record.epoch) << 32;
         if let Some(unwritten) = session.unwritten.as_deref_mut() {
-            unwritten.epoch = epoch;
+            (unwritten.epoch, unwritten.written_at) = (record.epoch, Timestamp(record.active_at));
         }
         let mut out = Vec::new();
         for uri in record.subscriptions {
@@ -399,7 +407,9 @@ impl Session {
             session.give_up(request, &mut out);
         }
         session.close_streams_without_requests();
-        session.mark(Dirty::Now);
+        if !record.requests.is_empty() {
+            session.mark(Dirty::Now);
+        }
         Ok((session, out))
     }
 

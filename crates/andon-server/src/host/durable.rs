@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use andon_core::io::{Input, StreamId};
-use andon_core::port::{Key, Kind, StoreError, Stored};
+use andon_core::port::{Batch, Key, Kind, Rev, StoreError, Stored};
 use andon_core::session::Session;
 use andon_core::session::record::{LoggedEvent, SessionRecord};
 
 use super::Host;
 use super::table::{SessionCell, SessionKey};
 use crate::conversation::{Cell, Conversation as _};
-use crate::journal::Journal;
+use crate::journal::{Journal, known_owner};
 use crate::principal::Principal;
 
 /// What was there when the host started.
@@ -25,6 +25,8 @@ pub struct Found {
 
 /// Records that are read or swept at once.
 const PAGE: usize = 1_000;
+/// How often a session is tried to be taken over that others take over too.
+const TAKE_OVERS_MAX: usize = 3;
 /// How often records are looked at that expired where nobody came for them.
 pub(super) const STORE_SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -80,14 +82,38 @@ impl Host {
         if let Some(cell) = self.session_in_memory(key, principal) {
             return Ok(Some(cell));
         }
-        let Some(stored) = self.storage.store().load(Key { kind: Kind::Session, id }).await? else { return Ok(None) };
-        let record = SessionRecord::decode(&stored.record.bytes).map_err(unreadable)?;
-        // Another's session is as absent as none, and so is one whose time is over and that was not swept yet.
-        let is_over = record.expires_at(&self.limits).is_some_and(|at| at <= self.now());
-        if record.subject.as_deref() != principal.subject() || is_over {
-            return Ok(None);
+        for _ in 0..TAKE_OVERS_MAX {
+            let stored = self.storage.store().load(Key { kind: Kind::Session, id }).await?;
+            let Some(stored) = stored else { return Ok(None) };
+            let record = SessionRecord::decode(&stored.record.bytes).map_err(unreadable)?;
+            // Another's session is as absent as none, and so is one whose time is over and that was not swept yet.
+            let is_over = record.expires_at(&self.limits).is_some_and(|at| at <= self.now());
+            if record.subject.as_deref() != principal.subject() || is_over {
+                return Ok(None);
+            }
+            let record = record.taken_over();
+            if let Some(rev) = self.take_over(&stored, &record, principal).await? {
+                return self.restore(key, principal, rev, record).await.map(Some);
+            }
         }
-        self.restore(key, principal, stored, record).await.map(Some)
+        Err(StoreError::Unknown)
+    }
+
+    /// Writes down that the session is ours, before anything is read of its events: until then another node may add to
+    /// them. The state that its record is in then, or `None` if somebody was faster, or nobody knows.
+    async fn take_over(
+        &self,
+        stored: &Stored,
+        record: &SessionRecord,
+        principal: &Principal,
+    ) -> Result<Option<Rev>, StoreError> {
+        let record = known_owner(principal.shared_subject()).record(record, &self.limits);
+        let batch = Batch { expect: Some(stored.rev), record: Some(record), ..Batch::default() };
+        match self.storage.store().commit(stored.id, batch).await {
+            Ok(rev) => Ok(Some(rev)),
+            Err(StoreError::Conflict { .. } | StoreError::Unknown) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// While this is held, nobody brings the session back from the store whose id has this hash.
@@ -98,30 +124,36 @@ impl Host {
     fn session_in_memory(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {
         let cell = self.sessions.find(key, principal)?;
         if cell.journal().is_some_and(|journal| journal.is_lost()) {
-            self.sessions.set_aside(key, |_| true);
+            self.let_go(key, &cell);
             return None;
         }
         Some(cell)
+    }
+
+    /// Takes a session out of memory that another node has now. What runs in it is stopped: nobody would hear of it.
+    fn let_go(&self, key: SessionKey, cell: &SessionCell) {
+        self.sessions.forget(key, cell);
+        cell.input(Input::End);
     }
 
     async fn restore(
         self: &Arc<Self>,
         key: SessionKey,
         principal: &Principal,
-        stored: Stored,
+        rev: Rev,
         record: SessionRecord,
     ) -> Result<Arc<SessionCell>, StoreError> {
-        let mut events = Vec::new();
+        let (id, mut events) = (key.stored_id(), Vec::new());
         for stream in &record.streams {
-            self.read_events(stored.id, StreamId(stream.id), &mut events).await?;
+            self.read_events(id, StreamId(stream.id), &mut events).await?;
         }
         let was_running = record.requests.len();
         let restored = Session::restore(self.now(), record, events, self.limits.clone(), self.offer());
         let (session, outputs) = restored.map_err(unreadable)?;
         let subject = principal.shared_subject();
-        let journal = Journal::new(self.storage.clone(), stored.id, subject, Some(stored.rev));
+        let journal = Journal::new(self.storage.clone(), id, subject, Some(rev));
         let cell = Cell::new(self.number(), principal.clone(), self, session, Some(journal));
-        cell.bind(key.stored_id());
+        cell.bind(id);
         tracing::debug!(session = cell.number, was_running, "session brought back");
         self.sessions.insert(key, cell.clone());
         cell.carry_out(outputs);
@@ -154,7 +186,7 @@ impl Host {
                 session.is_expired(now)
             });
             if is_expired {
-                self.expire(key);
+                self.expire(key, &cell);
                 continue;
             }
             cell.write_down();
@@ -166,13 +198,21 @@ impl Host {
         self.sessions.shrink(part);
     }
 
-    fn expire(&self, key: SessionKey) {
-        let Some(cell) = self.sessions.remove(key) else { return };
+    fn expire(&self, key: SessionKey, cell: &Arc<SessionCell>) {
+        let rests_in = match cell.journal() {
+            Some(journal) if journal.is_lost() => return self.let_go(key, cell),
+            Some(journal) => match journal.rest() {
+                Some(rev) => Some((journal.clone(), rev)),
+                // Something is on its way: at the next look.
+                None => return,
+            },
+            None => None,
+        };
+        self.sessions.remove(key);
         tracing::debug!(session = cell.number, "session expired");
         cell.input(Input::End);
-        if let Some(journal) = cell.journal().cloned() {
-            // If the store cannot, its own sweep finds the record later.
-            tokio::spawn(async move { drop(journal.delete().await) });
+        if let Some((journal, rev)) = rests_in {
+            tokio::spawn(async move { journal.sweep(rev).await });
         }
     }
 
@@ -180,7 +220,7 @@ impl Host {
         let (now, rest_after) = (self.now(), self.options.rest_after);
         let rests = |cell: &SessionCell| {
             let is_quiet = cell.with(|session| session.is_quiet_since(now, rest_after));
-            is_quiet && cell.journal().is_some_and(|journal| journal.rest())
+            is_quiet && cell.journal().is_some_and(|journal| journal.rest().is_some())
         };
         let Some(cell) = self.sessions.set_aside(key, rests) else { return };
         for uri in cell.with(Session::retire) {

@@ -292,8 +292,9 @@ impl Refused {
 async fn when_durable(commit: Option<Commit>) -> Result<(), Refused> {
     let Some(commit) = commit else { return Ok(()) };
     commit.durable().await.map_err(|error| match error {
-        NotDurable::Stalled => Refused::Unavailable,
-        NotDurable::Lost => Refused::Gone,
+        // Another node has it, or the store says so in a moment.
+        NotDurable::Stalled | NotDurable::Lost => Refused::Unavailable,
+        NotDurable::Ended => Refused::Gone,
     })
 }
 

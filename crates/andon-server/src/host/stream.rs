@@ -35,6 +35,8 @@ pub enum Beginning {
     Events,
     /// Not at all: it is over.
     Nothing,
+    /// Not here: another node has the session, and answers who asks again.
+    Elsewhere,
 }
 
 /// Messages for one connection. Dropping it says that the connection is gone: a modern request is cancelled, a
@@ -76,6 +78,7 @@ impl ResponseStream {
             First::Whole(frame) => Beginning::Whole(written(frame)),
             First::Part => Beginning::Events,
             First::Nothing => Beginning::Nothing,
+            First::Elsewhere => Beginning::Elsewhere,
         }
     }
 

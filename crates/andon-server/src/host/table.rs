@@ -143,6 +143,14 @@ impl Table {
         Some(cell)
     }
 
+    /// Takes this very cell out of memory; the session keeps its place.
+    pub(super) fn forget(&self, key: SessionKey, cell: &SessionCell) {
+        let mut shard = self.write(key);
+        if shard.get(&key).is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), cell)) {
+            shard.remove(&key);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
