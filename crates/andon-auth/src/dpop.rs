@@ -4,21 +4,35 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use zeroize::Zeroizing;
+
 use crate::error::AuthError;
-use crate::jwt::{SigningKey, digest, now_s, random_text};
+use crate::jwt::{SigningKey, digest, encode, now_s, random_text};
+use crate::store::DpopKey;
 
 /// The key of one client, and what the servers want to see in its proofs.
 #[derive(Debug, Clone)]
 pub(crate) struct Prover {
     key: SigningKey,
+    /// The same, as it is kept.
+    pub(crate) stored: DpopKey,
     /// The authorization server's nonce and the resource server's are nothing to each other (RFC 9449, 8.2 and 9).
     pub(crate) authorization_nonce: Option<String>,
     pub(crate) resource_nonce: Option<String>,
 }
 
 impl Prover {
+    /// With a new key.
     pub(crate) fn new() -> Result<Self, AuthError> {
-        Ok(Self { key: SigningKey::generate()?, authorization_nonce: None, resource_nonce: None })
+        Self::of(&DpopKey(encode(&SigningKey::generate()?)))
+    }
+
+    /// With the key of an earlier run.
+    pub(crate) fn of(stored: &DpopKey) -> Result<Self, AuthError> {
+        let der = URL_SAFE_NO_PAD.decode(&stored.0).map(Zeroizing::new);
+        let der = der.map_err(|_| AuthError::Key("what was kept is none".to_owned()))?;
+        let key = SigningKey::from_pkcs8(&der)?;
+        Ok(Self { key, stored: stored.clone(), authorization_nonce: None, resource_nonce: None })
     }
 
     /// A proof for the token endpoint.

@@ -31,6 +31,13 @@ pub enum AuthError {
     Store(String),
 }
 
+impl AuthError {
+    /// Whether the authorization server does not know this client (RFC 6749, 5.2).
+    pub(crate) fn is_invalid_client(&self) -> bool {
+        matches!(self, Self::Token { code, .. } if code == "invalid_client")
+    }
+}
+
 impl fmt::Display for AuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

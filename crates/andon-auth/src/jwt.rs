@@ -12,6 +12,7 @@ use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use crate::error::AuthError;
 
@@ -77,15 +78,20 @@ impl SigningKey {
         Ok(Self(Arc::new(pair)))
     }
 
-    /// A new key on P-256.
+    /// A new key on P-256, in PKCS #8.
     ///
     /// # Errors
     /// When the system has no randomness.
-    pub(crate) fn generate() -> Result<Self, AuthError> {
-        let random = SystemRandom::new();
+    pub(crate) fn generate() -> Result<Zeroizing<Vec<u8>>, AuthError> {
         let failed = |_| AuthError::Key("it cannot be made: the system has no randomness".to_owned());
-        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).map_err(failed)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random)
+        let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new());
+        Ok(Zeroizing::new(der.map_err(failed)?.as_ref().to_vec()))
+    }
+
+    /// A key on P-256 that [`Self::generate`] made.
+    pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, AuthError> {
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random)
             .map_err(|error| AuthError::Key(error.to_string()))?;
         Ok(Self(Arc::new(Pair::Ec(Box::new(pair), random))))
     }
@@ -178,7 +184,7 @@ mod tests {
 
     #[test]
     fn what_is_signed_verifies_with_the_public_key() {
-        let key = SigningKey::generate().expect("a key");
+        let key = SigningKey::from_pkcs8(&SigningKey::generate().expect("a key")).expect("usable");
         let token = key.client_assertion("me", "https://as.example").expect("signs");
         let (signed, signature) = token.rsplit_once('.').expect("three parts");
         let jwk = key.public_jwk().expect("an EC key");

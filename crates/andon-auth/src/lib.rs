@@ -7,6 +7,11 @@
 //!
 //! What comes from metadata may lie. Addresses are checked when they are connected to ([`net`]), documents are bounded,
 //! no request is redirected, and no credential goes to another issuer than the one that it was made for.
+//!
+//! Tokens, client secrets and keys are wiped from memory when what holds them is dropped. Copies of them are beyond our
+//! reach: in the headers and bodies of requests, and in the buffers of the TLS library.
+//!
+//! With the feature `keyring`, [`KeyringStore`] finds the keyring of the system; without it, there is none.
 
 mod agent;
 mod challenge;
@@ -26,5 +31,5 @@ pub use error::AuthError;
 pub use jwt::{Algorithm, SigningKey};
 pub use oauth::{Flow, OAuth, OAuthBuilder, ScopeRule};
 pub use registration::{ClientCredentials, ClientMetadata};
-pub use store::{FileStore, MemoryStore, Stored, TokenStore};
+pub use store::{DpopKey, FileStore, Held, KeyringStore, MemoryStore, Stored, TokenStore};
 pub use token::Token;

@@ -128,13 +128,13 @@ impl Net {
 /// What a failed request says, without the query of its URL, which may hold secrets.
 pub(crate) fn failed(error: &reqwest::Error) -> AuthError {
     let place = error.url().map(|url| format!("{}{}", url.origin().ascii_serialization(), url.path()));
-    let mut why = String::from("the request failed");
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        why = cause.to_string();
-        source = cause.source();
-    }
+    let why = first_cause(error).unwrap_or_else(|| "the request failed".to_owned());
     AuthError::Network(format!("{}: {why}", place.as_deref().unwrap_or("a request")))
+}
+
+/// The last error of the chain below `error`, which says what happened; `None` if nothing caused it.
+pub fn first_cause(error: &dyn std::error::Error) -> Option<String> {
+    std::iter::successors(error.source(), |cause| cause.source()).last().map(ToString::to_string)
 }
 
 fn refused(url: &str, why: &str) -> AuthError {

@@ -17,7 +17,7 @@ use crate::jwt::SigningKey;
 use crate::metadata::{Discovered, discover};
 use crate::net::{Net, Reach};
 use crate::registration::{ClientCredentials, ClientMetadata};
-use crate::store::{MemoryStore, Stored, TokenStore};
+use crate::store::{Held, MemoryStore, Stored, TokenStore};
 use crate::token::Token;
 
 const DPOP: &str = "dpop";
@@ -91,6 +91,20 @@ struct State {
     /// How many flights failed, and why the last one did.
     failures: u64,
     failure: Option<AuthError>,
+}
+
+impl State {
+    /// Turns to `issuer` with what is kept for it, if that is of any use.
+    fn take_up(&mut self, issuer: &str, known: Option<&Stored>) {
+        let known = known.filter(|stored| stored.is_usable());
+        let key = known.and_then(|stored| stored.dpop_key.as_ref());
+        self.prover = key.and_then(|key| Prover::of(key).ok());
+        let token = known.and_then(|stored| stored.token.clone());
+        self.token = token.filter(|token| !token.is_dpop() || self.prover.is_some());
+        let scope = self.token.as_ref().and_then(|token| token.scope.clone()).unwrap_or_default();
+        self.requested = scope.split_ascii_whitespace().map(str::to_owned).collect();
+        self.issuer = Some(issuer.to_owned());
+    }
 }
 
 /// Why a token is wanted, and what the server's challenges said of it.
@@ -287,6 +301,14 @@ impl OAuth {
         outcome.map(|()| true)
     }
 
+    /// The server answered, whatever it says: the nonce that it wants in the next proof is remembered (RFC 9449, 9).
+    pub fn answered(&self, headers: &HeaderMap) {
+        let nonce = headers.get(DPOP_NONCE).and_then(|nonce| nonce.to_str().ok());
+        if let (Some(nonce), Some(prover)) = (nonce, &mut self.state().prover) {
+            prover.resource_nonce = Some(nonce.to_owned());
+        }
+    }
+
     /// Gets a token now, whether or not the server has asked for one.
     ///
     /// # Errors
@@ -332,7 +354,7 @@ impl OAuth {
 
     /// Finds out who guards the server, and gets a token there.
     async fn get_token(&self, wish: Wish<'_>) -> Result<(), AuthError> {
-        let known = self.0.store.load(&self.0.server).await?;
+        let mut known = self.0.store.load(&self.0.server).await?;
         let is_known = |issuer: &str| {
             known.contains_key(issuer)
                 || self.0.registered.as_ref().is_some_and(|(of, _)| of.as_deref() == Some(issuer))
@@ -354,10 +376,13 @@ impl OAuth {
             if has_refresh && self.refresh().await.is_ok() {
                 return Ok(());
             }
+            // What was found out in trying: another process's registration, or that there is none any more.
+            known = self.0.store.load(&self.0.server).await?;
         }
         let scope = self.choose_scope(wish.status, &discovered, wish.scope)?;
         let token = self.grant(&discovered, scope.as_deref(), known.get(&issuer)).await?;
         self.state().requested = scope.iter().flat_map(|scope| scope.split(' ')).map(str::to_owned).collect();
+        let _held = self.hold().await?;
         self.keep(token).await
     }
 
@@ -367,12 +392,8 @@ impl OAuth {
         let mut state = self.state();
         let is_same = state.issuer.as_ref() == Some(issuer);
         if !is_same {
-            // Nothing of one issuer is shown to another. A token that is bound to a key of an earlier run is of no use.
-            state.token = known.and_then(|stored| stored.token.clone()).filter(|token| !token.is_dpop());
-            let scope = state.token.as_ref().and_then(|token| token.scope.clone()).unwrap_or_default();
-            state.requested = scope.split_ascii_whitespace().map(str::to_owned).collect();
-            state.prover = None;
-            state.issuer = Some(issuer.clone());
+            // Nothing of one issuer is shown to another.
+            state.take_up(issuer, known);
         }
         if state.prover.is_none() && supports_dpop(discovered) {
             state.prover = Some(Prover::new()?);
@@ -428,32 +449,37 @@ impl OAuth {
         let mut state = self.state();
         if !state.is_loaded {
             state.is_loaded = true;
-            // A token that is bound to a key of an earlier run is of no use.
-            let mut usable = known.into_iter().filter_map(|(issuer, stored)| Some((issuer, stored.token?)));
-            if let Some((issuer, token)) = usable.rfind(|(_, token)| !token.is_dpop()) {
-                let scope = token.scope.clone().unwrap_or_default();
-                state.requested = scope.split_ascii_whitespace().map(str::to_owned).collect();
-                state.issuer = Some(issuer);
-                state.token = Some(token);
+            if let Some((issuer, stored)) = known.iter().rfind(|(_, stored)| stored.is_usable()) {
+                state.take_up(issuer, Some(stored));
             }
         }
         Ok(())
     }
 
+    /// Keeps a new token, and what it is bound to. Whoever calls this holds the store.
     async fn keep(&self, token: Token) -> Result<(), AuthError> {
-        let issuer = {
+        let (issuer, dpop_key) = {
             let mut state = self.state();
             state.token = Some(token.clone());
-            state.issuer.clone().unwrap_or_default()
+            let prover = state.prover.as_ref().filter(|_| token.is_dpop());
+            (state.issuer.clone().unwrap_or_default(), prover.map(|prover| prover.stored.clone()))
         };
-        let mut stored = self.0.store.load(&self.0.server).await?.remove(&issuer).unwrap_or_default();
-        stored.token = Some(token);
-        self.0.store.save(&self.0.server, &issuer, &stored).await
+        self.change(&issuer, |stored| {
+            stored.token = Some(token);
+            stored.dpop_key = dpop_key;
+        })
+        .await
     }
 
-    async fn remember_client(&self, issuer: &str, client: ClientCredentials) -> Result<(), AuthError> {
-        let stored = Stored { client: Some(client), token: None };
+    /// Changes what is kept for `issuer`. Whoever calls this holds the store.
+    async fn change(&self, issuer: &str, change: impl FnOnce(&mut Stored)) -> Result<(), AuthError> {
+        let mut stored = self.0.store.load(&self.0.server).await?.remove(issuer).unwrap_or_default();
+        change(&mut stored);
         self.0.store.save(&self.0.server, issuer, &stored).await
+    }
+
+    async fn hold(&self) -> Result<Held, AuthError> {
+        self.0.store.hold(&self.0.server).await
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -5,6 +5,7 @@ use std::fmt;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::error::{AuthError, shown};
 use crate::metadata::ServerMetadata;
@@ -22,7 +23,8 @@ pub struct ClientMetadata {
     pub uri: Option<String>,
 }
 
-/// Credentials of a client. They belong to one issuer and are never shown to another.
+/// Credentials of a client. They belong to one issuer and are never shown to another. Their `Debug` shows no secret, and
+/// their memory is wiped when they are dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientCredentials {
     /// The client's id.
@@ -41,6 +43,12 @@ pub struct ClientCredentials {
 impl fmt::Debug for ClientCredentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCredentials").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for ClientCredentials {
+    fn drop(&mut self) {
+        self.client_secret.zeroize();
     }
 }
 
@@ -91,7 +99,7 @@ pub(crate) async fn register(
     let request = request.header("content-type", "application/json").header("accept", "application/json");
     let response = request.body(body.to_string()).send().await.map_err(|error| failed(&error))?;
     let status = response.status();
-    let answer = net.body(response).await?;
+    let answer = Zeroizing::new(net.body(response).await?);
     if !status.is_success() {
         let said: Value = serde_json::from_slice(&answer).unwrap_or_default();
         let said = said["error_description"].as_str().or(said["error"].as_str()).unwrap_or_default();

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::dpop::Prover;
 use crate::error::{AuthError, shown};
@@ -18,7 +19,7 @@ use crate::registration::ClientCredentials;
 /// A token is renewed so many seconds before it ends.
 const EARLY_S: u64 = 30;
 
-/// An access token and what belongs to it. Its `Debug` shows no secret.
+/// An access token and what belongs to it. Its `Debug` shows no secret, and its memory is wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// The token.
@@ -43,6 +44,13 @@ impl fmt::Debug for Token {
             .field("expires_at_s", &self.expires_at_s)
             .field("scope", &self.scope)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
     }
 }
 
@@ -96,24 +104,23 @@ pub(crate) async fn request(
     let mut is_second = false;
     loop {
         let proof = prover.as_deref().map(|prover| prover.at_authorization_server(&server.token_endpoint));
-        let outcome = send(net, server, auth, fields, proof.transpose()?).await?;
+        let (outcome, nonce) = send(net, server, auth, fields, proof.transpose()?).await?;
+        let has_nonce = nonce.is_some();
+        // Whatever the answer is, the next proof needs it (RFC 9449, 8.2).
+        if let (Some(prover), Some(nonce)) = (prover.as_deref_mut(), nonce) {
+            prover.authorization_nonce = Some(nonce);
+        }
         match outcome {
-            Outcome::Token(token) => return Ok(token),
-            Outcome::Refused { code, nonce: Some(nonce), .. } if code == "use_dpop_nonce" && !is_second => {
+            Err(AuthError::Token { code, .. }) if code == "use_dpop_nonce" && has_nonce && !is_second => {
                 is_second = true;
-                if let Some(prover) = prover.as_deref_mut() {
-                    prover.authorization_nonce = Some(nonce);
-                }
             }
-            Outcome::Refused { code, description, .. } => return Err(AuthError::Token { code, description }),
+            outcome => return outcome,
         }
     }
 }
 
-enum Outcome {
-    Token(Token),
-    Refused { code: String, description: String, nonce: Option<String> },
-}
+/// What the token endpoint says, and the nonce that it wants from now on.
+type Answer = (Result<Token, AuthError>, Option<String>);
 
 async fn send(
     net: &Net,
@@ -121,7 +128,7 @@ async fn send(
     auth: &ClientAuth<'_>,
     fields: &[(&str, &str)],
     proof: Option<String>,
-) -> Result<Outcome, AuthError> {
+) -> Result<Answer, AuthError> {
     let mut request = prepare(net, server, auth, fields)?;
     if let Some(proof) = proof {
         request = request.header("dpop", proof);
@@ -129,15 +136,15 @@ async fn send(
     let response = request.send().await.map_err(|error| failed(&error))?;
     let status = response.status();
     let nonce = response.headers().get("dpop-nonce").and_then(|nonce| nonce.to_str().ok()).map(str::to_owned);
-    let body = net.body(response).await?;
+    let body = Zeroizing::new(net.body(response).await?);
     if status == StatusCode::OK {
-        return Ok(Outcome::Token(read(&body)?));
+        return Ok((Ok(read(&body)?), nonce));
     }
     let (code, description) = match serde_json::from_slice::<Refused>(&body) {
         Ok(refused) => (shown(&refused.error), shown(&refused.error_description.unwrap_or_default())),
         Err(_) => (format!("HTTP {status}"), String::new()),
     };
-    Ok(Outcome::Refused { code, description, nonce })
+    Ok((Err(AuthError::Token { code, description }), nonce))
 }
 
 fn prepare(

@@ -191,8 +191,9 @@ async fn a_token_of_an_earlier_run_is_used_without_asking_the_person() {
     let store = MemoryStore::default();
     let token = |text: &str| serde_json::from_value(json!({ "access_token": text, "token_type": "Bearer" })).ok();
     // Of two issuers, one that is of no use any more.
-    store.save(&mock.url(), &mock.origin, &Stored { client: None, token: token("kept") }).await.expect("kept");
-    store.save(&mock.url(), "https://old.example", &Stored { client: None, token: token("old") }).await.expect("kept");
+    let stored = |text: &str| Stored { token: token(text), ..Stored::default() };
+    store.save(&mock.url(), &mock.origin, &stored("kept")).await.expect("kept");
+    store.save(&mock.url(), "https://old.example", &stored("old")).await.expect("kept");
     let oauth = mock.builder().store(store).build().expect("a client");
     assert_eq!(mock.call(&oauth).await.expect("known"), StatusCode::OK);
     assert_eq!(mock.act().count("GET /authorize"), 0);

@@ -103,11 +103,7 @@ async fn scopes_come_from_the_challenge_else_from_the_resource() {
 #[tokio::test]
 async fn many_proofs_without_the_nonce_lead_to_no_further_login() {
     let mock = Mock::start().await;
-    {
-        let mut act = mock.act();
-        act.server_metadata.as_mut().expect("metadata")["dpop_signing_alg_values_supported"] = json!(["ES256"]);
-        act.token_type = "DPoP";
-    }
+    mock.act().binds();
     let oauth = mock.oauth();
     mock.call(&oauth).await.expect("logged in");
     mock.act().nonce = Some("fresh".into());

@@ -21,6 +21,10 @@ pub trait Authorizer: Send + Sync {
         headers: &'a HeaderMap,
         used: &'a HeaderMap,
     ) -> BoxFuture<'a, Result<bool, AuthorizeError>>;
+
+    /// The server answered a request that had such headers, whatever it says: told before any challenge. For what it
+    /// wants to see next time, such as a nonce (RFC 9449, 8.2).
+    fn answered(&self, _headers: &HeaderMap) {}
 }
 
 /// Why there are no credentials.
@@ -94,5 +98,9 @@ impl Authorizer for andon_auth::OAuth {
     ) -> BoxFuture<'a, Result<bool, AuthorizeError>> {
         let answering = self.challenged(status, headers, used);
         async move { answering.await.map_err(|error| AuthorizeError::new(error.to_string())) }.boxed()
+    }
+
+    fn answered(&self, headers: &HeaderMap) {
+        self.answered(headers);
     }
 }

@@ -1,6 +1,7 @@
 //! The grants: how each flow comes to its token.
 
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{Flow, OAuth};
 use crate::agent::{AuthorizationRequest, UserAgent};
@@ -32,7 +33,17 @@ impl OAuth {
         fields.extend(resource.map(|resource| ("resource", resource)));
         let server = &discovered.server;
         match &self.0.flow {
-            Flow::Interactive(agent) => self.by_code(agent.as_ref(), server, scope, resource, known).await,
+            Flow::Interactive(agent) => {
+                let kept = known.and_then(|stored| stored.client.clone());
+                let is_kept = kept.is_some() && self.registered_at(server).is_err();
+                match self.by_code(agent.as_ref(), server, scope, resource, kept).await {
+                    Err(error) if is_kept && error.is_invalid_client() => {
+                        tracing::debug!(issuer = shown(&server.issuer), "forgotten there: registers anew");
+                        self.by_code(agent.as_ref(), server, scope, resource, None).await
+                    }
+                    granted => granted,
+                }
+            }
             Flow::ClientCredentials => {
                 fields.push(("grant_type", CLIENT));
                 let credentials = self.registered_at(server)?;
@@ -62,11 +73,16 @@ impl OAuth {
 
     /// A new token for the refresh token, of the same issuer and for the same resource.
     pub(super) async fn refresh(&self) -> Result<(), AuthError> {
-        let (issuer, old) = {
-            let state = self.state();
-            (state.issuer.clone().unwrap_or_default(), state.token.clone())
-        };
-        let Some(refresh_token) = old.as_ref().and_then(|token| token.refresh_token.clone()) else {
+        // A refresh token may be good for one use only, whichever process makes it.
+        let _held = self.hold().await?;
+        let issuer = self.state().issuer.clone().unwrap_or_default();
+        let stored = self.0.store.load(&self.0.server).await?.remove(&issuer).unwrap_or_default();
+        if self.take_theirs(&issuer, &stored) {
+            return Ok(());
+        }
+        let refresh_token = self.state().token.as_ref().and_then(|token| token.refresh_token.clone());
+        let refresh_token = refresh_token.map(Zeroizing::new);
+        let Some(refresh_token) = refresh_token else {
             return Err(AuthError::Denied("there is no refresh token".to_owned()));
         };
         let known = self.state().discovered.clone().filter(|discovered| discovered.server.issuer == issuer);
@@ -77,8 +93,9 @@ impl OAuth {
         if discovered.server.issuer != issuer {
             return Err(AuthError::Metadata("the server has another authorization server now".to_owned()));
         }
-        let stored = self.0.store.load(&self.0.server).await?.remove(&issuer);
-        let credentials = match (self.registered_at(&discovered.server), stored.and_then(|stored| stored.client)) {
+        let registered = self.registered_at(&discovered.server);
+        let is_kept = registered.is_err();
+        let credentials = match (registered, stored.client) {
             (Ok(credentials), _) | (Err(_), Some(credentials)) => credentials,
             (Err(error), None) => return Err(error),
         };
@@ -86,11 +103,31 @@ impl OAuth {
         let resource = discovered.resource.as_ref().map(|resource| resource.resource.as_str());
         fields.extend(resource.map(|resource| ("resource", resource)));
         let auth = ClientAuth::Credentials(&credentials);
-        let mut token = self.request(&discovered.server, &auth, &fields).await?;
+        let refreshed = self.request(&discovered.server, &auth, &fields).await;
+        if is_kept && refreshed.as_ref().is_err_and(AuthError::is_invalid_client) {
+            // The issuer has forgotten who we are: whoever asks next registers anew.
+            self.change(&issuer, |stored| stored.client = None).await?;
+        }
+        let mut token = refreshed?;
         // A server that does not rotate them leaves them out.
-        token.refresh_token = token.refresh_token.or(Some(refresh_token));
+        token.refresh_token.get_or_insert_with(|| refresh_token.to_string());
         self.state().discovered = Some(discovered);
         self.keep(token).await
+    }
+
+    /// Takes the token that another process got in the meantime, if it did. Whether it is good for now.
+    fn take_theirs(&self, issuer: &str, stored: &Stored) -> bool {
+        let mut state = self.state();
+        let theirs = stored.token.as_ref().filter(|_| stored.is_usable());
+        if theirs.is_none() || theirs == state.token.as_ref() {
+            return false;
+        }
+        let requested = std::mem::take(&mut state.requested);
+        state.take_up(issuer, Some(stored));
+        if state.requested.is_empty() {
+            state.requested = requested;
+        }
+        state.token.as_ref().is_some_and(|token| !token.is_old())
     }
 
     async fn by_code(
@@ -99,7 +136,7 @@ impl OAuth {
         server: &ServerMetadata,
         scope: Option<&str>,
         resource: Option<&str>,
-        known: Option<&Stored>,
+        kept: Option<ClientCredentials>,
     ) -> Result<Token, AuthError> {
         let has_pkce =
             server.code_challenge_methods_supported.as_ref().is_some_and(|all| all.iter().any(|it| it == "S256"));
@@ -110,8 +147,8 @@ impl OAuth {
         let endpoint = server.authorization_endpoint.as_deref();
         let endpoint = endpoint.ok_or_else(|| AuthError::Metadata("it has no authorization endpoint".to_owned()))?;
         let redirect_uri = agent.redirect_uri().await?;
-        let credentials = self.client_at(server, &redirect_uri, known).await?;
-        let (state, verifier) = (random_text()?, random_text()?);
+        let credentials = self.client_at(server, &redirect_uri, kept).await?;
+        let (state, verifier) = (random_text()?, Zeroizing::new(random_text()?));
         // The endpoint may have a query of its own.
         let mut url = Url::parse(endpoint).map_err(|error| AuthError::Metadata(error.to_string()))?;
         // Checked as if it were asked by us: it is going to be shown to a browser.
@@ -175,7 +212,7 @@ impl OAuth {
         fields.extend(scope.map(|scope| ("scope", scope)));
         let credentials = ClientCredentials::new(client_id, None);
         let granted = request(&self.0.net, &idp, &ClientAuth::Credentials(&credentials), &fields, None).await?;
-        Ok(granted.access_token)
+        Ok(granted.access_token.clone())
     }
 
     async fn request(
@@ -219,19 +256,21 @@ impl OAuth {
         &self,
         server: &ServerMetadata,
         redirect_uri: &str,
-        known: Option<&Stored>,
+        kept: Option<ClientCredentials>,
     ) -> Result<ClientCredentials, AuthError> {
         if let Ok(credentials) = self.registered_at(server) {
             return Ok(credentials);
         }
-        let kept = known.and_then(|stored| stored.client.clone());
         // One that was registered for another port would be sent back to that.
         if let Some(client) = kept.filter(|client| client.redirect_uri.as_deref().is_none_or(|it| it == redirect_uri)) {
             return Ok(client);
         }
         let mut client = register(&self.0.net, server, &self.0.client, redirect_uri).await?;
         client.redirect_uri = Some(redirect_uri.to_owned());
-        self.remember_client(&server.issuer, client.clone()).await?;
+        let _held = self.hold().await?;
+        // What was granted to another client is of no use to this one.
+        let stored = Stored { client: Some(client.clone()), ..Stored::default() };
+        self.0.store.save(&self.0.server, &server.issuer, &stored).await?;
         Ok(client)
     }
 }

@@ -38,6 +38,16 @@ pub(crate) struct Act {
     pub(crate) demanded_scope: Option<String>,
     /// The nonce that proofs at `/mcp` must have.
     pub(crate) nonce: Option<String>,
+    /// What good answers of `/mcp` say of nonces.
+    pub(crate) next_nonce: Option<String>,
+    /// What good answers of `/token` say of nonces.
+    pub(crate) token_nonce: Option<String>,
+    /// Clients that `/token` does not know any more.
+    pub(crate) forgotten: Vec<String>,
+    /// Refresh tokens that were used: a second time they are refused.
+    used: Vec<String>,
+    /// The key of the proof with which each token was asked for.
+    bound: BTreeMap<String, Value>,
     pub(crate) token_type: &'static str,
     /// `METHOD path`, in order.
     pub(crate) seen: Vec<String>,
@@ -50,6 +60,12 @@ pub(crate) struct Act {
 }
 
 impl Act {
+    /// Grants tokens that are bound to a key.
+    pub(crate) fn binds(&mut self) {
+        self.server_metadata.as_mut().expect("metadata")["dpop_signing_alg_values_supported"] = json!(["ES256"]);
+        self.token_type = "DPoP";
+    }
+
     pub(crate) fn count(&self, what: &str) -> usize {
         self.seen.iter().filter(|seen| seen.as_str() == what).count()
     }
@@ -77,6 +93,11 @@ impl Mock {
             refusal: None,
             demanded_scope: None,
             nonce: None,
+            next_nonce: None,
+            token_nonce: None,
+            forgotten: Vec::new(),
+            used: Vec::new(),
+            bound: BTreeMap::new(),
             token_type: "Bearer",
             seen: Vec::new(),
             authorizations: Vec::new(),
@@ -117,6 +138,7 @@ impl Mock {
             let used = oauth.headers(&Method::POST, &self.url()).await?;
             let response = client.post(self.url()).headers(used.clone()).send().await.expect("an answer");
             let status = response.status();
+            oauth.answered(response.headers());
             let is_refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             if left == 0 || !is_refused || !oauth.challenged(status, response.headers(), &used).await? {
                 return Ok(status);
@@ -172,13 +194,26 @@ fn authorize(act: &mut Act, asked: Fields) -> Response {
 }
 
 fn token(act: &mut Act, headers: HeaderMap, asked: Fields) -> Response {
+    let key = headers.get("dpop").map(|proof| header(proof.to_str().expect("text"))["jwk"].clone());
+    let (client, refresh_token) = (asked.get("client_id").cloned(), asked.get("refresh_token").cloned());
     act.token_requests.push((headers, asked));
     if let Some(refusal) = &act.refusal {
         return (StatusCode::BAD_REQUEST, refusal.to_string()).into_response();
     }
+    let refused = |error: &str| (StatusCode::BAD_REQUEST, json!({ "error": error }).to_string()).into_response();
+    if client.is_some_and(|client| act.forgotten.contains(&client)) {
+        return refused("invalid_client");
+    }
+    if let Some(refresh_token) = refresh_token {
+        if act.used.contains(&refresh_token) {
+            return refused("invalid_grant");
+        }
+        act.used.push(refresh_token);
+    }
     let number = act.token_requests.len();
     let token = format!("access-{number}");
     let scope = act.last_scope.clone();
+    act.bound.extend(key.map(|key| (token.clone(), key)));
     act.scopes.insert(token.clone(), scope);
     if act.accepts_new {
         act.accepted = vec![token.clone()];
@@ -190,7 +225,15 @@ fn token(act: &mut Act, headers: HeaderMap, asked: Fields) -> Response {
     if act.has_refresh {
         granted["refresh_token"] = format!("refresh-{number}").into();
     }
-    granted.to_string().into_response()
+    let mut response = granted.to_string().into_response();
+    announce(&mut response, act.token_nonce.as_deref());
+    response
+}
+
+fn announce(response: &mut Response, nonce: Option<&str>) {
+    if let Some(nonce) = nonce {
+        response.headers_mut().insert("dpop-nonce", nonce.parse().expect("a header"));
+    }
 }
 
 fn resource(act: &Act, headers: &HeaderMap) -> Response {
@@ -198,6 +241,12 @@ fn resource(act: &Act, headers: &HeaderMap) -> Response {
     let Some((_, token)) = carried.filter(|(_, token)| act.accepted.iter().any(|known| known == token)) else {
         return (StatusCode::UNAUTHORIZED, [("www-authenticate", act.challenge.clone())]).into_response();
     };
+    let proof = headers.get("dpop").map(|proof| proof.to_str().expect("text"));
+    if let Some(key) = act.bound.get(token)
+        && proof.is_none_or(|proof| header(proof)["jwk"] != *key)
+    {
+        return (StatusCode::UNAUTHORIZED, [("www-authenticate", act.challenge.clone())]).into_response();
+    }
     if let Some(nonce) = &act.nonce
         && claims(headers["dpop"].to_str().expect("text"))["nonce"] != nonce.as_str()
     {
@@ -212,13 +261,24 @@ fn resource(act: &Act, headers: &HeaderMap) -> Response {
             return (StatusCode::FORBIDDEN, [("www-authenticate", challenge)]).into_response();
         }
     }
-    StatusCode::OK.into_response()
+    let mut response = StatusCode::OK.into_response();
+    announce(&mut response, act.next_nonce.as_deref());
+    response
+}
+
+/// The header of a compact JWS.
+fn header(jws: &str) -> Value {
+    part(jws, 0)
 }
 
 /// The claims of a compact JWS, unverified.
 pub(crate) fn claims(jws: &str) -> Value {
+    part(jws, 1)
+}
+
+fn part(jws: &str, number: usize) -> Value {
     use base64::Engine as _;
-    let part = jws.split('.').nth(1).expect("three parts");
+    let part = jws.split('.').nth(number).expect("three parts");
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).expect("base64");
     serde_json::from_slice(&bytes).expect("JSON")
 }
