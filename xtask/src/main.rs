@@ -4,6 +4,7 @@ mod conformance;
 mod crash;
 mod fuzz;
 mod interop;
+mod keyring;
 mod revisions;
 mod steps;
 mod tidy;

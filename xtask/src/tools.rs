@@ -81,6 +81,25 @@ impl Drop for Server {
     }
 }
 
+/// Makes sure of these programs, each in a Debian package: what is missing is installed, if that is allowed.
+pub(crate) fn debian(needed: &[(&str, &str)]) -> Outcome {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
+    let missing: Vec<&str> =
+        needed.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let apt = |words: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(words).args(&missing[..if words[0] == "install" { missing.len() } else { 0 }]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null());
+        finish(command)
+    };
+    let installed = apt(&["update", "--quiet"]).and_then(|()| apt(&["install", "--yes", "--no-install-recommends"]));
+    installed.map_err(|why| format!("the packages {} are needed: {why}", missing.join(", ")))
+}
+
 /// A folder below `target` with these npm packages, and the Node.js that comes as one of them.
 pub(crate) fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = target().join(folder);

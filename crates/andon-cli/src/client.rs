@@ -6,6 +6,7 @@ mod arguments;
 mod connect;
 mod login;
 mod show;
+mod tokens;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -50,6 +51,9 @@ pub(crate) struct Peer {
     /// Answers questions of the server without asking: a field of a form; may be repeated.
     #[arg(long = "answer", value_name = "FIELD=VALUE")]
     answers: Vec<String>,
+    /// Where tokens of logins are kept.
+    #[arg(long, value_enum, default_value_t, value_name = "WHERE")]
+    token_store: tokens::Choice,
     /// Where pictures, sounds and other files of results are saved.
     #[arg(long, default_value = ".", value_name = "DIR")]
     out: PathBuf,
@@ -150,8 +154,8 @@ async fn perform(deed: Deed, mut peer: Peer) -> Result<(), Failure> {
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let connecting = async {
         match deed {
-            Deed::Login => login::login(&place).await.map(|()| None),
-            Deed::Logout => login::logout(&place).await.map(|()| None),
+            Deed::Login => login::login(&place, peer.token_store).await.map(|()| None),
+            Deed::Logout => login::logout(&place, peer.token_store).await.map(|()| None),
             _ => connect::connect(place, &peer).await.map(Some),
         }
     };

@@ -2,41 +2,17 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Output, Stdio};
+mod common;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use common::{ANDON, Demo};
 use serde_json::{Value, json};
 
-const ANDON: &str = env!("CARGO_BIN_EXE_andon");
-
-struct Demo {
-    child: Child,
-    url: String,
-}
-
 impl Demo {
-    fn start() -> Self {
-        let mut child = Command::new(ANDON)
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let url = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.to_owned())).unwrap();
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, url }
-    }
-
     fn run(&self, deed: &str, words: &[&str]) -> Output {
         andon(&[&[deed, self.url.as_str()], words].concat())
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

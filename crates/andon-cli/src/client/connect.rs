@@ -1,12 +1,14 @@
 //! From words to a connection.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use andon::client::{Client, Command, Target};
 use andon::types::client::Root;
 use andon::types::revision::Revision;
 
+use super::tokens::Tokens;
 use super::{Failure, Peer, answer, login, usage};
 
 /// How long a call with progress may take in all, unless one without may take longer.
@@ -53,7 +55,8 @@ pub(super) async fn connect(place: Place, peer: &Peer) -> Result<Client, Failure
     let mut builder = match place {
         Place::Url(url) if has_token => Client::builder(url),
         Place::Url(url) => {
-            let oauth = login::oauth(&url, std::io::stderr().is_terminal())?;
+            let tokens = Arc::new(Tokens::new(peer.token_store)?);
+            let oauth = login::oauth(&url, tokens, std::io::stderr().is_terminal())?;
             Client::builder(url).authorizer(oauth)
         }
         Place::Command(command) => Client::builder(Target::from(command)),

@@ -1,19 +1,20 @@
-//! Tokens: got in the browser, kept in a file that only its owner reads.
+//! Tokens: got in the browser, kept where [`tokens`](super::tokens) says.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
-use andon::auth::{AuthError, FileStore, Loopback, OAuth, open_in_browser};
+use andon::auth::{AuthError, AuthorizationRequest, Loopback, OAuth, UserAgent, open_in_browser};
 
 use super::connect::Place;
+use super::tokens::{Choice, Promise, Tokens};
 use super::{Failure, usage};
 
-/// The token of the person for the server at `url`. `may_ask` allows to open a browser.
-pub(super) fn oauth(url: &str, may_ask: bool) -> Result<OAuth, Failure> {
-    let address = url.to_owned();
-    let agent = Loopback::new(move |page| {
-        if !may_ask {
-            return Err(AuthError::Denied(format!("log in first: andon login {address}")));
-        }
+/// The token of the person for the server at `url`, in `store`. `may_ask` allows to open a browser.
+pub(super) fn oauth(url: &str, store: Arc<Tokens>, may_ask: bool) -> Result<OAuth, Failure> {
+    let builder = OAuth::builder(url).store(store);
+    if !may_ask {
+        return builder.interactive(Nobody(url.to_owned())).build().map_err(failed);
+    }
+    let agent = Loopback::new(|page| {
         eprintln!("Log in here, if no browser opens by itself:\n  {page}");
         // Whoever has no browser here can follow the link elsewhere.
         if let Err(error) = open_in_browser(page) {
@@ -21,20 +22,41 @@ pub(super) fn oauth(url: &str, may_ask: bool) -> Result<OAuth, Failure> {
         }
         Ok(())
     });
-    let builder = OAuth::builder(url).interactive(agent).store(FileStore::new(tokens_file()?));
-    builder.build().map_err(failed)
+    builder.interactive(agent).build().map_err(failed)
 }
 
-pub(super) async fn login(place: &Place) -> Result<(), Failure> {
-    let url = url(place)?;
-    oauth(url, true)?.login().await.map_err(failed)?;
-    println!("logged in to {url}");
+/// There is no person to ask for a login to this server.
+struct Nobody(String);
+
+impl Nobody {
+    fn refuse(&self) -> Promise<'_, String> {
+        Box::pin(async { Err(AuthError::Denied(format!("log in first: andon login {}", self.0))) })
+    }
+}
+
+impl UserAgent for Nobody {
+    /// Before this client makes itself known to anybody.
+    fn redirect_uri(&self) -> Promise<'_, String> {
+        self.refuse()
+    }
+
+    fn authorize<'a>(&'a self, _request: &'a AuthorizationRequest) -> Promise<'a, String> {
+        self.refuse()
+    }
+}
+
+pub(super) async fn login(place: &Place, choice: Choice) -> Result<(), Failure> {
+    let (url, tokens) = (url(place)?, Arc::new(Tokens::new(choice)?));
+    tokens.prefer_keyring().await.map_err(failed)?;
+    oauth(url, tokens.clone(), true)?.login().await.map_err(failed)?;
+    tokens.forget_others(url).await.map_err(failed)?;
+    println!("logged in to {url}; the token is in {tokens}");
     Ok(())
 }
 
-pub(super) async fn logout(place: &Place) -> Result<(), Failure> {
-    let url = url(place)?;
-    oauth(url, false)?.logout().await.map_err(failed)?;
+pub(super) async fn logout(place: &Place, choice: Choice) -> Result<(), Failure> {
+    let (url, tokens) = (url(place)?, Arc::new(Tokens::new(choice)?));
+    oauth(url, tokens, false)?.logout().await.map_err(failed)?;
     println!("forgot the token for {url}");
     Ok(())
 }
@@ -44,19 +66,6 @@ fn url(place: &Place) -> Result<&str, Failure> {
         Place::Url(url) => Ok(url),
         Place::Command(_) => Err(usage("a program needs no login; only servers with a URL do")),
     }
-}
-
-/// `ANDON_TOKENS`, or `tokens.json` in the folder for data of programs.
-fn tokens_file() -> Result<PathBuf, Failure> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(file) = variable("ANDON_TOKENS") {
-        return Ok(file);
-    }
-    let folder = variable("XDG_DATA_HOME")
-        .or_else(|| variable("LOCALAPPDATA"))
-        .or_else(|| variable("HOME").map(|home| home.join(".local").join("share")));
-    let folder = folder.ok_or_else(|| usage("no folder for tokens: set ANDON_TOKENS to a file"))?;
-    Ok(folder.join("andon").join("tokens.json"))
 }
 
 fn failed(error: AuthError) -> Failure {
