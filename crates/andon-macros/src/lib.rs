@@ -27,6 +27,8 @@ mod tool;
 ///
 /// Options: `name = ".."`, `title = ".."`, `description = ".."`, `read_only`, `idempotent`, `destructive`,
 /// `open_world` (each also `= false`), `timeout = "30s"`, `max_in_flight = 64`, `icon = "https://.."`,
+/// `task` (it runs as a task for clients that take tasks; `task = "required"`: only so; `task = "late"`: from 2026-07-28
+/// on when the function says so by `Context::become_task`),
 /// `scope = "catalog:read"` (who does not hold it is not told of the tool; several stand with spaces between them),
 /// `header(parameter = "Name")`, which mirrors an argument as `Mcp-Param-Name` (2026-07-28).
 #[proc_macro_attribute]

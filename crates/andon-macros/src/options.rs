@@ -125,6 +125,16 @@ impl Options {
         }
     }
 
+    /// An option that stands alone or with a text.
+    pub(crate) fn word(&self, name: &str) -> Result<Option<(Span, Option<String>)>> {
+        match self.find(name) {
+            None => Ok(None),
+            Some(Item { value: Value::Flag, name }) => Ok(Some((name.span(), None))),
+            Some(Item { value: Value::Text(text), .. }) => Ok(Some((text.span(), Some(text.value())))),
+            Some(item) => Err(Error::new(item.name.span(), format!("write `{name}` or `{name} = \"...\"`"))),
+        }
+    }
+
     pub(crate) fn number(&self, name: &str) -> Result<Option<usize>> {
         match self.find(name) {
             None => Ok(None),

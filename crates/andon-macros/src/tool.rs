@@ -8,7 +8,7 @@ use syn::{Error, Expr, Ident, ItemFn, Result};
 use crate::function::{Function, Parameter, Source, inside, or_default};
 use crate::options::Options;
 
-const OPTIONS: [&str; 12] = [
+const OPTIONS: [&str; 13] = [
     "name",
     "title",
     "description",
@@ -18,6 +18,7 @@ const OPTIONS: [&str; 12] = [
     "open_world",
     "timeout",
     "max_in_flight",
+    "task",
     "scope",
     "icon",
     "header",
@@ -190,5 +191,18 @@ fn calls(function: &Function, options: &Options) -> Result<TokenStream> {
     if let Some(calls_max) = options.number("max_in_flight")? {
         calls.extend(quote!(.max_in_flight(#calls_max)));
     }
+    calls.extend(task(options)?);
     Ok(calls)
+}
+
+/// A call that says whether and when the tool runs as a task.
+fn task(options: &Options) -> Result<TokenStream> {
+    let optional = quote!(.task(__andon::TaskSupport::Optional));
+    let Some((span, word)) = options.word("task")? else { return Ok(TokenStream::new()) };
+    match word.as_deref() {
+        None | Some("optional") => Ok(optional),
+        Some("required") => Ok(quote!(.task(__andon::TaskSupport::Required))),
+        Some("late") => Ok(quote!(.late_task(__andon::TaskSupport::Optional))),
+        Some(_) => Err(Error::new(span, "a task is \"optional\", \"required\" or \"late\"")),
+    }
 }

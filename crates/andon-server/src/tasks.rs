@@ -359,8 +359,8 @@ impl Created {
             tokio::select! {
                 biased;
                 // Either it came to an end, or nobody heard of it.
-                () = live.cancelled() => if live.abandon() { tasks.discard(&live) },
-                () = tokio::time::sleep_until(ends_at) => if live.abandon() { tasks.discard(&live) },
+                () = live.cancelled() => if live.abandon(tasks.now()) { tasks.discard(&live) },
+                () = tokio::time::sleep_until(ends_at) => if live.abandon(tasks.now()) { tasks.discard(&live) },
                 ran = AssertUnwindSafe(handler).catch_unwind() => {
                     let ran = ran.unwrap_or_else(|panic| {
                         let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -379,7 +379,7 @@ impl Created {
 impl Drop for Created {
     fn drop(&mut self) {
         if let Some(live) = self.live.take()
-            && live.abandon()
+            && live.abandon(self.tasks.now())
         {
             self.tasks.discard(&live);
         }

@@ -10,6 +10,7 @@ pub use andon_server::normalise::{accepted_schema_of, schema_of};
 pub use andon_server::output::{IntoPromptResult, IntoReadResult};
 pub use andon_server::output_kind;
 pub use andon_types::content::{GetPromptResult, PromptArgument, ReadResourceResult};
+pub use andon_types::task::TaskSupport;
 pub use andon_types::tools::{CallToolResult, ToolAnnotations};
 use serde_json::Value;
 

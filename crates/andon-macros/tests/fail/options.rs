@@ -27,4 +27,7 @@ async fn no_uri() -> String {
     String::new()
 }
 
+#[tool(task = "always")]
+async fn tasks() {}
+
 fn main() {}

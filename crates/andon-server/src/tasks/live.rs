@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use andon_core::exchange::task_subject;
 use andon_core::facts::Facts;
-use andon_core::io::{AskError, AskId, Input};
+use andon_core::io::{AskError, AskId, Input, Timestamp};
 use andon_core::meter::Progress;
 use andon_core::port::{Record, Rev, StoreError};
 use andon_core::task::{Outcome, Task};
@@ -31,7 +31,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// A task that runs.
 pub(crate) struct Live {
     me: Weak<Live>,
-    tasks: Arc<Tasks>,
+    /// Alive as long as a server or a task that runs is.
+    tasks: Weak<Tasks>,
     facts: Arc<Facts>,
     principal: Principal,
     /// Where the task was asked for: told of it as long as it is there.
@@ -78,7 +79,7 @@ impl Live {
         let asks = HashMap::new();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            tasks: tasks.clone(),
+            tasks: Arc::downgrade(tasks),
             facts,
             principal: call.principal().clone(),
             creator: Arc::downgrade(call.conversation()),
@@ -115,6 +116,7 @@ impl Live {
 
     /// It came to `outcome`, unless it came to something before. That is said when it is stored.
     pub(crate) fn settle(&self, outcome: Outcome) -> bool {
+        let (Some(tasks), Some(me)) = (self.tasks.upgrade(), self.me.upgrade()) else { return false };
         let mut state = self.state();
         if state.phase != Phase::Running {
             return false;
@@ -123,27 +125,25 @@ impl Live {
         if let Some(params) = state.progress.as_mut().and_then(Progress::finish) {
             self.tell_progress(&state.task, &params);
         }
-        let now = self.tasks.now();
+        let now = tasks.now();
         let mut next = state.task.clone();
         next.finish(now, outcome);
         close_questions(&mut state, now);
         drop(state);
         self.note_change();
         self.cancel.cancel();
-        if let Some(me) = self.me.upgrade() {
-            tokio::spawn(async move { me.store(next).await }.in_current_span());
-        }
+        tokio::spawn(async move { me.store(&tasks, next).await }.in_current_span());
         true
     }
 
     /// Nobody is to hear of it any more. Whether it was still running.
-    pub(super) fn abandon(&self) -> bool {
+    pub(super) fn abandon(&self, now: Timestamp) -> bool {
         let mut state = self.state();
         if state.phase != Phase::Running {
             return false;
         }
         state.phase = Phase::Gone;
-        close_questions(&mut state, self.tasks.now());
+        close_questions(&mut state, now);
         drop(state);
         self.note_change();
         self.cancel.cancel();
@@ -151,22 +151,26 @@ impl Live {
     }
 
     /// Stores the end, however often that takes, and then shows it.
-    async fn store(&self, end: Task) {
+    async fn store(&self, tasks: &Tasks, end: Task) {
         let key = key_of(end.id());
         let record = Record { bytes: end.encode(), owner: end.owner(), expires_at: Some(end.expires_at()) };
         let rev = self.state().rev;
         let mut wait = RETRY_MIN;
         let stored = loop {
-            match self.tasks.store.write(key, record.clone(), Some(rev)).await {
+            match tasks.store.write(key, record.clone(), Some(rev)).await {
                 Ok(_) => break true,
-                Err(StoreError::Conflict { .. }) => break self.is_stored(&record, key).await,
+                Err(StoreError::Conflict { .. }) => {
+                    // An earlier attempt, of which it was not known, may have been this very one.
+                    let there = tasks.store.load(key).await.ok().flatten();
+                    break there.is_some_and(|there| there.record.bytes == record.bytes);
+                }
                 Err(error) => {
                     tracing::error!(%error, "the end of a task could not be stored yet");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(RETRY_MAX);
                 }
             }
-            if self.tasks.now() >= end.expires_at() {
+            if tasks.now() >= end.expires_at() {
                 break false;
             }
         };
@@ -174,34 +178,30 @@ impl Live {
         if stored {
             state.task = end;
             state.phase = Phase::Over;
-            self.publish(&state.task);
+            self.publish(tasks, &state.task);
         } else {
             state.phase = Phase::Gone;
         }
         drop(state);
         // From now on it is read from the store.
-        self.tasks.live().remove(&key.id);
+        tasks.live().remove(&key.id);
         self.note_change();
-    }
-
-    /// Whether an earlier attempt, of which it was not known, stored just this.
-    async fn is_stored(&self, record: &Record, key: andon_core::port::Key) -> bool {
-        let stored = self.tasks.store.load(key).await;
-        stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.record.bytes == record.bytes))
     }
 
     /// The client's answer to the question `key`; one that is not open has no answer.
     pub(crate) fn answer(&self, key: &str, answer: Json) {
+        let Some(tasks) = self.tasks.upgrade() else { return };
         let mut state = self.state();
-        let Some(ask) = state.task.answer(self.tasks.now(), key) else { return };
-        self.pass_on(state, ask, Ok(answer));
+        let Some(ask) = state.task.answer(tasks.now(), key) else { return };
+        self.pass_on(&tasks, state, ask, Ok(answer));
     }
 
     /// The outcome of a question that [`Live::put`] gave out.
     pub(crate) fn deliver(&self, ask: AskId, outcome: Answer) {
+        let Some(tasks) = self.tasks.upgrade() else { return };
         let mut state = self.state();
-        if state.task.withdraw(self.tasks.now(), ask) {
-            self.pass_on(state, ask, outcome);
+        if state.task.withdraw(tasks.now(), ask) {
+            self.pass_on(&tasks, state, ask, outcome);
         }
     }
 
@@ -230,26 +230,28 @@ impl Live {
         while self.state().asks.contains_key(&ask) && changed.changed().await.is_ok() {}
     }
 
-    fn pass_on(&self, mut state: MutexGuard<'_, State>, ask: AskId, outcome: Answer) {
+    fn pass_on(&self, tasks: &Tasks, mut state: MutexGuard<'_, State>, ask: AskId, outcome: Answer) {
         if let Some(asker) = state.asks.remove(&ask) {
             // A handler that is gone needs no answer.
             drop(asker.answer.send(outcome));
         }
-        self.publish(&state.task);
+        self.publish(tasks, &state.task);
         drop(state);
         self.note_change();
     }
 
     fn ask(&self, ask: AskId, key: Box<str>, request: InputRequest, timeout: Option<Duration>) {
+        // Without its server it is nobody's: who asked learns it by the loss of the sender.
+        let Some(tasks) = self.tasks.upgrade() else { return self.forget_answer(ask) };
         let mut state = self.state();
-        let (now, limits) = (self.tasks.now(), self.tasks.questions);
+        let (now, limits) = (tasks.now(), tasks.questions);
         let asked = match state.phase {
             Phase::Running => state.task.ask(now, (ask, key, request), &self.facts.client.capabilities, limits),
             _ => Err(AskError::Cancelled),
         };
         match asked {
             Ok(()) => {
-                self.publish(&state.task);
+                self.publish(&tasks, &state.task);
                 drop(state);
                 self.note_change();
                 if let Some(timeout) = timeout {
@@ -271,18 +273,19 @@ impl Live {
     }
 
     fn report(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
+        let Some(tasks) = self.tasks.upgrade() else { return };
         let mut state = self.state();
         if state.phase != Phase::Running {
             return;
         }
-        let now = self.tasks.now();
+        let now = tasks.now();
         let text = match (message, total) {
             (Some(message), _) => message.to_owned(),
             (None, Some(total)) => format!("{progress} of {total}"),
             (None, None) => progress.to_string(),
         };
         state.task.say(now, &text);
-        let (rules, per_s) = (self.facts.revision.rules(), self.tasks.progress_per_s);
+        let (rules, per_s) = (self.facts.revision.rules(), tasks.progress_per_s);
         let params =
             state.progress.as_mut().and_then(|known| known.report(now, per_s, (progress, total, message), rules));
         if let Some(params) = params {
@@ -304,9 +307,9 @@ impl Live {
     }
 
     /// Says where the task stands to who listens for it. Under the lock, so that nothing is said out of order.
-    fn publish(&self, task: &Task) {
+    fn publish(&self, tasks: &Tasks, task: &Task) {
         if task.revision().rules().tasks_extension {
-            self.tasks.changes.task(&task_subject(task.id()), task.id(), &task.detail());
+            tasks.changes.task(&task_subject(task.id()), task.id(), &task.detail());
         } else {
             self.notify("notifications/tasks/status", Value::Object(task.members()).to_string(), None);
         }
@@ -329,7 +332,7 @@ impl Live {
 }
 
 /// Nobody answers any more: who waits learns it by the loss of the sender.
-fn close_questions(state: &mut State, now: andon_core::io::Timestamp) {
+fn close_questions(state: &mut State, now: Timestamp) {
     let open: Vec<AskId> = state.task.questions().iter().map(|question| question.ask).collect();
     for ask in open {
         state.task.withdraw(now, ask);
