@@ -6,13 +6,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use andon_core::io::ReplyKind;
 use andon_core::port::{Key, Kind, Record, Rev, StoreError};
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::{Json, Message, RequestId};
 use andon_types::method::Method;
 use andon_types::raw::RawJson;
 use andon_types::revision::Revision;
+use andon_types::task::declares_tasks;
 use futures_util::future::BoxFuture;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -65,7 +68,13 @@ enum State {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Given {
-    Result { body: RawJson, meta: Option<andon_types::meta::Meta> },
+    Result {
+        body: RawJson,
+        meta: Option<andon_types::meta::Meta>,
+        /// It is not the tool's result but the task that the call became.
+        #[serde(default)]
+        is_task: bool,
+    },
     Error(ErrorObject),
 }
 
@@ -76,6 +85,9 @@ struct Body<'a> {
     name: Option<&'a RawValue>,
     #[serde(borrow, default)]
     arguments: Option<&'a RawValue>,
+    /// Asks for a task (2025-11-25).
+    #[serde(default)]
+    task: Option<IgnoredAny>,
 }
 
 /// A call and its key.
@@ -110,6 +122,10 @@ impl Keyed {
             digest.update((part.len() as u64).to_be_bytes());
             digest.update(part);
         }
+        // Who takes a task is answered otherwise than who does not.
+        let asks_for_task = body.is_some_and(|body| body.task.is_some());
+        let takes_tasks = declares_tasks(call.client_capabilities().extensions.as_ref());
+        digest.update([u8::from(asks_for_task), u8::from(takes_tasks)]);
         let digest = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         let mut named = owner.to_be_bytes().to_vec();
         named.extend_from_slice(key.as_bytes());
@@ -247,8 +263,9 @@ impl Host {
         }
         match known.state {
             State::Open => self.write_state(keyed, State::Running, Some(stored.rev)).await.map(Ok),
-            State::Done(Given::Result { body, meta }) => {
-                Ok(Err(Ok(Reply { body: body.as_str().to_owned().into(), meta, ..Reply::default() })))
+            State::Done(Given::Result { body, meta, is_task }) => {
+                let kind = if is_task { ReplyKind::Task } else { ReplyKind::Complete };
+                Ok(Err(Ok(Reply { body: body.as_str().to_owned().into(), meta, kind, ..Reply::default() })))
             }
             State::Done(Given::Error(error)) => Ok(Err(Err(error))),
             State::Running => Ok(Err(Err(lost("it ended without a reply")))),
@@ -262,7 +279,10 @@ impl Host {
         let state = match outcome {
             Ok(reply) if reply.body.as_str().len() > bytes_max => State::TooLarge,
             Ok(reply) => match serde_json::from_str(reply.body.as_str()) {
-                Ok(body) => State::Done(Given::Result { body, meta: reply.meta.clone() }),
+                Ok(body) => {
+                    let is_task = reply.kind == ReplyKind::Task;
+                    State::Done(Given::Result { body, meta: reply.meta.clone(), is_task })
+                }
                 Err(_) => State::TooLarge,
             },
             Err(error) if error.code == ErrorCode::InternalError as i32 => State::Done(Given::Error(error.clone())),

@@ -263,3 +263,19 @@ async fn task_e_ids_cannot_be_guessed() {
         assert!(id.len() == 32 && seen.insert(id));
     }
 }
+
+#[tokio::test]
+async fn k7_a_call_that_comes_again_with_its_key_is_the_same_task() {
+    for options in [legacy, modern] {
+        let (host, _keeper) = host();
+        let client = Client::connect(&host, options()).await;
+        let meta = json!({"andon.dev/idempotency-key": "k"});
+        let call = json!({"name": "gated", "task": {}, "_meta": meta});
+        let created = client.request("tools/call", call.clone()).await.unwrap();
+        assert_eq!(client.request("tools/call", call).await.unwrap(), created);
+        let otherwise = Client::connect(&host, options().capabilities(json!({}))).await;
+        let call = json!({"name": "gated", "_meta": meta});
+        let refused = otherwise.request("tools/call", call).await.unwrap_err();
+        assert_eq!(refused.code, BAD_PARAMS, "{refused}");
+    }
+}
