@@ -89,7 +89,8 @@ async fn task_c_a_result_is_waited_for_longer_than_any_call_takes() {
     let client = Client::connect(&host, legacy()).await;
     let id = start(&client, "gated").await;
     let (_, mut waiting) = client.start("tasks/result", json!({"taskId": id}));
-    tokio::time::sleep(Duration::from_secs(30 * 60)).await;
+    tokio::time::advance(Duration::from_secs(30 * 60)).await;
+    assert_eq!(get(&client, &id).await.unwrap()["status"], "working");
     assert!(waiting.try_recv().is_err());
     keeper.open();
     assert_eq!(waiting.await.unwrap().unwrap()["content"][0]["text"], "through");
@@ -297,10 +298,10 @@ async fn task_c_a_task_is_gone_when_its_time_is_over() {
     let running = create("gated").await.unwrap()["task"]["taskId"].as_str().unwrap().to_owned();
     result(&client, &done).await.unwrap();
     let (_, waiting) = client.start("tasks/result", json!({"taskId": running}));
-    tokio::time::sleep(Duration::from_millis(4900)).await;
+    tokio::time::advance(Duration::from_millis(4900)).await;
     assert_eq!(get(&client, &done).await.unwrap()["status"], "completed");
     assert_eq!(get(&client, &running).await.unwrap()["status"], "working");
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::advance(Duration::from_millis(200)).await;
     keeper.gone().await;
     assert_eq!(waiting.await.unwrap().unwrap_err().code, BAD_PARAMS);
     for id in [done, running] {
