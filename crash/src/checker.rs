@@ -259,11 +259,15 @@ impl Checker {
         let session = known.session.as_ref().and_then(|id| self.sessions.get_mut(id));
         let is_deleting = session.as_ref().is_some_and(|session| session.delete_invoked_us.is_some());
         let said = format!("{action:?} was answered with {status}: {why}");
+        if status == 503 {
+            self.report.unavailable += 1;
+        }
         match status {
             0 | 503 if is_near_fault => {}
             0 | 503 => self.tell(Rule::Outage, at, op, format!("without a fault, {said}")),
             404 if is_deleting => {
-                if let Some(session) = session {
+                // Of a stream it may mean that alone.
+                if let Some(session) = session.filter(|_| !matches!(action, Action::Resume { .. })) {
                     session.deleted_us.get_or_insert(at);
                 }
             }
@@ -284,9 +288,9 @@ impl Checker {
         self.ops.get(&call).is_some_and(|op| op.call.cancel.is_some())
     }
 
-    /// Whether a process is dead, or young.
+    /// Whether a process is dead, or young, or its disk is full.
     fn is_near_fault(&self, at: u64) -> bool {
-        let last = self.faults.iter().rev().find(|fault| fault.kind.ends_process());
+        let last = self.faults.iter().rev().find(|fault| fault.kind.stops_service());
         last.is_some_and(|fault| fault.stop_us.is_none_or(|stop| at <= stop + self.bounds.restart_us))
     }
 

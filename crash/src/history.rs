@@ -233,12 +233,19 @@ pub enum FaultKind {
     Terminate,
     /// All connections at once.
     Cut,
+    /// The disk has no room; sometimes the process is killed before it has some again.
+    Full,
 }
 
 impl FaultKind {
     /// Whether the process is another one afterwards.
     pub fn ends_process(self) -> bool {
         matches!(self, Self::Kill | Self::Terminate)
+    }
+
+    /// Whether requests may be refused meanwhile.
+    pub fn stops_service(self) -> bool {
+        self.ends_process() || self == Self::Full
     }
 }
 

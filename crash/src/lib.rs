@@ -10,6 +10,7 @@ pub mod history;
 pub mod client;
 pub mod nemesis;
 pub mod server;
+pub mod small_disk;
 pub mod wire;
 pub mod world;
 

@@ -8,10 +8,13 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::history::{Event, FaultKind};
 use crate::server::{Launch, Running};
+use crate::small_disk::SmallDisk;
 use crate::world::World;
 
 /// One of so many kills asks the process to end instead.
 const TERMINATE_EVERY: u8 = 12;
+/// How long the disk is full.
+const FULL_MS: std::ops::Range<u64> = 500..3000;
 /// One of so many kills is followed by another one while the next process starts.
 const TWICE_EVERY: u8 = 8;
 
@@ -25,6 +28,15 @@ pub struct Breakage {
     pub kills: u64,
     /// Times that all connections are cut.
     pub cuts: u64,
+    /// Times that the disk has no room.
+    pub fulls: u64,
+}
+
+impl Breakage {
+    /// All faults.
+    pub fn faults(&self) -> u64 {
+        self.kills + self.cuts + self.fulls
+    }
 }
 
 /// What breaks a server.
@@ -32,6 +44,7 @@ struct Nemesis {
     world: Arc<World>,
     launch: Launch,
     server: Running,
+    disk: Option<SmallDisk>,
     faults: u64,
     rng: fastrand::Rng,
 }
@@ -43,27 +56,28 @@ struct Nemesis {
 pub async fn run(
     world: Arc<World>,
     launch: Launch,
-    server: Running,
+    (server, disk): (Running, Option<SmallDisk>),
     breakage: Breakage,
     mut rng: fastrand::Rng,
-) -> Result<Running, Error> {
+) -> Result<(Running, Option<SmallDisk>), Error> {
     let mut kinds = vec![FaultKind::Cut; usize::try_from(breakage.cuts)?];
     for _ in 0..breakage.kills {
         kinds.push(if rng.u8(..TERMINATE_EVERY) == 0 { FaultKind::Terminate } else { FaultKind::Kill });
     }
+    kinds.extend(vec![FaultKind::Full; usize::try_from(breakage.fulls)?]);
     rng.shuffle(&mut kinds);
-    let mut nemesis = Nemesis { world, launch, server, faults: 0, rng };
+    let mut nemesis = Nemesis { world, launch, server, disk, faults: 0, rng };
     let mut kinds = kinds.into_iter().peekable();
     while let Some(kind) = kinds.next() {
         nemesis.rest().await?;
-        if kind == FaultKind::Cut {
-            nemesis.cut();
-        } else {
-            nemesis.replace(kind, &mut kinds).await?;
+        match kind {
+            FaultKind::Cut => nemesis.cut(),
+            FaultKind::Full => nemesis.full().await?,
+            FaultKind::Kill | FaultKind::Terminate => nemesis.replace(kind, &mut kinds).await?,
         }
     }
     nemesis.rest().await?;
-    Ok(nemesis.server)
+    Ok((nemesis.server, nemesis.disk))
 }
 
 impl Nemesis {
@@ -87,6 +101,33 @@ impl Nemesis {
         self.record(Event::FaultStart { fault, kind: FaultKind::Cut });
         self.world.cuts.send_modify(|cuts| *cuts += 1);
         self.record(Event::FaultStop { fault });
+    }
+
+    /// Fills the disk for a while. Sometimes the process is killed before there is room again: what it acknowledged
+    /// meanwhile has to be there.
+    async fn full(&mut self) -> Result<(), Error> {
+        let Some(disk) = self.disk.take() else { return Err("there is no disk that can be filled".into()) };
+        self.faults += 1;
+        let fault = self.faults;
+        self.record(Event::FaultStart { fault, kind: FaultKind::Full });
+        disk.fill()?;
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(FULL_MS))).await;
+        if self.rng.bool() {
+            self.faults += 1;
+            let fault = self.faults;
+            self.record(Event::FaultStart { fault, kind: FaultKind::Kill });
+            self.server.kill().await?;
+            self.record(Event::FaultDown { fault });
+            disk.free()?;
+            self.record(Event::FaultUp { fault });
+            self.server = self.launch.start().await?;
+            self.record(Event::FaultStop { fault });
+        } else {
+            disk.free()?;
+            self.record(Event::FaultStop { fault });
+        }
+        self.disk = Some(disk);
+        Ok(())
     }
 
     /// Ends the process, and starts another one; sometimes another one before that, which is killed as it starts.

@@ -7,7 +7,8 @@ use crate::tools::{cargo, finish, program};
 
 /// Bounded, for every test run.
 pub(crate) fn run() -> Outcome {
-    crash(&["--kills", "20"])
+    crash(&["--kills", "20"])?;
+    crash(&["--kills", "3", "--cuts", "2", "--fulls", "4"])
 }
 
 /// As long as it is told to be; the words are those of `crash-test`.

@@ -1,6 +1,6 @@
 //! Kills the server under its clients, and checks what they saw: `crash-test --kills 20 --seed 1 --clients 8`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,16 @@ use andon_crash::checker::{Bounds, Checker, Floor};
 use andon_crash::history::{self, Event, Recorder};
 use andon_crash::nemesis::{self, Breakage};
 use andon_crash::server::{Launch, free_address};
+use andon_crash::small_disk::SmallDisk;
 use andon_crash::world::{Phase, World};
 use clap::Parser;
 use tokio::task::JoinSet;
 
 /// Acknowledgements for each fault, which a run has to reach to mean anything.
 const ACKS_PER_FAULT_MIN: u64 = 50;
+
+/// How large a disk is that can be filled.
+const DISK_BYTES: u64 = 64 << 20;
 
 /// Kills a server under its clients and checks that it keeps its promises.
 #[derive(Parser)]
@@ -29,6 +33,9 @@ struct Options {
     /// How often all connections are cut.
     #[arg(long, default_value_t = 5)]
     cuts: u64,
+    /// How often the disk has no room. It is a small one then, which has to be mounted.
+    #[arg(long, default_value_t = 0)]
+    fulls: u64,
     /// What the moments of all that are drawn from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -56,8 +63,19 @@ async fn main() -> Result<ExitCode, Error> {
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let beside =
         || Ok::<_, Error>(vec![std::env::current_exe()?.with_file_name("conformance-server").display().to_string()]);
+    let mut command = if options.server.is_empty() { beside()? } else { options.server.clone() };
+    let disk = match small_disk(&options, &folder).await {
+        Ok(disk) => disk,
+        Err(why) => {
+            println!("A full disk was NOT tested: no small disk can be mounted here ({why}).");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    if let Some(disk) = &disk {
+        command = disk.join(command)?;
+    }
     let launch = Launch {
-        command: if options.server.is_empty() { beside()? } else { options.server.clone() },
+        command,
         address: free_address(&mut rng)?,
         data: (!options.memory).then(|| folder.join("data")),
         ledger: folder.join("ledger"),
@@ -65,9 +83,13 @@ async fn main() -> Result<ExitCode, Error> {
     };
     let path = folder.join("history.jsonl");
     let world = Arc::new(World::new(launch.address, Recorder::create(&path)?));
-    let kills = if options.memory { 0 } else { options.kills };
-    let breakage = Breakage { kills, cuts: if options.memory { options.kills + options.cuts } else { options.cuts } };
-    let outcome = break_it(&world, &launch, breakage, options.clients, &mut rng).await;
+    let Options { kills, cuts, fulls, .. } = options;
+    let breakage = if options.memory {
+        Breakage { kills: 0, cuts: kills + cuts, fulls: 0 }
+    } else {
+        Breakage { kills, cuts, fulls }
+    };
+    let outcome = break_it(&world, (&launch, disk), breakage, options.clients, &mut rng).await;
     for token in std::fs::read_to_string(&launch.ledger).unwrap_or_default().lines() {
         world.record(0, Event::Ledger { token: token.to_owned() });
     }
@@ -76,7 +98,7 @@ async fn main() -> Result<ExitCode, Error> {
     for entry in history::read(&path)? {
         checker.take(entry?);
     }
-    let faults = breakage.kills + breakage.cuts;
+    let faults = breakage.faults();
     let report = checker.finish(Floor { acks: faults * ACKS_PER_FAULT_MIN, faults });
     println!("{report}");
     outcome?;
@@ -90,15 +112,25 @@ async fn main() -> Result<ExitCode, Error> {
     Ok(ExitCode::FAILURE)
 }
 
+/// A disk for the data that can be filled, if it is to be.
+async fn small_disk(options: &Options, folder: &Path) -> Result<Option<SmallDisk>, Error> {
+    if options.fulls == 0 || options.memory {
+        return Ok(None);
+    }
+    let folder = folder.join("data");
+    std::fs::create_dir(&folder)?;
+    SmallDisk::mount(&folder.canonicalize()?, DISK_BYTES).await.map(Some)
+}
+
 /// The run: clients while the server is broken, and then until all that was outstanding is there.
 async fn break_it(
     world: &Arc<World>,
-    launch: &Launch,
+    (launch, disk): (&Launch, Option<SmallDisk>),
     breakage: Breakage,
     clients: u32,
     rng: &mut fastrand::Rng,
 ) -> Result<(), Error> {
-    let server = launch.start().await?;
+    let server = (launch.start().await?, disk);
     let mut tasks = JoinSet::new();
     for by in 1..=clients {
         for _ in 0..2 {

@@ -41,6 +41,8 @@ pub struct Report {
     pub replayed: u64,
     /// Calls that were answered with "outcome unknown".
     pub unknown: u64,
+    /// Requests that were refused with 503.
+    pub unavailable: u64,
     /// Lines of the ledger.
     pub executed: u64,
     /// The longest time from a kill to the first answer afterwards, in microseconds.
@@ -74,6 +76,9 @@ impl Report {
         // Tasks, K7, have histories of their own.
         let missing = [1, 2, 3, 4, 5, 6, 8].into_iter().filter(|kind| self.acks[*kind] == 0 && floor.acks > 0);
         missing.for_each(|kind| tell(format!("no acknowledgement of the kind K{kind}")));
+        if self.faults.contains_key(&FaultKind::Full) && self.unavailable == 0 {
+            tell("the disk was full, and nothing was refused".to_owned());
+        }
         if self.replayed == 0 && floor.faults > 0 {
             tell("no event came twice, so none was compared".to_owned());
         }
@@ -89,11 +94,13 @@ impl fmt::Display for Report {
         writeln!(f, "  {}; {}", acks.join(", "), faults.join(", "))?;
         write!(
             f,
-            "  {} entries, {} replayed events compared, {} executions, {} outcomes unknown, restarts within {} ms",
+            "  {} entries, {} replayed events compared, {} executions, {} outcomes unknown, {} refused with 503, \
+             restarts within {} ms",
             self.entries,
             self.replayed,
             self.executed,
             self.unknown,
+            self.unavailable,
             self.restart_us_max / 1000
         )?;
         for violation in &self.violations {

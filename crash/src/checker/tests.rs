@@ -420,6 +420,26 @@ fn a_service_that_is_gone_for_too_long_is_caught() {
 }
 
 #[test]
+fn x10_a_full_disk_excuses_refusals_and_has_to_cause_some() {
+    let full = |refused: bool| {
+        let mut story = Story::default();
+        story.open(1, "a");
+        story.tell(Event::FaultStart { fault: 1, kind: FaultKind::Full });
+        story.call(3, "a", 0);
+        if refused {
+            story.fail(3, 503);
+        }
+        story.tell(Event::FaultStop { fault: 1 });
+        story
+    };
+    assert_eq!(full(true).rules(), []);
+    assert_eq!(full(false).rules(), [Rule::Vacuous]);
+    let mut executed = full(true);
+    executed.executed(3);
+    assert_eq!(executed.rules(), [Rule::RefusedButExecuted]);
+}
+
+#[test]
 fn what_a_dead_process_says_is_caught() {
     let ghost = |story: &mut Story, _: Places| {
         story.tell(Event::FaultStart { fault: 2, kind: FaultKind::Kill });
