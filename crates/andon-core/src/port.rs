@@ -129,6 +129,12 @@ pub trait SessionStore: Send + Sync {
     /// Nothing is changed then.
     fn write(&self, key: Key, record: Record, expect: Option<Rev>) -> Pending<Rev>;
 
+    /// Whether what was done is there after the death of the process, all of it. Of a store that says no, only what was done
+    /// up to some earlier moment may be there.
+    fn keeps_all(&self) -> bool {
+        true
+    }
+
     /// Reads what was written last, by anybody.
     fn load(&self, key: Key) -> Pending<Option<Stored>>;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use andon_core::port::Store;
 use andon_server::sessions::Sessions;
-use andon_store::{FaultyStore, MemoryStore};
+use andon_store::{DiskStore, Durability, FaultyStore, MemoryStore};
 use common::{Open, Running, call, open, parse_events, post, send, start_in, start_keeping};
 use serde_json::{Value, json};
 
@@ -278,4 +278,34 @@ async fn s8_who_comes_back_during_a_deletion_brings_nothing_back() {
         assert_eq!(deleted.status, 204);
         assert_eq!(post(address, &session_id, &ping).await.status, 404);
     }
+}
+
+/// A store that may forget the last moments keeps sessions, but no streams: a gap would be silent, and numbers used twice.
+#[tokio::test]
+async fn k4_a_store_that_may_forget_promises_no_streams_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let keeping = || Sessions::disk(directory.path()).durability(Durability::Interval(Duration::from_secs(60)));
+    let first = start_keeping(keeping(), |_| (), |_| ()).await;
+    let session = open(first.address, "2025-11-25", &[]).await;
+    let (answer, opened) = waiting(&first, &session, 7).await;
+    drop(answer);
+    first.gates.go.notify_one();
+    // An orderly end leaves everything on disk, and the directory to the next process.
+    first.host.drain(Duration::from_secs(20)).await;
+    first.kill();
+
+    let reopened = async {
+        loop {
+            // The first process has the directory until the last of its tasks is gone.
+            match DiskStore::open(directory.path(), Durability::Interval(Duration::from_secs(60))) {
+                Ok(store) => return Arc::new(store) as Arc<dyn Store>,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let store = tokio::time::timeout(Duration::from_secs(20), reopened).await.expect("the directory is free");
+    let second = start_in(&store).await;
+    assert_eq!(post(second.address, &of(&session), &request(2, "ping", json!({}))).await.status, 200);
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", opened.as_str())];
+    assert_eq!(send(second.address, "GET", &headers, "").await.status, 404);
 }

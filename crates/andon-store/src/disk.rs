@@ -49,6 +49,7 @@ pub enum Durability {
 pub struct DiskStore {
     engine: Arc<Engine>,
     queue: Arc<Queue>,
+    durability: Durability,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -138,7 +139,7 @@ impl DiskStore {
             .name("andon-store".to_owned())
             .spawn(move || committer.run())
             .map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
-        Ok(Self { engine, queue, thread: Some(thread) })
+        Ok(Self { engine, queue, durability, thread: Some(thread) })
     }
 
     /// Reads at once: what is asked for is small, and most often in memory.
@@ -172,6 +173,10 @@ impl SessionStore for DiskStore {
     fn write(&self, key: Key, record: Record, expect: Option<Rev>) -> Pending<Rev> {
         let cost = Cost::of_bytes(record.bytes.len());
         self.queue.submit(Some(key), cost, move |writing| writing.write(key, &record, expect))
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.durability == Durability::Commit
     }
 
     fn load(&self, key: Key) -> Pending<Option<Stored>> {

@@ -84,6 +84,7 @@ pub struct StreamRecord {
 
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct RequestRecord {
     /// Its number in the session.
     pub call: u64,
@@ -99,6 +100,7 @@ pub struct RequestRecord {
 
 /// A question to the client that is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct QuestionRecord {
     /// Its id.
     pub id: RequestId,

@@ -13,6 +13,7 @@ use super::table::{SessionCell, SessionKey};
 use crate::conversation::{Cell, Conversation as _};
 use crate::journal::{Journal, known_owner};
 use crate::principal::Principal;
+use crate::seal::random;
 
 /// What was there when the host started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,9 +142,16 @@ impl Host {
         key: SessionKey,
         principal: &Principal,
         rev: Rev,
-        record: SessionRecord,
+        mut record: SessionRecord,
     ) -> Result<Arc<SessionCell>, StoreError> {
         let (id, mut events) = (key.stored_id(), Vec::new());
+        if !self.store().keeps_all() {
+            // What was sent last may be missing. Its numbers must not be used again, and a gap is never silent: a client
+            // that comes back for a stream of before is told that it is not kept.
+            record.tag = u32::from_be_bytes(random());
+            record.streams.clear();
+            record.requests.clear();
+        }
         for stream in &record.streams {
             self.read_events(id, StreamId(stream.id), &mut events).await?;
         }
