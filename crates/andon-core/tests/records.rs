@@ -19,7 +19,7 @@ fn offer() -> Arc<Offer> {
 
 #[test]
 fn a_record_of_format_1_is_read_and_goes_on() {
-    let record = SessionRecord::decode(FORMAT_1).expect("it is one");
+    let record = SessionRecord::decode(FORMAT_1).expect("it is one").taken_over();
     assert_eq!(record.subject.as_deref(), Some("alice"));
     assert_eq!((record.streams.len(), record.requests.len(), record.questions.len()), (2, 1, 1));
     let events = vec![LoggedEvent {
