@@ -7,7 +7,7 @@ use andon_core::port::StoreError;
 use redb::WriteTransaction;
 
 use super::engine::{Engine, refusal};
-use super::queue::{Jobs, Next, Queue, unavailable};
+use super::queue::{Company, Jobs, Next, Queue, unavailable};
 use super::tables::Ledger;
 use super::write::Writing;
 use super::{Durability, OpenError};
@@ -15,6 +15,10 @@ use crate::uptime::Uptime;
 
 /// How long a broken engine is left alone when nobody calls.
 const RETRY: Duration = Duration::from_secs(1);
+/// Which part of the time of a transaction the next one waits at most for as many calls as the last one had.
+const COMPANY_PART: u32 = 8;
+/// How long it waits at most, however slow the disk is.
+const COMPANY_MAX: Duration = Duration::from_millis(1);
 /// How often it is looked for what can be taken away.
 const TIDY: Duration = Duration::from_mins(1);
 /// How many rows are taken away in a transaction of calls.
@@ -34,6 +38,8 @@ pub(super) struct Committer {
     failing_since: Option<Instant>,
     /// When to look for what can be taken away.
     tidy_at: Instant,
+    /// How many calls the last transaction did, and a small part of the time that it took.
+    company: Company,
 }
 
 /// Why a transaction failed.
@@ -69,13 +75,23 @@ impl Committer {
     pub(super) fn new(engine: Arc<Engine>, queue: Arc<Queue>, durability: Durability, ledger: Ledger) -> Self {
         let uptime = Uptime::from(ledger.uptime_ms);
         let tidy_at = Instant::now();
-        Self { engine, queue, durability, ledger, uptime, behind_since: None, failing_since: None, tidy_at }
+        Self {
+            engine,
+            queue,
+            durability,
+            ledger,
+            uptime,
+            behind_since: None,
+            failing_since: None,
+            tidy_at,
+            company: Company::default(),
+        }
     }
 
     pub(super) fn run(mut self) {
         let _end = End(self.queue.clone());
         loop {
-            match self.queue.next(self.patience()) {
+            match self.queue.next(self.patience(), self.company) {
                 Next::Transaction(jobs) => self.perform(jobs),
                 Next::Suspicion => self.check(),
                 Next::Nothing => self.rest(),
@@ -102,11 +118,14 @@ impl Committer {
             return self.queue.fail(jobs, &unavailable());
         }
         let transactions = self.ledger.transactions + 1;
+        let began = Instant::now();
         if let Err(failure) = self.transact(&mut jobs, self.sync(), TIDY_BESIDE_MAX)
             && let Err(error) = self.recover(&failure, transactions)
         {
             return self.queue.fail(jobs, &error);
         }
+        let time = (began.elapsed() / COMPANY_PART).min(COMPANY_MAX);
+        self.company = Company { calls: jobs.len(), time };
         for job in jobs {
             job.tell();
         }

@@ -85,6 +85,13 @@ pub(super) enum Next {
     Closed,
 }
 
+/// How many calls are worth waiting for, and how long.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Company {
+    pub(super) calls: usize,
+    pub(super) time: Duration,
+}
+
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -143,13 +150,21 @@ impl Queue {
         self.arrival.notify_one();
     }
 
-    /// Waits for at most `time`.
-    pub(super) fn next(&self, time: Duration) -> Next {
+    /// Waits for at most `time` until there is something to do; then a little for company, if much came the last time:
+    /// those who were answered together often call again together, and their calls shall share a transaction.
+    pub(super) fn next(&self, time: Duration, company: Company) -> Next {
         let is_quiet = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.is_suspicious && !waiting.is_closing;
         let (mut waiting, _) =
             self.arrival.wait_timeout_while(self.lock(), time, is_quiet).unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut waiting.is_suspicious) {
             return Next::Suspicion;
+        }
+        if (1..company.calls).contains(&waiting.jobs.len()) {
+            let is_lonely = |waiting: &mut Waiting| waiting.jobs.len() < company.calls && !waiting.is_closing;
+            (waiting, _) = self
+                .arrival
+                .wait_timeout_while(waiting, company.time, is_lonely)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let jobs = waiting.take();
         match (jobs.is_empty(), waiting.is_closing) {
