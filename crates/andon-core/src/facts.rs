@@ -125,6 +125,16 @@ impl<'a> Params<'a> {
         params.parse().map_err(|error| ErrorObject::invalid_params(format!("bad \"params\": {error}")))
     }
 
+    /// The tool or prompt that is named, for those who look; no more of it than names have.
+    pub(crate) fn short_name(&self) -> Option<Box<str>> {
+        const CHARS_MAX: usize = 128;
+        let mut name: String = serde_json::from_str(self.name?.get()).ok()?;
+        if let Some((end, _)) = name.char_indices().nth(CHARS_MAX) {
+            name.truncate(end);
+        }
+        Some(name.into())
+    }
+
     /// What `_meta` says to the machines; nothing if there is none.
     pub(crate) fn meta(&self) -> Result<Marks<'a>, ErrorObject> {
         let Some(meta) = self.meta else { return Ok(Marks::default()) };

@@ -7,13 +7,13 @@ mod asks;
 mod calls;
 mod handshake;
 pub mod journal;
+pub mod look;
 mod notices;
 pub mod record;
 mod streams;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Notification, Request, RequestId, encode_error, encode_result};
@@ -186,21 +186,22 @@ impl Session {
 
     /// Whether time has taken this session: no handshake in time, idle for too long, or too old and idle.
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        if self.phase == Phase::Disconnected {
-            return true;
+        self.expires_at().is_some_and(|at| at <= now)
+    }
+
+    /// When time takes this session if nothing more happens in it; `None` is never, as long as it is busy for instance.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        let handshake_at = self.opened_at.after(self.limits.handshake_timeout);
+        let idle_at = record::idle_timeout(self.life, &self.limits).map(|idle| self.active_at.after(idle));
+        let old_at = self.opened_at.after(self.limits.session_ttl);
+        let rests_until = idle_at.map(|at| if self.life == Life::Limited { at.min(old_at) } else { at });
+        match self.phase {
+            Phase::Disconnected => Some(Timestamp(0)),
+            Phase::Initialized => rests_until.filter(|_| !self.is_busy()),
+            // The connection of a pipe is all that it has: whoever is slow in saying that it is ready is waited for.
+            Phase::Initializing if self.is_busy() && self.shape == Shape::Pipe => None,
+            Phase::NotInitialized | Phase::Initializing => Some(handshake_at),
         }
-        if self.phase != Phase::Initialized && now.since(self.opened_at) >= self.limits.handshake_timeout {
-            return !self.is_busy() || self.phase == Phase::NotInitialized || self.shape != Shape::Pipe;
-        }
-        let idle = now.since(self.active_at);
-        !self.is_busy()
-            && match self.life {
-                Life::Limited => {
-                    idle >= self.limits.idle_timeout || now.since(self.opened_at) >= self.limits.session_ttl
-                }
-                Life::IdleMs(ms) => idle >= Duration::from_millis(ms),
-                Life::Forever => false,
-            }
     }
 
     /// Where it stands.

@@ -24,6 +24,8 @@ pub(super) struct InFlight {
     pub(super) call: CallId,
     id: RequestId,
     method: Method,
+    /// The tool or prompt, for those who look.
+    name: Option<Box<str>>,
     pub(super) stream: StreamId,
     begun_at: Timestamp,
     timeout: Duration,
@@ -45,6 +47,7 @@ impl InFlight {
             call: self.call.0,
             id: self.id.clone(),
             method: self.method.as_str().into(),
+            name: self.name.clone(),
             stream: self.stream.0,
             begun_at: self.begun_at.0,
         }
@@ -70,8 +73,8 @@ impl Session {
         request: Request,
         out: &mut Vec<Output>,
     ) {
-        let facts = match self.facts(&request) {
-            Ok(facts) => facts,
+        let (facts, name) = match self.facts(&request) {
+            Ok(read) => read,
             Err(error) => return self.answer_error(stream, &request.id, error, out),
         };
         let call = self.new_call();
@@ -83,6 +86,7 @@ impl Session {
             call,
             id: request.id.clone(),
             method,
+            name,
             stream,
             begun_at: now,
             timeout,
@@ -107,9 +111,11 @@ impl Session {
         self.calls.iter_mut().filter(|call| call.stream == stream).for_each(|call| call.recorded = true);
     }
 
-    fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
+    /// What its handler may ask for, and the name of what it is about.
+    fn facts(&self, request: &Request) -> Result<(Facts, Option<Box<str>>), ErrorObject> {
         let params = Params::read(request.params.as_ref())?;
-        Ok(Facts {
+        let name = params.short_name();
+        let facts = Facts {
             revision: self.revision,
             client: self.client.clone(),
             progress_token: params.meta()?.progress_token()?,
@@ -117,7 +123,8 @@ impl Session {
             log_level: None,
             input_responses: std::collections::BTreeMap::new(),
             request_state: None,
-        })
+        };
+        Ok((facts, name))
     }
 
     pub(super) fn done(

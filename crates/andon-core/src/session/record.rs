@@ -92,6 +92,9 @@ pub struct RequestRecord {
     pub id: RequestId,
     /// What was called.
     pub method: Box<str>,
+    /// The tool or prompt that it is about, at most 128 characters of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
     /// Where its answer goes.
     pub stream: u32,
     /// When it began, in milliseconds since 1970.
@@ -279,7 +282,7 @@ impl SessionRecord {
 /// An active session is written down this often in the time in which an idle one expires.
 const TOUCHES: u32 = 3;
 
-fn idle_timeout(life: Life, limits: &Limits) -> Option<Duration> {
+pub(super) fn idle_timeout(life: Life, limits: &Limits) -> Option<Duration> {
     match life {
         Life::Limited => Some(limits.idle_timeout),
         Life::IdleMs(ms) => Some(Duration::from_millis(ms)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::look::Buffered;
 use super::record::{Dirty, LoggedEvent, StreamRecord};
 use super::{Phase, Session, Shape};
 use crate::event::EventId;
@@ -86,6 +87,14 @@ impl Stream {
 
     pub(super) fn is_attached(&self) -> bool {
         self.attached && !self.finished
+    }
+
+    pub(super) fn kind(&self) -> StreamKind {
+        self.kind
+    }
+
+    pub(super) fn buffered(&self) -> Buffered {
+        Buffered { events: self.kept.len(), bytes: self.kept_bytes }
     }
 
     fn forget_oldest(&mut self) {

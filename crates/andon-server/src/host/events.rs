@@ -57,11 +57,11 @@ impl Host {
         self.reserve_session(principal, None)?;
         let bounds = Bounds { frames: self.options.queue_frames_max, bytes: self.options.queue_bytes_max };
         let connection = Arc::new(self.open_connection(principal.clone(), Shape::Posts, bounds));
-        let key = SessionKey::generate();
+        let (secret, key) = SessionKey::generate();
         self.event_streams.lock().insert(key, Arc::downgrade(&connection));
         let outlet = connection.outlet.clone();
         let end = EventStream { host: self.clone(), key, connection };
-        Ok((key.to_text(), ResponseStream::new(outlet, Source::Events { _end: end })))
+        Ok((secret, ResponseStream::new(outlet, Source::Events { _end: end })))
     }
 
     /// Takes a message for the session `id`; what answers it goes to the session's stream. Waits a moment while that

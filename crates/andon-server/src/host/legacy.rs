@@ -155,7 +155,7 @@ impl Host {
         }
         let tag = u32::from_be_bytes(random());
         let mut session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
-        let key = SessionKey::generate();
+        let (secret, key) = SessionKey::generate();
         let journal = self.journal(key, &inbound.principal);
         if journal.is_some() {
             session = session.durable();
@@ -175,7 +175,7 @@ impl Host {
         cell.bind(key.stored_id());
         self.sessions.insert(key, cell);
         if let Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. } = &mut answer {
-            *session_id = Some(key.to_text());
+            *session_id = Some(secret);
         }
         answer
     }

@@ -1,4 +1,4 @@
-//! The sessions of a host: a row each, no task, found by a secret id and bound to a principal.
+//! The sessions of a host: a row each, no task, found by the hash of a secret id and bound to a principal.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,32 +14,47 @@ use crate::storage::hash;
 
 pub(crate) type SessionCell = Cell<Session>;
 
+/// As many as a byte has values.
 const SHARDS: usize = 256;
 /// Shards that one sweep looks at: all of them within four seconds.
 const SHARDS_PER_SWEEP: usize = 16;
 
-/// The secret that opens a session: 128 random bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A hash of the secret that opens a session, 128 random bits. The secret itself is nowhere but with its client: nobody who
+/// reads the memory or the store of the server can open a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SessionKey(u128);
 
 impl SessionKey {
-    pub(super) fn generate() -> Self {
-        Self(u128::from_be_bytes(random()))
+    /// A new secret, as clients send it, and its key.
+    pub(super) fn generate() -> (String, Self) {
+        let secret: [u8; 16] = random();
+        (format!("{:032x}", u128::from_be_bytes(secret)), Self::of(secret))
     }
 
-    /// Reads what [`SessionKey::to_text`] wrote, and nothing else.
+    /// Reads a secret that [`SessionKey::generate`] made, and nothing else.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let canonical = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        canonical.then(|| u128::from_str_radix(text, 16).ok().map(Self)).flatten()
+        let secret = canonical.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
+        Some(Self::of(secret.to_be_bytes()))
     }
 
-    /// What it is stored under: nobody who reads the store can open a session.
+    /// What it is stored under.
     pub(super) fn stored_id(self) -> u128 {
-        hash("session", &self.0.to_be_bytes())
+        self.0
     }
 
-    pub(super) fn to_text(self) -> String {
-        format!("{:032x}", self.0)
+    /// The key of what is stored under `id`.
+    pub(super) fn stored(id: u128) -> Self {
+        Self(id)
+    }
+
+    fn of(secret: [u8; 16]) -> Self {
+        Self(hash("session", &secret))
+    }
+
+    /// The sessions of a shard come before those of the next.
+    fn shard(self) -> usize {
+        usize::from(self.0.to_be_bytes()[0])
     }
 }
 
@@ -189,7 +204,7 @@ impl Table {
     }
 
     fn shard(&self, key: SessionKey) -> &RwLock<HashMap<SessionKey, Arc<SessionCell>>> {
-        &self.shards[(key.0 % SHARDS as u128) as usize]
+        &self.shards[key.shard()]
     }
 
     fn write(&self, key: SessionKey) -> std::sync::RwLockWriteGuard<'_, HashMap<SessionKey, Arc<SessionCell>>> {
