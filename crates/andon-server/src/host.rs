@@ -4,6 +4,7 @@ pub mod durable;
 mod events;
 mod legacy;
 mod modern;
+pub mod operators;
 mod pipe;
 mod stream;
 mod table;
@@ -153,7 +154,7 @@ pub struct Host {
     sessions: table::Table,
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
     /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
-    pipes: Mutex<HashMap<u64, Weak<table::SessionCell>>>,
+    pipes: Mutex<HashMap<u64, pipe::Pipe>>,
     event_streams: events::EventStreams,
     /// Two-way with the machines: URI to the conversations that want to hear of it.
     subscriptions: Mutex<HashMap<Arc<str>, Subscribers>>,
@@ -256,7 +257,7 @@ impl Host {
 
     /// How many of them are in memory.
     pub fn sessions_in_memory(&self) -> usize {
-        self.sessions.all().len()
+        self.sessions.len_in_memory()
     }
 
     /// Whether sessions outlive the process.
@@ -384,7 +385,7 @@ impl Listener for Host {
     fn list_changed(&self, kind: ListKind) {
         *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer_of(&*self.service));
         let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for session in self.sessions.all().into_iter().chain(pipes.iter().filter_map(Weak::upgrade)) {
+        for session in self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session)) {
             session.input(Input::Changed(kind));
         }
         for listener in self.listeners() {

@@ -117,9 +117,11 @@ impl Journal {
     }
 
     /// Deletes from the store a session that rests there in the state `rev`, unless another node has it now.
-    pub(crate) async fn sweep(&self, rev: Rev) {
-        // If the store cannot, its own sweep finds the record later.
-        drop(self.storage.store().delete(self.key(), Some(rev)).await);
+    ///
+    /// # Errors
+    /// When another node has it, or the store cannot.
+    pub(crate) async fn sweep(&self, rev: Rev) -> Result<(), StoreError> {
+        self.storage.store().delete(self.key(), Some(rev)).await
     }
 
     /// Whether somebody else has the session now.

@@ -11,7 +11,7 @@ use andon_core::session::record::{LoggedEvent, SessionRecord};
 use super::Host;
 use super::table::{SessionCell, SessionKey};
 use crate::conversation::{Cell, Conversation as _};
-use crate::journal::{Journal, known_owner};
+use crate::journal::{Journal, known_owner, owner};
 use crate::principal::Principal;
 use crate::seal::random;
 
@@ -168,7 +168,12 @@ impl Host {
         Ok(cell)
     }
 
-    async fn read_events(&self, id: u128, stream: StreamId, events: &mut Vec<LoggedEvent>) -> Result<(), StoreError> {
+    pub(super) async fn read_events(
+        &self,
+        id: u128,
+        stream: StreamId,
+        events: &mut Vec<LoggedEvent>,
+    ) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
             let replay = self.storage.store().replay(id, stream, after, PAGE).await?;
@@ -183,9 +188,47 @@ impl Host {
         }
     }
 
+    /// Ends a session, in memory or not: from now on it is as absent as one that never was. Whether there was one.
+    ///
+    /// # Errors
+    /// When the store cannot say, or cannot delete it: then it may be there again.
+    pub(super) async fn end(&self, key: SessionKey) -> Result<bool, StoreError> {
+        let id = key.stored_id();
+        // Until the store has forgotten it too, nobody may find it there.
+        let _turn = self.turn_of(id).await;
+        if let Some(cell) = self.sessions.remove(key) {
+            self.end_cell(&cell).await?;
+            return Ok(true);
+        }
+        if !self.is_durable {
+            return Ok(false);
+        }
+        let stored_key = Key { kind: Kind::Session, id };
+        let Some(stored) = self.storage.store().load(stored_key).await? else { return Ok(false) };
+        // The sweep gives its place back.
+        if stored.record.expires_at.is_some_and(|at| at <= self.now()) {
+            return Ok(false);
+        }
+        self.storage.store().delete(stored_key, None).await?;
+        self.sessions.count_out(stored.record.owner);
+        Ok(true)
+    }
+
+    /// Ends a session that is in the table no more.
+    async fn end_cell(&self, cell: &SessionCell) -> Result<(), StoreError> {
+        cell.input(Input::End);
+        let Some(journal) = cell.journal() else { return Ok(()) };
+        let deleted = journal.delete().await;
+        if deleted.is_err() {
+            // Its record still is there, or may be: it is counted until somebody comes for it or the sweep does.
+            self.sessions.count_in(owner(cell.principal().subject()));
+        }
+        deleted
+    }
+
     /// Lets the expired sessions of one part of the table go, writes down that others are alive, and sets those aside
     /// that nobody uses and that the store has.
-    pub(super) fn sweep_sessions(&self, part: usize) {
+    pub(super) fn sweep_sessions(self: &Arc<Self>, part: usize) {
         let now = self.now();
         for (key, cell) in self.sessions.part(part) {
             let is_expired = cell.with(|session| {
@@ -206,7 +249,7 @@ impl Host {
         self.sessions.shrink(part);
     }
 
-    fn expire(&self, key: SessionKey, cell: &Arc<SessionCell>) {
+    fn expire(self: &Arc<Self>, key: SessionKey, cell: &Arc<SessionCell>) {
         let rests_in = match cell.journal() {
             Some(journal) if journal.is_lost() => return self.let_go(key, cell),
             Some(journal) => match journal.rest() {
@@ -220,7 +263,14 @@ impl Host {
         tracing::debug!(session = cell.number, "session expired");
         cell.input(Input::End);
         if let Some((journal, rev)) = rests_in {
-            tokio::spawn(async move { journal.sweep(rev).await });
+            let (host, owner) = (self.clone(), owner(cell.principal().subject()));
+            tokio::spawn(async move {
+                match journal.sweep(rev).await {
+                    Ok(()) | Err(StoreError::Conflict { .. }) => {}
+                    // Its record still is there: it is counted until the store's own sweep finds it.
+                    Err(_) => host.sessions.count_in(owner),
+                }
+            });
         }
     }
 

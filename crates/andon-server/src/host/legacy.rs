@@ -127,14 +127,11 @@ impl Host {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
         };
-        // Until the store has forgotten it too, nobody may find it there.
-        let _turn = self.turn_of(key.stored_id()).await;
-        // Of two that come at once, one finds it.
-        let Some(cell) = self.sessions.remove(key) else { return Refused::Gone.answer(None) };
-        cell.input(Input::End);
-        match cell.journal() {
-            None => Answer::empty(204),
-            Some(journal) => journal.delete().await.map_or_else(|_| unavailable(None), |()| Answer::empty(204)),
+        // Of two that come at once, one ends it.
+        match self.end(key).await {
+            Ok(true) => Answer::empty(204),
+            Ok(false) => Refused::Gone.answer(None),
+            Err(_) => unavailable(None),
         }
     }
 

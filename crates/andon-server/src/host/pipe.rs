@@ -1,7 +1,7 @@
 //! One duplex conversation: stdio and an in-memory pipe, with both eras in one; HTTP with SSE of 2024-11-05.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use andon_core::endpoint;
 use andon_core::io::{Frame, Input, StreamId};
@@ -33,6 +33,26 @@ pub struct Connection {
     exchanges: Mutex<HashMap<RequestId, Arc<ExchangeCell>>>,
 }
 
+/// What a host knows of a conversation that has a connection of its own.
+#[derive(Clone)]
+pub(super) struct Pipe {
+    session: Weak<SessionCell>,
+    outlet: Outlet,
+}
+
+impl Pipe {
+    /// Its session, as long as it is connected.
+    pub(super) fn session(&self) -> Option<Arc<SessionCell>> {
+        self.session.upgrade()
+    }
+
+    /// Ends the conversation from our side: what is in flight is cancelled, and its transport is told that nothing follows.
+    pub(super) fn end(&self, session: &SessionCell) {
+        session.input(Input::End);
+        self.outlet.shut();
+    }
+}
+
 impl Host {
     /// Opens a duplex conversation with `principal`. Must be called within a tokio runtime.
     pub fn connect(self: &Arc<Self>, principal: Principal) -> (Connection, ResponseStream) {
@@ -49,7 +69,7 @@ impl Host {
         let session = Session::new(self.now(), shape, tag, self.limits.clone(), self.offer());
         let session = Cell::new(self.number(), principal.clone(), self, session, None);
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        pipes.insert(session.number, Arc::downgrade(&session));
+        pipes.insert(session.number, Pipe { session: Arc::downgrade(&session), outlet: outlet.clone() });
         drop(pipes);
         let now = self.now();
         let opened = session

@@ -170,6 +170,30 @@ impl Table {
         self.count.load(Ordering::Acquire)
     }
 
+    /// How many are in memory.
+    pub(super) fn len_in_memory(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
+    /// The first `max` sessions after `after` that no other node has, in the order of their keys.
+    pub(super) fn after(&self, after: Option<SessionKey>, max: usize) -> Vec<(SessionKey, Arc<SessionCell>)> {
+        let mut found = Vec::new();
+        for shard in &self.shards[after.map_or(0, SessionKey::shard)..] {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let is_wanted = |(key, cell): &(&SessionKey, &Arc<SessionCell>)| {
+                after.is_none_or(|after| **key > after) && !cell.journal().is_some_and(|journal| journal.is_lost())
+            };
+            let begins_at = found.len();
+            found.extend(shard.iter().filter(is_wanted).map(|(key, cell)| (*key, cell.clone())));
+            found[begins_at..].sort_unstable_by_key(|(key, _)| *key);
+            if found.len() >= max {
+                break;
+            }
+        }
+        found.truncate(max);
+        found
+    }
+
     pub(super) fn all(&self) -> Vec<Arc<SessionCell>> {
         let read = |shard: &RwLock<HashMap<_, Arc<SessionCell>>>| {
             shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()
