@@ -200,11 +200,18 @@ impl Host {
         let requests = messages.iter().filter(|message| request_id(message).is_some()).count();
         let answered = messages.iter().find_map(request_id).cloned();
         let opened = cell.open(&outlet, |session| {
+            if session.phase() == Phase::Disconnected {
+                // It ended since it was found: nothing would ever be said on a stream of it.
+                return Err(Refused::Gone);
+            }
             let stream = session.open_stream(now, StreamKind::Request);
             session.owe(stream, u32::try_from(requests).unwrap_or(u32::MAX));
-            Ok::<_, AttachError>((stream, refusals.into_iter().map(frame).collect()))
+            Ok((stream, refusals.into_iter().map(frame).collect()))
         });
-        let Ok(id) = opened else { return Answer::empty(503) };
+        let id = match opened {
+            Ok(id) => id,
+            Err(gone) => return gone.answer(answered.as_ref()),
+        };
         let is_batch = messages.len() > 1;
         for message in messages {
             cell.input(Input::Message { stream: id, message });
