@@ -28,6 +28,7 @@ use crate::event::Events;
 use crate::link::http::Figures;
 use crate::listen::{Listen, Listening};
 use crate::target::Target;
+use crate::task::{Called, Task, created};
 
 /// Pages of one list. A server with more is not believed.
 const PAGES_MAX: usize = 1_000;
@@ -58,6 +59,8 @@ pub struct Options {
     timeout_max: Option<Duration>,
     on_progress: Option<OnProgress>,
     meta: Map<String, Value>,
+    task_ttl: Option<Duration>,
+    takes_tasks: bool,
 }
 
 impl Options {
@@ -79,6 +82,19 @@ impl Options {
     #[must_use]
     pub fn on_progress(mut self, listen: impl Fn(Report) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(listen));
+        self
+    }
+
+    /// How long the server is asked to keep a task, of [`Client::call_task`] (2025-11-25; later it is the server's choice).
+    #[must_use]
+    pub fn task_ttl(mut self, ttl: Duration) -> Self {
+        self.task_ttl = Some(ttl);
+        self
+    }
+
+    /// A task is an answer, or is asked for one.
+    pub(crate) fn taking_tasks(mut self) -> Self {
+        self.takes_tasks = true;
         self
     }
 
@@ -265,6 +281,20 @@ impl Client {
         arguments: Map<String, Value>,
         options: Options,
     ) -> Result<CallToolResult, Error> {
+        match self.called(name, arguments, options).await? {
+            Called::Result(result) => Ok(result),
+            // Of a client that declares tasks for all it does.
+            Called::Task(task) => task.result().await,
+        }
+    }
+
+    /// Calls a tool, and gives what it is answered with: a task, or at once a result.
+    pub(crate) async fn called(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+        options: Options,
+    ) -> Result<Called, Error> {
         let arguments = Value::Object(arguments);
         let mut result = self.try_tool(name, &arguments, options.clone()).await;
         // The server mirrors other arguments than we know of: look again, once (Streamable HTTP, "Custom Headers").
@@ -273,7 +303,15 @@ impl Client {
             self.tools().await?;
             result = self.try_tool(name, &arguments, options).await;
         }
-        let result: CallToolResult = read(&result?)?;
+        let result = result?;
+        match created(&result)? {
+            Some(info) => Ok(Called::Task(Task::new(self.clone(), name, info))),
+            None => self.checked(name, read(&result)?).map(Called::Result),
+        }
+    }
+
+    /// The result of the tool `name`, if it is what its output schema says.
+    pub(crate) fn checked(&self, name: &str, result: CallToolResult) -> Result<CallToolResult, Error> {
         let known = self.known().get(name).cloned();
         if let Some(output) = known.as_ref().and_then(|known| known.output.as_ref())
             && !result.is_error
@@ -426,7 +464,11 @@ impl Client {
     }
 
     async fn try_tool(&self, name: &str, arguments: &Value, options: Options) -> Result<Json, Error> {
-        let params = object(json!({ "name": name, "arguments": arguments }));
+        let mut params = object(json!({ "name": name, "arguments": arguments }));
+        if options.takes_tasks && self.0.driver.open().await?.revision.rules().execution {
+            let ttl_ms = options.task_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            params.insert("task".into(), ttl_ms.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl })));
+        }
         let known = self.known().get(name).cloned();
         self.request_with("tools/call", params, options, |opened| match &known {
             Some(known) if opened.revision.rules().routing_headers => mirror(&known.headers, arguments),
@@ -462,6 +504,7 @@ impl Client {
                 timing,
                 on_progress: options.on_progress.clone(),
                 mirrored: mirrored(&opened),
+                takes_tasks: options.takes_tasks,
                 ..Request::new(method, params.clone())
             };
             match driver.call(request).await {
@@ -522,6 +565,10 @@ impl Client {
         Err(Error::Invalid(format!("{method} has more than {PAGES_MAX} pages")))
     }
 
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.0.driver
+    }
+
     fn opened(&self) -> Option<Arc<Opened>> {
         self.0.driver.opened()
     }
@@ -557,11 +604,11 @@ fn offered(opened: &Opened, method: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn read<T: DeserializeOwned>(result: &Json) -> Result<T, Error> {
+pub(crate) fn read<T: DeserializeOwned>(result: &Json) -> Result<T, Error> {
     result.parse_owned().map_err(|error| Error::Invalid(error.to_string()))
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,
         _ => unreachable!("only called with object literals"),

@@ -51,6 +51,8 @@ pub(crate) struct Request {
     /// For `subscriptions/listen`: told when the server has acknowledged it.
     pub(crate) on_ack: Option<oneshot::Sender<()>>,
     pub(crate) mirrored: Vec<(String, String)>,
+    /// A task is an answer.
+    pub(crate) takes_tasks: bool,
 }
 
 impl Request {
@@ -63,6 +65,7 @@ impl Request {
             on_progress: None,
             on_ack: None,
             mirrored: Vec::new(),
+            takes_tasks: false,
         }
     }
 }
@@ -209,6 +212,7 @@ impl Driver {
                 timing: request.timing,
                 wants_progress: request.on_progress.is_some(),
                 mirrored: request.mirrored,
+                takes_tasks: request.takes_tasks,
             };
             let (call, outputs) = state.dialogue.request(self.now(), new);
             state.waiting.insert(call, Waiter { answer, on_progress: request.on_progress, on_ack: request.on_ack });

@@ -31,6 +31,8 @@ pub enum Error {
     NotOffered(String),
     /// The arguments are not what the tool's schema says, or cannot be JSON.
     Arguments(String),
+    /// The task was cancelled before it came to anything.
+    Cancelled,
     /// The client was closed.
     Closed,
 }
@@ -49,6 +51,7 @@ impl fmt::Display for Error {
             Self::Unanswerable(error) => write!(f, "a question of the server has no answer: {}", error.message),
             Self::NotOffered(why) => f.write_str(why),
             Self::Arguments(why) => write!(f, "bad arguments: {why}"),
+            Self::Cancelled => f.write_str("the task was cancelled"),
             Self::Closed => f.write_str("the client was closed"),
         }
     }

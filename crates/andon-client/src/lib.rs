@@ -27,6 +27,7 @@ mod link;
 mod listen;
 mod outbox;
 mod target;
+mod task;
 
 pub use andon_core::client::{Loss, OpenFailure, Report};
 pub use answer::{Consent, Filled, Form, Visit, fill_defaults};
@@ -38,3 +39,4 @@ pub use event::{Event, Events};
 pub use link::http::Figures;
 pub use listen::{Listen, Listening};
 pub use target::{Command, Target};
+pub use task::{Called, Task};

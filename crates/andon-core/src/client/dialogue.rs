@@ -11,6 +11,7 @@ use andon_types::meta::{
 };
 use andon_types::method::Method;
 use andon_types::revision::{Revision, Rules};
+use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -157,7 +158,7 @@ impl Dialogue {
 
     /// The text of a notification to the server.
     pub fn notification(&self, method: &str, mut params: Map<String, Value>) -> String {
-        self.add_meta(&mut params, None);
+        self.add_meta(&mut params, None, false);
         encode_notification(method, Some(&Value::Object(params).to_string()))
     }
 
@@ -230,8 +231,9 @@ impl Dialogue {
         let mirrored = flight.new.mirrored.clone();
         let named_by = Method::find(&method, self.revision).and_then(Method::named_by);
         let name = named_by.and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
+        let takes_tasks = flight.new.takes_tasks;
         if &*method != Method::Initialize.as_str() {
-            self.add_meta(&mut params, token);
+            self.add_meta(&mut params, token, takes_tasks);
         }
         let params = (!params.is_empty()).then(|| Value::Object(params).to_string());
         let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
@@ -239,7 +241,7 @@ impl Dialogue {
     }
 
     /// What the revision wants in `_meta`, beside what the program put there.
-    fn add_meta(&self, params: &mut Map<String, Value>, token: Option<i64>) {
+    fn add_meta(&self, params: &mut Map<String, Value>, token: Option<i64>, takes_tasks: bool) {
         if !self.rules().result_type && token.is_none() {
             return;
         }
@@ -251,7 +253,11 @@ impl Dialogue {
         if self.rules().result_type {
             meta.insert(PROTOCOL_VERSION.into(), self.revision.as_str().into());
             meta.insert(CLIENT_INFO.into(), json!(self.info));
-            meta.insert(CLIENT_CAPABILITIES.into(), json!(self.capabilities));
+            let mut capabilities = json!(self.capabilities);
+            if takes_tasks {
+                capabilities["extensions"][TASKS_EXTENSION] = json!({});
+            }
+            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
         }
     }
 
@@ -268,6 +274,7 @@ impl Dialogue {
                 // Absent means complete (2026-07-28, base protocol, "Responses").
                 Ok(kind) if kind.as_deref().is_none_or(|kind| kind == "complete") => self.end(call, Ok(result), out),
                 Ok(Some(kind)) if kind == "input_required" => self.input_required(now, call, &result, out),
+                Ok(Some(kind)) if kind == "task" && self.takes_task(call) => self.end(call, Ok(result), out),
                 Ok(_) => {
                     let why = "a \"resultType\" that this client does not know".to_owned();
                     self.end(call, Err(CallError::Invalid(why)), out);
@@ -275,6 +282,14 @@ impl Dialogue {
                 Err(_) => self.end(call, Err(CallError::Invalid("a result is an object".to_owned())), out),
             },
         }
+    }
+
+    /// Only calls of tools become tasks, and only where that was declared (tasks extension, "Capability Negotiation").
+    fn takes_task(&self, call: CallId) -> bool {
+        let declares = declares_tasks(self.capabilities.extensions.as_ref());
+        self.calls.get(&call).is_some_and(|flight| {
+            &*flight.new.method == Method::ToolsCall.as_str() && (declares || flight.new.takes_tasks)
+        })
     }
 
     /// The server needs answers: asks for each, and sends the call again when all are there.

@@ -43,6 +43,8 @@ pub struct Newcall {
     pub wants_progress: bool,
     /// Arguments mirrored in headers: suffix and value (2026-07-28).
     pub mirrored: Vec<(String, String)>,
+    /// It may be answered with a task, and says so (2026-07-28, tasks extension).
+    pub takes_tasks: bool,
 }
 
 /// All that can happen.

@@ -24,7 +24,14 @@ fn dialogue(revision: Revision) -> Dialogue {
 
 fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId, i64, Value) {
     let params = Map::from_iter([("name".to_owned(), json!("t"))]);
-    let new = Newcall { method: method.into(), params, timing: TIMING, wants_progress, mirrored: Vec::new() };
+    let new = Newcall {
+        method: method.into(),
+        params,
+        timing: TIMING,
+        wants_progress,
+        mirrored: Vec::new(),
+        takes_tasks: false,
+    };
     let (call, out) = dialogue.request(T0, new);
     let (wire_id, sent) = sent(&out);
     (call, wire_id, sent)
@@ -296,8 +303,14 @@ fn what_goes_with_the_connection_is_told_to_every_call() {
 fn initialize_carries_no_metadata_and_is_not_cancelled() {
     let mut dialogue = dialogue(Revision::LATEST_LEGACY);
     let params = dialogue.initialize_params(Revision::LATEST_LEGACY);
-    let new =
-        Newcall { method: "initialize".into(), params, timing: TIMING, wants_progress: false, mirrored: Vec::new() };
+    let new = Newcall {
+        method: "initialize".into(),
+        params,
+        timing: TIMING,
+        wants_progress: false,
+        mirrored: Vec::new(),
+        takes_tasks: false,
+    };
     let (_, out) = dialogue.request(T0, new);
     assert_eq!(sent(&out).1["params"].get("_meta"), None);
     assert!(matches!(dialogue.handle(after(10), Input::Tick)[0], Output::Cancel { text: None, .. }));
