@@ -33,7 +33,7 @@ fn a_record_of_format_1_is_read_and_goes_on() {
     let limits = Arc::new(Limits::default());
     let (mut session, _) = Session::restore(now, record, events, limits, offer()).expect("it can go on");
     assert_eq!((session.phase(), session.revision()), (Phase::Initialized, Revision::V2025_11_25));
-    assert_eq!(session.value("cart").map(|value| value.as_str()), Some(r#"{"items":3}"#));
+    assert_eq!(session.value("cart").map(andon_types::raw::RawJson::as_str), Some(r#"{"items":3}"#));
     assert_eq!(session.subscriptions().map(|uri| &**uri).collect::<Vec<_>>(), ["file:///a", "file:///b"]);
     let (stream, frames) = session.resume(now, "1c1de6f4-4-1").expect("the stream is kept");
     assert_eq!(stream, StreamId(4));
