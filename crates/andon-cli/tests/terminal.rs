@@ -2,62 +2,14 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod common;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-
-const ANDON: &str = env!("CARGO_BIN_EXE_andon");
-
-/// A command whose input and errors are a terminal.
-struct Seated {
-    child: Child,
-    terminal: File,
-    shown: String,
-}
-
-impl Seated {
-    fn start(words: &[&str]) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let side =
-            || -> OwnedFd { rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
-        let child = command(words).stdin(side()).stderr(side()).stdout(Stdio::piped()).spawn().unwrap();
-        Self { child, terminal: terminal.into(), shown: String::new() }
-    }
-
-    /// Waits until the terminal shows `text`, after what it waited for before.
-    fn sees(&mut self, text: &str) {
-        let mut bytes = [0; 512];
-        loop {
-            if let Some(at) = self.shown.find(text) {
-                // What follows may be waited for next.
-                return drop(self.shown.drain(..at + text.len()));
-            }
-            match self.terminal.read(&mut bytes) {
-                Ok(read) if read > 0 => self.shown.push_str(&String::from_utf8_lossy(&bytes[..read])),
-                // The other side is gone.
-                _ => panic!("{text:?} was never shown: {:?}", self.shown),
-            }
-        }
-    }
-
-    fn types(&mut self, text: &str) {
-        self.terminal.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// What it printed, and its exit code.
-    fn ends(self) -> (String, Option<i32>) {
-        let output = self.child.wait_with_output().unwrap();
-        (String::from_utf8(output.stdout).unwrap().trim_end().to_owned(), output.status.code())
-    }
-}
+use common::{ANDON, Seated};
 
 fn command(words: &[&str]) -> Command {
     let tokens = std::env::temp_dir().join(format!("andon-no-tokens-{}", std::process::id()));
@@ -77,7 +29,7 @@ fn a_person_fills_forms_in_both_eras() {
         for (typed, said) in
             [("blue\n", "They said: blue"), (".\n", "They declined."), ("\u{4}", "They closed the question.")]
         {
-            let mut person = Seated::start(&call(revision, &["ask", "prompt=Colour?"]));
+            let mut person = Seated::start(command(&call(revision, &["ask", "prompt=Colour?"])));
             person.sees("The server asks: Colour?");
             person.sees("(Your answer): ");
             person.types(typed);
@@ -88,7 +40,7 @@ fn a_person_fills_forms_in_both_eras() {
 
 #[test]
 fn a_needed_field_is_asked_for_again() {
-    let mut person = Seated::start(&call("2025-11-25", &["ask", "prompt=Colour?"]));
+    let mut person = Seated::start(command(&call("2025-11-25", &["ask", "prompt=Colour?"])));
     person.sees("(Your answer): ");
     person.types("\n");
     person.sees("this one is needed");
@@ -100,12 +52,12 @@ fn a_needed_field_is_asked_for_again() {
 #[test]
 fn a_person_may_be_the_model_or_refuse() {
     for revision in ["2025-06-18", "2026-07-28"] {
-        let mut person = Seated::start(&call(revision, &["sample", "prompt=Sky?"]));
+        let mut person = Seated::start(command(&call(revision, &["sample", "prompt=Sky?"])));
         person.sees("user: Sky?");
         person.sees("(empty: refuse): ");
         person.types("Grey\n");
         assert_eq!(person.ends(), ("The model said: Grey".to_owned(), Some(0)), "{revision}");
-        let mut person = Seated::start(&call(revision, &["sample", "prompt=Sky?"]));
+        let mut person = Seated::start(command(&call(revision, &["sample", "prompt=Sky?"])));
         person.sees("(empty: refuse): ");
         person.types("\n");
         let (_, code) = person.ends();
@@ -115,7 +67,8 @@ fn a_person_may_be_the_model_or_refuse() {
 
 #[test]
 fn a_terminal_shows_progress() {
-    let mut person = Seated::start(&call("2026-07-28", &["steps", "steps=4", "interval_ms=1", "message=\u{1b}[31m"]));
+    let mut person =
+        Seated::start(command(&call("2026-07-28", &["steps", "steps=4", "interval_ms=1", "message=\u{1b}[31m"])));
     person.sees("%");
     assert_eq!(person.ends(), ("took 4 steps".to_owned(), Some(0)));
 }

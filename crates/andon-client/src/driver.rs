@@ -20,11 +20,9 @@ use crate::builder::{Reach, Restart, Settings, VERDICTS};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::event::Event;
-use crate::link::child::ChildLink;
 use crate::link::http::HttpLink;
-use crate::link::lines::Lines;
 use crate::link::two_endpoints::TwoEndpoints;
-use crate::link::{Ear, Heard, Link, Round};
+use crate::link::{Ear, Heard, Link, Round, pipe};
 use crate::listen::Listeners;
 use crate::outbox::{Outbox, in_time};
 use crate::target::Kind;
@@ -108,8 +106,11 @@ struct Waiter {
 /// Attempts to make a connection again.
 #[derive(Default)]
 struct Attempts {
+    /// In a row; a connection that breaks at once is no end of the row.
     failed: u32,
+    /// Of the connection that the last attempt made, if it made one.
     opened_at: Option<Instant>,
+    /// Of the last connection; none before the first one.
     era: Option<Era>,
 }
 
@@ -166,7 +167,7 @@ impl Driver {
         if let Some(opened) = self.usable()? {
             return Ok(opened);
         }
-        let is_first = attempts.opened_at.is_none();
+        let is_first = attempts.era.is_none();
         self.back_off(&mut attempts).await?;
         match self.try_open(attempts.era).await {
             Ok(opened) => {
@@ -181,6 +182,7 @@ impl Driver {
             }
             Err(error) => {
                 attempts.failed += 1;
+                attempts.opened_at = None;
                 let link = self.state().link.take();
                 if let Some(link) = link {
                     link.close().await;
@@ -263,13 +265,13 @@ impl Driver {
 
     /// Waits before a connection is made again, the longer the more often that failed.
     async fn back_off(&self, attempts: &mut Attempts) -> Result<(), Error> {
-        let Some(opened_at) = attempts.opened_at else { return Ok(()) };
-        if opened_at.elapsed() > GOOD && attempts.failed > 0 && self.state().link.is_some() {
-            attempts.failed = 0;
-        }
-        let needs_link = self.state().link.is_none();
-        if !needs_link {
+        if attempts.era.is_none() || self.state().link.is_some() {
+            // The first one, or only its session is to be opened again.
             return Ok(());
+        }
+        let has_held = attempts.opened_at.is_some_and(|at| at.elapsed() >= GOOD);
+        if has_held {
+            attempts.failed = 0;
         }
         let most = match self.settings.restart {
             Restart::Never => 0,
@@ -279,10 +281,9 @@ impl Driver {
             let why = "the connection is gone, and no further attempt is made".to_owned();
             return Err(Error::Transport(Loss::Disconnected(why)));
         }
-        // A server that ends as soon as it has begun counts as a failed attempt.
-        let ended_early = opened_at.elapsed() < GOOD;
-        let wait = BACK_OFF * 2_u32.saturating_pow(attempts.failed.min(8));
-        if attempts.failed > 0 || ended_early {
+        // A server that ends as soon as it has begun is not to do so without pause.
+        if !has_held {
+            let wait = BACK_OFF * 2_u32.saturating_pow(attempts.failed.min(8));
             tokio::time::sleep(wait.min(BACK_OFF_MAX)).await;
         }
         Ok(())
@@ -382,49 +383,17 @@ impl Driver {
         }
     }
 
+    /// Starts or connects what can be started or connected again and again, and uses streams once.
     async fn pipe(&self, kind: &Mutex<Option<Kind>>, ear: Ear) -> Result<Arc<dyn Link>, Loss> {
         let most = self.settings.message_bytes_max;
-        let ended = || async { "the server closed the connection".to_owned() };
-        let unreachable = |error: std::io::Error| Loss::Unreachable(error.to_string());
         let taken = kind.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (link, again): (Arc<dyn Link>, _) = match taken {
-            None => return Err(Loss::Disconnected("streams can be used once".to_owned())),
-            Some(Kind::Streams(input, output)) => {
-                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
-            }
-            Some(Kind::Command(command)) => {
-                let started = ChildLink::start(&command, most, ear);
-                let again = Kind::Command(command);
-                match started {
-                    Ok(link) => (Arc::new(link), again),
-                    Err(loss) => {
-                        *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
-                        return Err(loss);
-                    }
-                }
-            }
-            Some(Kind::Tcp(address)) => {
-                let connected = tokio::net::TcpStream::connect(&address).await;
-                *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kind::Tcp(address));
-                let (input, output) = connected.map_err(unreachable)?.into_split();
-                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
-            }
-            #[cfg(unix)]
-            Some(Kind::Unix(path)) => {
-                let connected = tokio::net::UnixStream::connect(&path).await;
-                *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(Kind::Unix(path));
-                let (input, output) = connected.map_err(unreachable)?.into_split();
-                return Ok(Arc::new(Lines::new(input, output, most, ear, ended())));
-            }
-            #[cfg(feature = "server")]
-            Some(Kind::Host(host, principal)) => {
-                let link = crate::link::local::Local::new(&host, principal.clone(), ear);
-                (Arc::new(link), Kind::Host(host, principal))
-            }
-            Some(Kind::Url(_) | Kind::Bad(_)) => unreachable!("URLs go over HTTP, and what is bad is refused before"),
-        };
-        *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
-        Ok(link)
+        let Some(mut taken) = taken else { return Err(Loss::Disconnected("streams can be used once".to_owned())) };
+        if let Kind::Streams(input, output) = taken {
+            return Ok(pipe::streams(input, output, most, ear));
+        }
+        let opened = pipe::open(&mut taken, most, ear).await;
+        *kind.lock().unwrap_or_else(PoisonError::into_inner) = Some(taken);
+        opened
     }
 
     /// Where a new link says what it hears. What an older link still says is not heard.
@@ -455,6 +424,10 @@ impl Driver {
             Heard::Stderr(line) => {
                 tracing::debug!(line, "the server's standard error");
                 return self.tell(Event::Stderr(line));
+            }
+            Heard::Unreadable { wire_id, why } => {
+                tracing::warn!(why, "an answer cannot be read");
+                Input::Unreadable { wire_id, loss: Loss::Refused { status: None, why } }
             }
             Heard::Noise(why) => return tracing::warn!(why, "the server sent something that is no message"),
             Heard::SessionGone => {

@@ -5,15 +5,18 @@ pub(crate) mod http;
 pub(crate) mod lines;
 #[cfg(feature = "server")]
 pub(crate) mod local;
+pub(crate) mod pipe;
 pub(crate) mod two_endpoints;
 
 use std::sync::Arc;
 
 use andon_core::client::{CallId, Loss};
 use andon_types::error::ErrorObject;
+use andon_types::lines::{Beginning, beginning};
 use andon_types::message::{Body, Message};
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
 /// One round of a call on its way out.
@@ -39,6 +42,8 @@ pub(crate) enum Heard {
     Refused { call: CallId, status: u16, error: ErrorObject },
     /// The answer to a round will not come.
     Failed { call: CallId, loss: Loss },
+    /// Something that was going to be an answer, to `wire_id` if that can be told, and cannot be read.
+    Unreadable { wire_id: Option<i64>, why: String },
     /// The server does not know the session any more, as its standing stream found out.
     SessionGone,
     /// The connection is gone, with all that was in flight.
@@ -61,20 +66,26 @@ pub(crate) trait Link: Send + Sync {
     /// handed over, or could not be.
     fn say(&self, text: String) -> BoxFuture<'static, ()>;
 
-    /// Nobody wants the answer to the round of `call` any more. Whether closing its connection tells the server so.
-    fn stop(&self, call: CallId) -> bool;
+    /// Nobody wants the answer to the round of `call` any more. Whether closing its connection tells the server so:
+    /// where all share one connection, it does not.
+    fn stop(&self, _call: CallId) -> bool {
+        false
+    }
 
-    /// Messages from here on are of this revision, and whether it is agreed on.
-    fn speak(&self, revision: Revision, is_agreed: bool);
+    /// Messages from here on are of this revision, and whether it is agreed on. Some transports say so in headers.
+    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
 
-    /// The conversation is open. Returns when the server can speak unasked.
-    fn settle(&self) -> BoxFuture<'_, ()>;
+    /// The conversation is open. Returns when the server can speak unasked: at once, unless that needs a connection of
+    /// its own.
+    fn settle(&self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
+    }
 
     /// Ends the conversation in the transport's own way and waits until it has ended, within a few seconds.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// Reads the messages of one body, line or event. What is no message is told to `ear`.
+/// Reads the messages of one line or event. What is no message is told to `ear`.
 pub(crate) fn read_messages(bytes: &[u8], ear: &Ear) {
     match Body::parse(bytes, ScanLimits::default()) {
         Ok(Body::Single(message)) => ear(Heard::Message(message)),
@@ -86,6 +97,13 @@ pub(crate) fn read_messages(bytes: &[u8], ear: &Ear) {
                 }
             }
         }
-        Err(malformed) => ear(Heard::Noise(malformed.error.to_string())),
+        Err(malformed) => match beginning(bytes) {
+            Beginning::Answer(id) => {
+                let why = format!("the server's answer is no message: {}", malformed.error.message);
+                ear(Heard::Unreadable { wire_id: Some(id), why });
+            }
+            // Some servers print to their standard output.
+            Beginning::Unasked | Beginning::Unknown => ear(Heard::Noise(malformed.error.to_string())),
+        },
     }
 }

@@ -9,6 +9,7 @@ pub mod capability;
 pub mod client;
 pub mod content;
 pub mod error;
+pub mod lines;
 pub mod message;
 pub mod meta;
 pub mod method;

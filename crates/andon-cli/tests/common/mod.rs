@@ -6,10 +6,13 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::json;
 
 pub(crate) const ANDON: &str = env!("CARGO_BIN_EXE_andon");
@@ -234,7 +237,11 @@ impl Browser {
         let (program, pipe) = (folder.join("xdg-open"), folder.join("opened"));
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         // One line for each argument: a URL that is taken apart would be seen.
-        std::fs::write(&program, format!("#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\n", pipe.display())).unwrap();
+        std::fs::write(
+            &program,
+            format!("#!/bin/sh\necho >> '{0}.count'\nprintf '%s\\n' \"$@\" > '{0}'\n", pipe.display()),
+        )
+        .unwrap();
         assert!(Command::new("chmod").arg("+x").arg(&program).status().unwrap().success());
         Self { folder: folder.to_owned() }
     }
@@ -253,6 +260,11 @@ impl Browser {
         url
     }
 
+    /// How often it was started.
+    pub(crate) fn opened_so_far(&self) -> usize {
+        std::fs::read(self.folder.join("opened.count")).map_or(0, |lines| lines.len())
+    }
+
     /// Goes to `url` and wherever that leads, and says what the last page shows.
     pub(crate) fn visit(&self, url: &str) -> String {
         let (host, target) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
@@ -264,5 +276,51 @@ impl Browser {
             Some(place) => self.visit(place),
             None => page,
         }
+    }
+}
+
+/// A command whose input and errors are a terminal.
+pub(crate) struct Seated {
+    child: Child,
+    terminal: File,
+    shown: String,
+}
+
+impl Seated {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let side =
+            || -> OwnedFd { rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
+        let child = command.stdin(side()).stderr(side()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { child, terminal: terminal.into(), shown: String::new() }
+    }
+
+    /// Waits until the terminal shows `text`, after what it waited for before.
+    pub(crate) fn sees(&mut self, text: &str) {
+        let mut bytes = [0; 512];
+        loop {
+            if let Some(at) = self.shown.find(text) {
+                // What follows may be waited for next.
+                return drop(self.shown.drain(..at + text.len()));
+            }
+            match self.terminal.read(&mut bytes) {
+                Ok(read) if read > 0 => self.shown.push_str(&String::from_utf8_lossy(&bytes[..read])),
+                // The other side is gone.
+                _ => panic!("{text:?} was never shown: {:?}", self.shown),
+            }
+        }
+    }
+
+    pub(crate) fn types(&mut self, text: &str) {
+        self.terminal.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What it printed, and its exit code.
+    pub(crate) fn ends(self) -> (String, Option<i32>) {
+        let output = self.child.wait_with_output().unwrap();
+        (String::from_utf8(output.stdout).unwrap().trim_end().to_owned(), output.status.code())
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use andon_core::client::{CallId, Loss};
+use andon_types::lines::Line;
 use andon_types::revision::Revision;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -124,7 +125,10 @@ type LastWords = Arc<Mutex<VecDeque<String>>>;
 
 async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
     let read = read_lines(BufReader::new(errors), STDERR_LINE_BYTES_MAX, |line| {
-        let line = String::from_utf8_lossy(line).into_owned();
+        let line = match line {
+            Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
+            Line::TooLong(first) => format!("{}…", String::from_utf8_lossy(first)),
+        };
         let mut kept = last_words.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() == STDERR_LINES_KEPT {
             kept.pop_front();

@@ -1,13 +1,15 @@
 //! Streamable HTTP, as a client: a POST for each message, one standing GET for a legacy session.
 
+mod figures;
 mod request;
+pub(crate) mod send;
 mod streams;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use andon_auth::net::first_cause;
 use andon_core::client::{CallId, Loss};
 use andon_types::message::{Body, Message, RequestId};
 use andon_types::revision::Revision;
@@ -21,6 +23,7 @@ use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round};
 use crate::authorize::Authorizer;
+pub use figures::Figures;
 use request::Exchange;
 
 const SESSION_ID: &str = "mcp-session-id";
@@ -44,37 +47,6 @@ pub(crate) struct HttpOptions {
     pub(crate) message_bytes_max: usize,
     pub(crate) client: reqwest::Client,
     pub(crate) figures: Arc<Figures>,
-}
-
-/// Counts of what the transport did.
-#[derive(Debug, Default)]
-pub struct Figures {
-    requests: AtomicU64,
-    resumed: AtomicU64,
-    duplicates: AtomicU64,
-    challenges: AtomicU64,
-}
-
-impl Figures {
-    /// HTTP requests sent.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Streams that were lost and taken up again with `Last-Event-ID`.
-    pub fn resumed_streams(&self) -> u64 {
-        self.resumed.load(Ordering::Relaxed)
-    }
-
-    /// Events that came twice and were heard once.
-    pub fn duplicate_events(&self) -> u64 {
-        self.duplicates.load(Ordering::Relaxed)
-    }
-
-    /// Challenges (401, 403) that were answered with new credentials.
-    pub fn challenges(&self) -> u64 {
-        self.challenges.load(Ordering::Relaxed)
-    }
 }
 
 /// A connection over Streamable HTTP.
@@ -330,13 +302,8 @@ fn refused(status: Option<StatusCode>, why: impl Into<String>) -> Loss {
     Loss::Refused { status: status.map(|status| status.as_u16()), why: why.into() }
 }
 
-/// The whole chain of causes: the last one says what happened.
+/// The last of the chain of causes says what happened.
 pub(super) fn disconnected(error: &reqwest::Error) -> Loss {
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        why = cause.to_string();
-        source = cause.source();
-    }
+    let why = first_cause(error).unwrap_or_else(|| error.to_string());
     if error.is_connect() { Loss::Unreachable(why) } else { Loss::Disconnected(why) }
 }

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use andon_core::client::{CallId, Loss};
-use andon_types::revision::Revision;
+use andon_core::client::Loss;
+use andon_types::lines::{Beginning, Line, LineBuffer, beginning};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
@@ -52,8 +52,11 @@ impl Lines {
         });
         let heard = ear.clone();
         let reader = tokio::spawn(async move {
-            let read = read_lines(BufReader::new(input), line_bytes_max, |line| read_messages(line, &heard)).await;
-            let why = match read {
+            let take = |line: Line<'_>| match line {
+                Line::Whole(line) => read_messages(line, &heard),
+                Line::TooLong(first) => heard(too_long(first, line_bytes_max)),
+            };
+            let why = match read_lines(BufReader::new(input), line_bytes_max, take).await {
                 Ok(()) => end.await,
                 Err(error) => format!("reading failed: {error}"),
             };
@@ -98,16 +101,6 @@ impl Link for Lines {
         async {}.boxed()
     }
 
-    fn stop(&self, _call: CallId) -> bool {
-        false
-    }
-
-    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
-
-    fn settle(&self) -> BoxFuture<'_, ()> {
-        async {}.boxed()
-    }
-
     fn close(&self) -> BoxFuture<'_, ()> {
         // The end of our output is the peer's end of input.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -124,39 +117,35 @@ impl Link for Lines {
     }
 }
 
-/// Hands over each line without its end. Blank lines are none, and of a line that is too long nothing is handed over.
+/// Hands over each line as soon as it is there.
 pub(crate) async fn read_lines(
     mut input: impl AsyncBufRead + Unpin,
     bytes_max: usize,
-    mut take: impl FnMut(&[u8]),
+    mut take: impl FnMut(Line<'_>),
 ) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    let mut is_too_long = false;
+    let mut lines = LineBuffer::new(bytes_max);
     loop {
         let available = input.fill_buf().await?;
-        let end = memchr::memchr(b'\n', available);
-        let piece = &available[..end.unwrap_or(available.len())];
         let is_over = available.is_empty();
-        if line.len() + piece.len() > bytes_max {
-            is_too_long = true;
-            line = Vec::new();
-        }
-        if !is_too_long {
-            line.extend_from_slice(piece);
-        }
-        let used = piece.len() + usize::from(end.is_some());
+        let used = lines.push(available);
         input.consume(used);
-        if end.is_some() || is_over {
-            if is_too_long {
-                tracing::warn!(bytes_max, "a line of the server was too long and is lost");
-            } else if !line.trim_ascii().is_empty() {
-                take(line.trim_ascii());
-            }
-            line.clear();
-            is_too_long = false;
+        if let Some(line) = lines.line() {
+            take(line);
         }
         if is_over {
             return Ok(());
         }
+    }
+}
+
+/// A line of which only its first bytes are known. If it is JSON, somebody may wait for it.
+fn too_long(first: &[u8], bytes_max: usize) -> Heard {
+    let why = format!("a message of the server was longer than {bytes_max} bytes, and is lost");
+    match beginning(first) {
+        Beginning::Answer(id) => Heard::Unreadable { wire_id: Some(id), why },
+        Beginning::Unknown if first.starts_with(b"{") || first.starts_with(b"[") => {
+            Heard::Unreadable { wire_id: None, why }
+        }
+        Beginning::Unasked | Beginning::Unknown => Heard::Noise(why),
     }
 }

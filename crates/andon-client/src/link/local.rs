@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use andon_core::client::{CallId, Loss};
+use andon_core::client::Loss;
 use andon_server::host::Host;
 use andon_server::principal::Principal;
-use andon_types::revision::Revision;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -63,16 +62,6 @@ impl Link for Local {
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
         self.put(text);
-        async {}.boxed()
-    }
-
-    fn stop(&self, _call: CallId) -> bool {
-        false
-    }
-
-    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
-
-    fn settle(&self) -> BoxFuture<'_, ()> {
         async {}.boxed()
     }
 

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use andon_core::client::{CallId, Loss};
-use andon_types::revision::Revision;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::Method;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method};
 use reqwest::Response;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::http::HttpOptions;
+use super::http::send::send;
 use super::{Ear, Heard, Link, Round, read_messages};
 use andon_types::sse::EventParser;
 
@@ -114,12 +114,6 @@ impl Link for TwoEndpoints {
         false
     }
 
-    fn speak(&self, _revision: Revision, _is_agreed: bool) {}
-
-    fn settle(&self) -> BoxFuture<'_, ()> {
-        async {}.boxed()
-    }
-
     fn close(&self) -> BoxFuture<'_, ()> {
         // The session of this transport is its stream.
         self.stream.abort();
@@ -132,34 +126,12 @@ fn lock(posting: &Mutex<HashMap<CallId, AbortHandle>>) -> MutexGuard<'_, HashMap
 }
 
 async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Response, Loss> {
-    const CHALLENGES_MAX: usize = 3;
-    for _ in 0..CHALLENGES_MAX {
-        let mut request = options.client.request(method.clone(), url.clone()).headers(options.headers.clone());
-        let mut credentials = http::HeaderMap::new();
-        if let Some(authorizer) = &options.authorizer {
-            let made = authorizer.headers(&method, url.as_str()).await;
-            credentials = made.map_err(|error| Loss::Unauthorized(error.to_string()))?;
-            request = request.headers(credentials.clone());
-        }
-        request = match &text {
-            Some(text) => request.header(CONTENT_TYPE, "application/json").body(text.clone()),
-            None => request.header(ACCEPT, "text/event-stream"),
-        };
-        let response = request.send().await.map_err(|error| super::http::disconnected(&error))?;
-        if !matches!(response.status().as_u16(), 401 | 403) {
-            return Ok(response);
-        }
-        let answered = match &options.authorizer {
-            Some(authorizer) => authorizer.challenged(response.status(), response.headers(), &credentials).await,
-            None => Ok(false),
-        };
-        match answered {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => return Err(Loss::Unauthorized(error.to_string())),
-        }
-    }
-    Err(Loss::Unauthorized("the server does not accept the credentials".to_owned()))
+    let mut headers = options.headers.clone();
+    match text {
+        Some(_) => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        None => headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream")),
+    };
+    send(options, method, url, headers, text.as_deref()).await
 }
 
 async fn listen(mut response: Response, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {

@@ -176,6 +176,7 @@ impl Dialogue {
                 self.end(call, Err(CallError::Protocol { error, status: Some(status) }), &mut out);
             }
             Input::Failed { call, loss } => self.end(call, Err(CallError::Lost(loss)), &mut out),
+            Input::Unreadable { wire_id, loss } => self.unreadable(wire_id, &loss, &mut out),
             Input::Abandon { call } => {
                 if let Some(flight) = self.calls.remove(&call) {
                     self.cancel(call, &flight, "the caller no longer waits", &mut out);
@@ -404,14 +405,42 @@ impl Dialogue {
     /// Tells the server that nobody wants the answer. `initialize` is never cancelled (lifecycle).
     fn cancel(&mut self, call: CallId, flight: &InFlight, reason: &str, out: &mut Vec<Output>) {
         self.asks.forget(call, out);
-        let Some(wire_id) = flight.wire_id else { return };
-        let text = (&*flight.new.method != Method::Initialize.as_str()).then(|| {
-            let mut params = Map::new();
-            params.insert("requestId".into(), wire_id.into());
-            params.insert("reason".into(), reason.into());
-            self.notification("notifications/cancelled", params)
-        });
-        out.push(Output::Cancel { call, text });
+        if flight.wire_id.is_some() {
+            out.push(Output::Cancel { call, text: self.cancellation(flight, reason) });
+        }
+    }
+
+    /// What tells the server that nobody waits for the round that is out, which must not be `initialize`.
+    fn cancellation(&self, flight: &InFlight, reason: &str) -> Option<String> {
+        let wire_id = flight.wire_id.filter(|_| &*flight.new.method != Method::Initialize.as_str())?;
+        let mut params = Map::new();
+        params.insert("requestId".into(), wire_id.into());
+        params.insert("reason".into(), reason.into());
+        Some(self.notification("notifications/cancelled", params))
+    }
+
+    /// Somebody waits for what cannot be read, and would wait until time runs out: its call ends now. Where it may be
+    /// the answer to any of several calls, none of them can be trusted to end by itself.
+    fn unreadable(&mut self, wire_id: Option<i64>, loss: &Loss, out: &mut Vec<Output>) {
+        let may_be_answered = |flight: &InFlight| match wire_id {
+            Some(_) => flight.wire_id == wire_id,
+            // The answer to this one says nothing, and cannot be long.
+            None => flight.wire_id.is_some() && &*flight.new.method != Method::Listen.as_str(),
+        };
+        let calls: Vec<CallId> =
+            self.calls.iter().filter(|(_, flight)| may_be_answered(flight)).map(|(call, _)| *call).collect();
+        if calls.is_empty() {
+            out.push(Output::Dropped("a message that cannot be read"));
+        }
+        let is_sure = calls.len() == 1;
+        for call in calls {
+            let flight = self.calls.get(&call).filter(|_| !is_sure);
+            // The server may still be at work on it.
+            if let Some(text) = flight.and_then(|flight| self.cancellation(flight, "its answer may have been lost")) {
+                out.push(Output::Cancel { call, text: Some(text) });
+            }
+            self.end(call, Err(CallError::Lost(loss.clone())), out);
+        }
     }
 
     fn end(&mut self, call: CallId, outcome: Result<Json, CallError>, out: &mut Vec<Output>) {

@@ -68,6 +68,13 @@ pub enum Input {
         /// Why.
         loss: Loss,
     },
+    /// The server sent something that cannot be read, and that was going to be an answer as far as that can be told.
+    Unreadable {
+        /// The request that it answers, if that can be told.
+        wire_id: Option<i64>,
+        /// What was wrong with it.
+        loss: Loss,
+    },
     /// The program no longer waits for `call`.
     Abandon {
         /// The call.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_types::lines::{Line, LineBuffer};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use crate::host::{Connection, Host, ResponseStream};
@@ -52,42 +53,21 @@ pub async fn serve_lines(
 }
 
 async fn read_all(connection: &Connection, mut input: impl AsyncBufRead + Unpin) -> std::io::Result<()> {
-    let mut line = Vec::new();
-    let mut is_too_long = false;
+    let mut lines = LineBuffer::new(LINE_BYTES_MAX);
     loop {
         connection.ready().await;
         let available = input.fill_buf().await?;
-        if available.is_empty() {
-            take(connection, &line, is_too_long);
+        let is_over = available.is_empty();
+        let used = lines.push(available);
+        input.consume(used);
+        match lines.line() {
+            Some(Line::Whole(line)) => connection.receive(line),
+            Some(Line::TooLong(_)) => connection.refuse_bytes("a line has at most 4 MiB"),
+            None => {}
+        }
+        if is_over {
             return Ok(());
         }
-        let end = available.iter().position(|byte| *byte == b'\n');
-        let piece = &available[..end.unwrap_or(available.len())];
-        if line.len() + piece.len() > LINE_BYTES_MAX {
-            is_too_long = true;
-            line = Vec::new();
-        }
-        if !is_too_long {
-            line.extend_from_slice(piece);
-        }
-        let used = piece.len() + usize::from(end.is_some());
-        input.consume(used);
-        if end.is_some() {
-            take(connection, &line, is_too_long);
-            line.clear();
-            is_too_long = false;
-        }
-    }
-}
-
-/// A whole line; blank ones are no messages.
-fn take(connection: &Connection, line: &[u8], is_too_long: bool) {
-    if is_too_long {
-        return connection.refuse_bytes("a line has at most 4 MiB");
-    }
-    let line = line.trim_ascii();
-    if !line.is_empty() {
-        connection.receive(line);
     }
 }
 

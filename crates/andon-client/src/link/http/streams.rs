@@ -1,7 +1,6 @@
 //! Event streams: followed to their answer, taken up again where they broke, and no event heard twice.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use andon_core::client::Loss;
@@ -82,7 +81,7 @@ impl Shared {
             let id = thread.last_event_id.clone();
             end = match self.request(Exchange::resume(&id)).await {
                 Ok(response) if is_events(&response) => {
-                    self.options.figures.resumed.fetch_add(1, Ordering::Relaxed);
+                    self.options.figures.add_resumed();
                     self.read_events(response, &mut thread, Some(round.wire_id)).await?
                 }
                 Ok(response) if is_busy(&response) => broken("the server is not there yet"),
@@ -163,7 +162,7 @@ impl Shared {
             let read = parser.push(&piece, |event| events.push(event));
             for event in events {
                 if event.has_own_id && !thread.is_new(&event.id) {
-                    self.options.figures.duplicates.fetch_add(1, Ordering::Relaxed);
+                    self.options.figures.add_duplicate();
                     continue;
                 }
                 brought_something = true;

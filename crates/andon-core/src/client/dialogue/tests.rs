@@ -336,3 +336,36 @@ fn no_message_makes_it_panic() {
         }
     }
 }
+
+/// The line was too long, or no JSON.
+fn lose(dialogue: &mut Dialogue, wire_id: Option<i64>) -> Vec<Output> {
+    let loss = Loss::Refused { status: None, why: "too long".to_owned() };
+    dialogue.handle(T0, Input::Unreadable { wire_id, loss })
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_ends_its_call_at_once() {
+    let mut dialogue = dialogue(Revision::LATEST_LEGACY);
+    let (first, wire_id, _) = begin(&mut dialogue, "tools/call", false);
+    let (second, ..) = begin(&mut dialogue, "tools/call", false);
+    let out = lose(&mut dialogue, Some(wire_id));
+    assert!(matches!(answered(&out).as_slice(), [(call, Err(CallError::Lost(_)))] if *call == first));
+    assert_eq!(out.len(), 1, "there is nothing left to cancel");
+    assert!(answered(&lose(&mut dialogue, Some(wire_id))).is_empty(), "nobody waits for it any more");
+    let out = lose(&mut dialogue, None);
+    assert!(matches!(answered(&out).as_slice(), [(call, Err(_))] if *call == second), "there is only one");
+    assert_eq!(out.len(), 1);
+    assert!(dialogue.is_idle());
+}
+
+#[test]
+fn an_answer_to_nobody_knows_which_call_ends_them_all_but_no_subscription() {
+    let mut dialogue = dialogue(Revision::LATEST);
+    begin(&mut dialogue, "subscriptions/listen", false);
+    let calls = [begin(&mut dialogue, "tools/call", false).0, begin(&mut dialogue, "tools/list", false).0];
+    let out = lose(&mut dialogue, None);
+    assert_eq!(answered(&out).iter().map(|(call, _)| *call).collect::<Vec<_>>(), calls);
+    let cancelled = out.iter().filter(|output| matches!(output, Output::Cancel { text: Some(_), .. })).count();
+    assert_eq!(cancelled, 2, "the server need not go on");
+    assert!(!dialogue.is_idle());
+}
