@@ -170,7 +170,8 @@ impl Tasks {
             |task: &Task| task.owner() == owner && task.revision() == call.revision() && task.expires_at() > self.now();
         let live = self.live().get(&key.id).cloned();
         if let Some(live) = live {
-            return if live.with(|task| is_theirs(task)) { Ok(Found::Live(live)) } else { Err(unknown()) };
+            let is_there = !live.is_gone() && live.with(|task| is_theirs(task));
+            return if is_there { Ok(Found::Live(live)) } else { Err(unknown()) };
         }
         for _ in 0..READS_MAX {
             let Some(stored) = self.store.load(key).await.map_err(|error| refusal(&error))? else {
@@ -217,8 +218,14 @@ impl Tasks {
 
     /// The task of a record in a list; none if it is nobody's any more, or cannot be read.
     async fn listed(&self, key: Key, stored: &Stored) -> Result<Option<Task>, ErrorObject> {
-        let Ok(task) = read(stored) else { return Ok(None) };
-        match self.over(key, task, stored).await {
+        let Ok(mut task) = read(stored) else { return Ok(None) };
+        let mut stored = stored.clone();
+        if !task.is_over() && task.runner() == self.runner {
+            // It ended since the page was read.
+            let Some(newer) = self.store.load(key).await.map_err(|error| refusal(&error))? else { return Ok(None) };
+            (task, stored) = (read(&newer)?, newer);
+        }
+        match self.over(key, task, &stored).await {
             Err(error) if error.code == ErrorCode::Unavailable as i32 => Err(error),
             seen => Ok(seen.unwrap_or_default()),
         }

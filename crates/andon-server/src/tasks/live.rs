@@ -104,6 +104,11 @@ impl Live {
         matches!(self.state().phase, Phase::Over | Phase::Gone)
     }
 
+    /// Whether it is nobody's any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.state().phase == Phase::Gone
+    }
+
     /// Waits until it has ended.
     pub(crate) async fn ended(&self) {
         let mut changed = self.watch();

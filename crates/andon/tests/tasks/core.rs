@@ -350,3 +350,21 @@ async fn sec9_tasks_of_one_principal_and_of_all_are_bounded() {
     let (why, _) = refused(bob).await;
     assert!(why.contains("no room"), "{why}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sec9_a_task_whose_time_is_over_makes_room() {
+    let tasks = TaskOptions { tasks_max: 1, ttl: Duration::from_secs(5), ..TaskOptions::default() };
+    let (server, _keeper) = server();
+    let host = server.options(HostOptions { tasks, ..HostOptions::default() }).build().unwrap();
+    let client = Client::connect(&host, legacy()).await;
+    let create = || client.request("tools/call", json!({"name": "quick", "task": {}}));
+    create().await.unwrap();
+    assert!(create().await.is_err());
+    let mut waited = 0;
+    while create().await.is_err() {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        waited += 1;
+        assert!(waited < 30, "what is over was never swept");
+    }
+    assert!(waited >= 5);
+}
