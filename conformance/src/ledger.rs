@@ -11,6 +11,7 @@ use andon::prelude::{
     Context, Deserialize, Level, ProtocolError, ReadRequest, ResourceContents, ResourceEntry, Server, TemplateEntry,
     ToolEntry, ToolError, json,
 };
+use andon::types::task::TaskSupport;
 use andon::types::tools::ToolAnnotations;
 
 /// What changes with each execution.
@@ -29,8 +30,8 @@ struct Arguments {
 }
 
 /// Adds the tool `ledger {token, delay_ms}`: after the delay it appends `token` and a line end to the file at `path`,
-/// with fsync, announces a change of `test://ledger`, and answers with the token. It is not idempotent. Meanwhile it
-/// reports progress each 50 ms, and at the level `debug` it logs the token.
+/// with fsync, announces a change of `test://ledger`, and answers with the token. It is not idempotent, and can be a
+/// task. Meanwhile it reports progress each 50 ms, and at the level `debug` it logs the token.
 ///
 /// # Errors
 /// When the file cannot be opened.
@@ -58,6 +59,7 @@ pub(crate) fn register(server: Server, path: &Path) -> Result<Server, Error> {
         .with(
             tool.description("Appends a token to the ledger after a delay")
                 .annotations(annotations)
+                .task(TaskSupport::Optional)
                 .timeout(Duration::from_millis(2 * DELAY_MS_MAX)),
         )
         .with(ResourceEntry::from_fn(ALL, "ledger", read).mime_type("text/plain"))

@@ -3,6 +3,7 @@
 //! It knows nothing of the server but its answers. One pass over the entries, and sorting and searching by halves at the
 //! end: O(n log n). An event id ends in `-` and a hexadecimal sequence, which is dense within its stream.
 
+mod answers;
 mod ends;
 mod report;
 mod rule;
@@ -38,8 +39,9 @@ pub struct Checker {
     sessions: HashMap<String, Session>,
     ops: HashMap<u64, Op>,
     streams: HashMap<u64, Stream>,
-    /// The call of each token.
-    tokens: HashMap<String, u64>,
+    /// The calls of each token; only one with an idempotency key has several.
+    tokens: HashMap<String, Vec<u64>>,
+    tasks: HashMap<String, Task>,
     faults: Vec<Fault>,
     ledger: HashMap<String, u64>,
     last_us: u64,
@@ -76,6 +78,16 @@ struct CallSeen {
 struct Cancel {
     invoked_us: u64,
     acked_us: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Task {
+    token: String,
+    created_by: u64,
+    session: String,
+    acked_us: u64,
+    /// How it is over.
+    end: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +138,7 @@ impl Checker {
             ops: HashMap::new(),
             streams: HashMap::new(),
             tokens: HashMap::new(),
+            tasks: HashMap::new(),
             faults: Vec::new(),
             ledger: HashMap::new(),
             last_us: 0,
@@ -200,16 +213,13 @@ impl Checker {
                 _ => {}
             }
         }
-        match &action {
-            Action::Call { token, .. } => {
-                self.tokens.insert(token.clone(), op);
-            }
-            Action::Cancel { call } => {
-                if let Some(call) = self.ops.get_mut(call) {
-                    call.call.cancel.get_or_insert(Cancel { invoked_us: at, acked_us: None });
-                }
-            }
-            _ => {}
+        if let Some(token) = action.token() {
+            self.tokens.entry(token.to_owned()).or_default().push(op);
+        }
+        if let Action::Cancel { call } = &action
+            && let Some(call) = self.ops.get_mut(call)
+        {
+            call.call.cancel.get_or_insert(Cancel { invoked_us: at, acked_us: None });
         }
         let (faults_before, newest, call) = (self.faults.len(), None, CallSeen::default());
         self.ops.insert(op, Op { session, action, invoked_us: at, faults_before, is_after_delete, newest, call });
@@ -252,7 +262,7 @@ impl Checker {
     fn fail(&mut self, at: u64, op: u64, status: u16, why: &str) {
         let is_near_fault = self.is_near_fault(at);
         let Some(known) = self.ops.get_mut(&op) else { return };
-        if matches!(known.action, Action::Call { .. }) {
+        if known.action.token().is_some() {
             known.call.refused = Some(status);
         }
         let (action, after_delete) = (known.action.clone(), known.is_after_delete);

@@ -1,6 +1,7 @@
 //! A client: it opens sessions, calls, listens, loses connections, comes back after each fault, and deletes some
 //! sessions. It writes down all it sees and judges nothing.
 
+mod calls;
 mod read;
 mod session;
 mod stream;

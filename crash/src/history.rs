@@ -136,6 +136,24 @@ pub enum Action {
         delay_ms: u64,
         /// The resource that changes by it.
         changes: Option<String>,
+        /// The idempotency key: the token may be sent again with it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// `tools/call` of the ledger as a task.
+    Create {
+        /// What is to be executed once.
+        token: String,
+    },
+    /// `tasks/get`.
+    Poll {
+        /// The task.
+        task: String,
+    },
+    /// `tasks/result` of a task that is over.
+    Result {
+        /// The task.
+        task: String,
     },
     /// `resources/subscribe`.
     Subscribe {
@@ -162,7 +180,24 @@ pub enum Action {
 impl Action {
     /// Whether it is a request, which has a response.
     pub fn has_response(&self) -> bool {
-        matches!(self, Self::Call { .. } | Self::Subscribe { .. } | Self::SetLevel | Self::Ping)
+        matches!(
+            self,
+            Self::Call { .. }
+                | Self::Create { .. }
+                | Self::Poll { .. }
+                | Self::Result { .. }
+                | Self::Subscribe { .. }
+                | Self::SetLevel
+                | Self::Ping
+        )
+    }
+
+    /// What it is to execute.
+    pub fn token(&self) -> Option<&str> {
+        match self {
+            Self::Call { token, .. } | Self::Create { token } => Some(token),
+            _ => None,
+        }
     }
 }
 
@@ -211,6 +246,13 @@ pub enum Outcome {
     Success {
         /// The token, as the tool gave it back; empty for other requests.
         token: String,
+    },
+    /// There is a task.
+    Task {
+        /// Its id.
+        task: String,
+        /// `working`, `completed` and so on.
+        status: String,
     },
     /// An error that says "outcome unknown".
     Unknown,

@@ -73,8 +73,7 @@ impl Report {
         if faults < floor.faults {
             tell(format!("{faults} faults are fewer than {}", floor.faults));
         }
-        // Tasks, K7, have histories of their own.
-        let missing = [1, 2, 3, 4, 5, 6, 8].into_iter().filter(|kind| self.acks[*kind] == 0 && floor.acks > 0);
+        let missing = (1..=8).filter(|kind| self.acks[*kind] == 0 && floor.acks > 0);
         missing.for_each(|kind| tell(format!("no acknowledgement of the kind K{kind}")));
         if self.faults.contains_key(&FaultKind::Full) && self.unavailable == 0 {
             tell("the disk was full, and nothing was refused".to_owned());

@@ -9,6 +9,8 @@ pub enum Rule {
     SessionLost,
     /// A stream does not go on after an event id that was received from it.
     StreamLost,
+    /// A task that was created is not known, or its result is not.
+    TaskLost,
     /// After a subscription was acknowledged, a change was never announced.
     SubscriptionLost,
     /// After the level was acknowledged, a call logged nothing.
@@ -29,8 +31,10 @@ pub enum Rule {
     TwoResponses,
     /// Something was answered or executed that nobody asked for.
     Unasked,
-    /// A call that was acknowledged was never answered.
+    /// A call that was acknowledged was never answered, or a task never over.
     Silence,
+    /// A task was over, and then over in another way, or not over.
+    TaskChanged,
     /// A request failed for no reason that there was.
     Unexplained,
     /// A call was executed twice.
@@ -59,9 +63,10 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 25] = [
+    pub const ALL: [Rule; 27] = [
         Self::SessionLost,
         Self::StreamLost,
+        Self::TaskLost,
         Self::SubscriptionLost,
         Self::LevelLost,
         Self::CancelLost,
@@ -73,6 +78,7 @@ impl Rule {
         Self::TwoResponses,
         Self::Unasked,
         Self::Silence,
+        Self::TaskChanged,
         Self::Unexplained,
         Self::DoubleExecution,
         Self::EffectLost,
@@ -90,11 +96,16 @@ impl Rule {
     /// The invariant that it is part of.
     pub fn invariant(self) -> &'static str {
         match self {
-            Self::SessionLost | Self::StreamLost | Self::SubscriptionLost | Self::LevelLost | Self::CancelLost => "I1",
+            Self::SessionLost
+            | Self::StreamLost
+            | Self::TaskLost
+            | Self::SubscriptionLost
+            | Self::LevelLost
+            | Self::CancelLost => "I1",
             Self::Gap | Self::Repeated | Self::OutOfOrder => "I2",
             Self::WrongStream => "I3",
             Self::WrongSession => "I4",
-            Self::TwoResponses | Self::Unasked | Self::Silence | Self::Unexplained => "I5",
+            Self::TwoResponses | Self::Unasked | Self::Silence | Self::TaskChanged | Self::Unexplained => "I5",
             Self::DoubleExecution | Self::EffectLost | Self::RefusedButExecuted => "I6",
             Self::Resurrected => "I7",
             Self::ChangedBytes => "I8",

@@ -1,7 +1,7 @@
 //! What comes from the server: each event once, in order, to whom it belongs, and the same each time.
 
 use super::{Checker, Rule};
-use crate::history::{Action, Outcome, Says};
+use crate::history::{Action, Says};
 
 /// A message of the server.
 pub(super) struct Received {
@@ -115,7 +115,9 @@ impl Checker {
                 }
             }
             Says::Log { token } => {
-                let call = self.tokens.get(token).copied().unwrap_or_default();
+                let calls = self.tokens.get(token).map(Vec::as_slice).unwrap_or_default();
+                let here = calls.iter().find(|call| **call == received.stream).or(calls.first());
+                let call = here.copied().unwrap_or_default();
                 if self.belongs(at, received, call)
                     && let Some(op) = self.ops.get_mut(&call)
                 {
@@ -150,41 +152,6 @@ impl Checker {
             return false;
         }
         true
-    }
-
-    fn response(&mut self, at: u64, received: &Received, call: u64, outcome: &Outcome) {
-        let Some(op) = self.ops.get_mut(&call) else { return };
-        op.call.responses += 1;
-        if op.call.responses > 1 {
-            return self.tell(Rule::TwoResponses, at, call, format!("another answer: {outcome:?}"));
-        }
-        op.call.answered_us = Some(at);
-        op.call.outcome = Some(outcome.clone());
-        let (is_cancelled, since, invoked_us) = (op.call.cancel.is_some(), op.faults_before, op.invoked_us);
-        let token = match &op.action {
-            Action::Call { token, .. } => token.clone(),
-            _ => String::new(),
-        };
-        let session = self.sessions.get(&received.session);
-        let is_ending = is_cancelled || session.is_some_and(|session| session.delete_invoked_us.is_some());
-        match outcome {
-            Outcome::Success { token: given } if *given != token => {
-                self.tell(Rule::WrongStream, at, call, format!("{token} was answered with {given}"));
-            }
-            Outcome::Success { .. } => {}
-            Outcome::Unknown => {
-                self.report.unknown += 1;
-                // One that was still going on when the call was sent may have met it.
-                let mut later = self.faults.iter().skip(since.saturating_sub(1));
-                let died =
-                    later.any(|fault| fault.kind.ends_process() && fault.stop_us.is_none_or(|stop| stop >= invoked_us));
-                if !died && !is_ending {
-                    self.tell(Rule::Unexplained, at, call, "the outcome is unknown though no process died");
-                }
-            }
-            Outcome::Error { .. } if is_ending => {}
-            Outcome::Error { .. } => self.tell(Rule::Unexplained, at, call, format!("answered with {outcome:?}")),
-        }
     }
 
     fn progress(&mut self, at: u64, received: &Received, call: u64, value: f64, sequence: u32) {

@@ -39,7 +39,7 @@ impl Story {
     }
 
     fn call(&mut self, op: u64, session: &str, delay_ms: u64) -> usize {
-        let action = Action::Call { token: token(op), delay_ms, changes: Some(URI.to_owned()) };
+        let action = Action::Call { token: token(op), delay_ms, changes: Some(URI.to_owned()), key: None };
         self.invoke(op, session, action)
     }
 
@@ -54,6 +54,29 @@ impl Story {
         let digest = digest(format!("{says:?}").as_bytes());
         let (session, event_id) = (session.to_owned(), Some(format!("7-{stream:x}-{sequence:x}")));
         self.tell(Event::Recv { conn, session, stream, event_id, digest, says })
+    }
+
+    /// The answer to a request, as a whole body.
+    fn answer(&mut self, op: u64, session: &str, outcome: Outcome) -> usize {
+        let says = Says::Response { call: op, outcome };
+        let (session, digest) = (session.to_owned(), 0);
+        self.tell(Event::Recv { conn: op, session, stream: op, event_id: None, digest, says })
+    }
+
+    fn create(&mut self, op: u64, session: &str, task: &str) -> usize {
+        self.invoke(op, session, Action::Create { token: token(op) });
+        self.answer(op, session, is(task, "working"))
+    }
+
+    fn poll(&mut self, op: u64, session: &str, task: &str, status: &str) -> usize {
+        self.invoke(op, session, Action::Poll { task: task.to_owned() });
+        self.answer(op, session, is(task, status))
+    }
+
+    /// The same call with the same key, under another number.
+    fn keyed(&mut self, op: u64, of: u64, session: &str) {
+        let key = Some("key".to_owned());
+        self.invoke(op, session, Action::Call { token: token(of), delay_ms: 0, changes: None, key });
     }
 
     fn fault(&mut self, kind: FaultKind) {
@@ -80,6 +103,10 @@ impl Story {
         rules.dedup();
         rules
     }
+}
+
+fn is(task: &str, status: &str) -> Outcome {
+    Outcome::Task { task: task.to_owned(), status: status.to_owned() }
 }
 
 fn token(op: u64) -> String {
@@ -110,6 +137,8 @@ struct Places {
     replayed: usize,
     update: usize,
     unknown: usize,
+    polled: usize,
+    result: usize,
     ledger: usize,
 }
 
@@ -134,6 +163,7 @@ fn clean() -> (Story, Places) {
     let replayed = story.event((11, 10), "b", 2, progress(10, 20.0));
     let response = story.event((11, 10), "b", 3, success(10));
     let update = story.event((7, 7), "a", 1, updated());
+    story.create(8, "a", "t");
     story.call(12, "a", 100);
     story.event((12, 12), "a", 0, Says::Priming);
     story.event((12, 12), "a", 1, Says::Log { token: token(12) });
@@ -152,8 +182,17 @@ fn clean() -> (Story, Places) {
     story.fail(18, 404);
     story.invoke(19, "a", Action::Ping);
     story.ok(19);
+    let polled = story.poll(20, "a", "t", "completed");
+    story.invoke(21, "a", Action::Result { task: "t".to_owned() });
+    let result = story.answer(21, "a", Outcome::Success { token: token(8) });
+    story.keyed(22, 22, "a");
+    story.tell(Event::Info { op: 22, why: "given up".to_owned() });
+    story.keyed(23, 22, "a");
+    story.answer(23, "a", Outcome::Success { token: token(22) });
     let ledger = story.executed(10);
-    (story, Places { first_progress, second_progress, response, replayed, update, unknown, ledger })
+    story.executed(8);
+    story.executed(22);
+    (story, Places { first_progress, second_progress, response, replayed, update, unknown, polled, result, ledger })
 }
 
 /// What is found in the clean history after `plant`.
@@ -173,15 +212,15 @@ fn say(story: &mut Story, index: usize, change: impl FnOnce(&mut Says, &mut u64)
 fn a_clean_history_passes_and_is_counted() {
     let report = clean().0.check(Floor { acks: 20, faults: 1 });
     assert_eq!(report.violations, [], "{report}");
-    assert_eq!(report.acks, [0, 2, 3, 3, 11, 3, 1, 0, 1]);
-    assert_eq!((report.faults(), report.replayed, report.unknown, report.executed), (1, 1, 1, 1));
-    assert!(report.to_string().starts_with("checked 24 acknowledgements over 1 faults"), "{report}");
+    assert_eq!(report.acks, [0, 2, 3, 3, 11, 3, 1, 1, 1]);
+    assert_eq!((report.faults(), report.replayed, report.unknown, report.executed), (1, 1, 1, 3));
+    assert!(report.to_string().starts_with("checked 25 acknowledgements over 1 faults"), "{report}");
 }
 
 #[test]
 fn a_history_that_is_too_small_fails() {
     let (story, _) = clean();
-    for floor in [Floor { acks: 25, faults: 1 }, Floor { acks: 1, faults: 2 }] {
+    for floor in [Floor { acks: 26, faults: 1 }, Floor { acks: 1, faults: 2 }] {
         assert!(story.check(floor).violations.iter().any(|found| found.rule == Rule::Vacuous));
     }
     let empty = Story::default().check(Floor { acks: 1, faults: 1 });
@@ -387,6 +426,61 @@ fn progress_that_goes_back_is_caught() {
     };
     let rules = planted(after);
     assert!(rules.contains(&Rule::AfterResponse), "{rules:?}");
+}
+
+#[test]
+fn k7_tasks_that_are_lost_or_change_are_caught() {
+    let gone = |story: &mut Story, places: Places| {
+        say(story, places.polled, |says, _| {
+            let outcome = Outcome::Error { code: -32602, message: "no such task".to_owned() };
+            *says = Says::Response { call: 20, outcome };
+        });
+        story.entries.truncate(places.result - 1);
+    };
+    assert!(planted(gone).contains(&Rule::TaskLost));
+    let silent = |story: &mut Story, places: Places| {
+        story.entries.truncate(places.polled - 1);
+        story.at_us += 61_000_000;
+        story.poll(30, "a", "t", "working");
+    };
+    assert!(planted(silent).contains(&Rule::Silence));
+    let again = |story: &mut Story, _: Places| {
+        story.poll(30, "a", "t", "working");
+    };
+    assert_eq!(planted(again), [Rule::TaskChanged]);
+    let other = |story: &mut Story, places: Places| {
+        say(story, places.result, |says, _| {
+            *says = Says::Response { call: 21, outcome: Outcome::Success { token: token(10) } };
+        });
+    };
+    assert_eq!(planted(other), [Rule::TaskLost]);
+    let nothing = |story: &mut Story, _: Places| {
+        story.create(30, "a", "u");
+        story.poll(31, "a", "u", "completed");
+    };
+    assert_eq!(planted(nothing), [Rule::EffectLost]);
+    let twice = |story: &mut Story, _: Places| {
+        story.executed(8);
+    };
+    assert_eq!(planted(twice), [Rule::DoubleExecution]);
+}
+
+#[test]
+fn a_key_that_does_not_hold_is_caught() {
+    let twice = |story: &mut Story, _: Places| {
+        story.executed(22);
+    };
+    assert_eq!(planted(twice), [Rule::DoubleExecution]);
+    let other = |story: &mut Story, _: Places| {
+        story.keyed(30, 22, "a");
+        story.answer(30, "a", Outcome::Success { token: token(10) });
+    };
+    assert_eq!(planted(other), [Rule::WrongStream]);
+    let unknown = |story: &mut Story, _: Places| {
+        story.keyed(30, 22, "a");
+        story.answer(30, "a", Outcome::Unknown);
+    };
+    assert_eq!(planted(unknown), [Rule::Unexplained]);
 }
 
 #[test]

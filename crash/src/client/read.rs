@@ -37,12 +37,13 @@ fn outcome(message: &Value) -> Outcome {
             Outcome::Error { code: error["code"].as_i64().unwrap_or_default(), message: words.to_owned() }
         };
     }
-    let text = message["result"]["content"][0]["text"].as_str().unwrap_or_default().to_owned();
-    if message["result"]["isError"] == true {
-        Outcome::Error { code: 0, message: text }
-    } else {
-        Outcome::Success { token: text }
+    let result = &message["result"];
+    let task = if result["task"].is_object() { &result["task"] } else { result };
+    if let (Some(task), Some(status)) = (task["taskId"].as_str(), task["status"].as_str()) {
+        return Outcome::Task { task: task.to_owned(), status: status.to_owned() };
     }
+    let text = result["content"][0]["text"].as_str().unwrap_or_default().to_owned();
+    if result["isError"] == true { Outcome::Error { code: 0, message: text } } else { Outcome::Success { token: text } }
 }
 
 #[cfg(test)]
@@ -70,6 +71,14 @@ mod tests {
             (
                 r#"{"jsonrpc":"2.0","id":7,"result":{"content":[{"type":"text","text":"1-7"}]}}"#,
                 response(Outcome::Success { token: "1-7".to_owned() }),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":{"task":{"taskId":"t","status":"working"}}}"#,
+                response(Outcome::Task { task: "t".to_owned(), status: "working".to_owned() }),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":7,"result":{"taskId":"t","status":"failed"}}"#,
+                response(Outcome::Task { task: "t".to_owned(), status: "failed".to_owned() }),
             ),
             (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, response(Outcome::Success { token: String::new() })),
             (

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::calls::{Order, call, place};
 use super::read::says;
 use super::stream::{Followed, Loss, Stream};
 use super::{LATEST, Session};
@@ -16,8 +17,6 @@ use crate::world::Phase;
 
 /// Calls of one session at once.
 const CALLS_MAX: usize = 4;
-/// How long a cancelled call is listened to.
-const CANCELLED_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an update may take at the end of a session, before it is given up: the checker judges that.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(61);
 
@@ -96,7 +95,8 @@ async fn last_change(session: &Arc<Session>, rng: &mut fastrand::Rng) {
     let before = *updates.borrow_and_update();
     let part = Some(session.part.clone());
     let mut stream = Stream::new(session.world.recorder.next_op(), rng.fork());
-    if matches!(place(session, &mut stream, 0, part, None).await, Some(Outcome::Success { .. })) {
+    let order = Order::new(session, stream.op, 0, part);
+    if matches!(place(session, &mut stream, &order, None, None).await, Some(Outcome::Success { .. })) {
         let heard = updates.wait_for(|count| *count > before);
         tokio::select! {
             _ = tokio::time::timeout(UPDATE_TIMEOUT, heard) => {}
@@ -131,88 +131,13 @@ async fn wait(session: &Arc<Session>, mut is_open: watch::Receiver<bool>) {
     }
 }
 
-/// One call, of some style.
-async fn call(session: Arc<Session>, mut rng: fastrand::Rng) {
-    let part = match rng.u8(..4) {
-        0 => Some(session.part.clone()),
-        1 => session.world.any_part(&mut rng),
-        _ => None,
-    };
-    let mut stream = Stream::new(session.world.recorder.next_op(), rng.fork());
-    match rng.u8(..10) {
-        0..3 => {
-            let delay_ms = rng.u64(0..30);
-            place(&session, &mut stream, delay_ms, part, None).await;
-        }
-        3..9 => {
-            let delay_ms = rng.u64(60..700);
-            let kind = if rng.u8(..4) == 0 { Loss::Replace } else { Loss::Close };
-            let loss = rng.bool().then(|| (Duration::from_millis(rng.u64(0..delay_ms)), kind));
-            let outcome = place(&session, &mut stream, delay_ms, part, loss).await;
-            if outcome.is_some() && stream.is_promised() && rng.u8(..5) == 0 {
-                stream.again(&session, &session.wanted.subscribe()).await;
-            }
-        }
-        _ => cancelled(&session, stream, &mut rng).await,
-    }
-}
-
-/// A call that is cancelled once it is promised.
-async fn cancelled(session: &Arc<Session>, mut stream: Stream, rng: &mut fastrand::Rng) {
-    let (op, mut opened) = (stream.op, stream.opened.subscribe());
-    let delay_ms = rng.u64(400..900);
-    let calling = place(session, &mut stream, delay_ms, None, None);
-    tokio::pin!(calling);
-    tokio::select! {
-        _ = &mut calling => return,
-        _ = opened.wait_for(|open| *open) => {}
-    }
-    let params = json!({ "requestId": op, "reason": "no longer wanted" });
-    let body = |_| json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
-    let both = async {
-        tokio::join!(&mut calling, session.ask(Action::Cancel { call: op }, "POST", body, rng));
-    };
-    // It may end without an answer, and then nobody says so to a client that comes back.
-    let _ = tokio::time::timeout(CANCELLED_TIMEOUT, both).await;
-}
-
-/// Places a call on `stream` and returns how it went, if that was ever said.
-async fn place(
-    session: &Arc<Session>,
-    stream: &mut Stream,
-    delay_ms: u64,
-    part: Option<String>,
-    loss: Option<(Duration, Loss)>,
-) -> Option<Outcome> {
-    let (op, token) = (stream.op, format!("{}-{}", session.by, stream.op));
-    let changes = part.as_ref().map(|part| format!("test://ledger/{part}"));
-    let mut arguments = json!({ "token": token, "delay_ms": delay_ms });
-    if let Some(part) = part {
-        arguments["part"] = part.into();
-    }
-    let mut params = json!({ "name": "ledger", "arguments": arguments });
-    if delay_ms >= 60 {
-        params["_meta"] = json!({ "progressToken": op });
-    }
-    let action = Action::Call { token, delay_ms, changes };
-    match session.send(op, action, "POST", &request(op, "tools/call", &params)).await {
-        (Asked::Streams(_, events), _) => {
-            match stream.follow(session, *events, loss, &session.wanted.subscribe()).await {
-                Followed::Answered(outcome) => Some(outcome),
-                Followed::Lost => None,
-            }
-        }
-        (_, outcome) => outcome,
-    }
-}
-
-fn request(op: u64, method: &str, params: &Value) -> Value {
+pub(super) fn request(op: u64, method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": op, "method": method, "params": params})
 }
 
 impl Session {
     /// Asks until it is done; false when it is refused for good or the run is over.
-    async fn ask(
+    pub(super) async fn ask(
         self: &Arc<Self>,
         action: Action,
         verb: &'static str,
@@ -238,17 +163,10 @@ impl Session {
         body: impl Fn(u64) -> Value,
     ) -> Asked {
         let op = self.world.recorder.next_op();
-        let (asked, outcome) = self.send(op, action, verb, &body(op)).await;
-        let outcome = match asked {
-            Asked::Streams(_, events) => {
-                let mut stream = Stream::new(op, fastrand::Rng::with_seed(op));
-                match stream.follow(self, *events, None, &self.wanted.subscribe()).await {
-                    Followed::Answered(outcome) => Some(outcome),
-                    Followed::Lost => return Asked::Lost,
-                }
-            }
-            other if outcome.is_none() => return other,
-            _ => outcome,
+        let outcome = match self.send(op, action, verb, &body(op), None).await {
+            (Asked::Streams(_, events), _) => self.streamed(op, *events).await,
+            (other, None) => return other,
+            (_, outcome) => outcome,
         };
         match outcome {
             Some(Outcome::Success { .. }) => {
@@ -256,6 +174,22 @@ impl Session {
                 Asked::Done
             }
             _ => Asked::Lost,
+        }
+    }
+
+    /// Sends the request `op` once. How it was answered, if it was.
+    pub(super) async fn answered(self: &Arc<Self>, op: u64, action: Action, body: &Value) -> Option<Outcome> {
+        match self.send(op, action, "POST", body, None).await {
+            (Asked::Streams(_, events), _) => self.streamed(op, *events).await,
+            (_, outcome) => outcome,
+        }
+    }
+
+    async fn streamed(self: &Arc<Self>, op: u64, events: Events) -> Option<Outcome> {
+        let mut stream = Stream::new(op, fastrand::Rng::with_seed(op));
+        match stream.follow(self, events, None, &self.wanted.subscribe()).await {
+            Followed::Answered(outcome) => Some(outcome),
+            Followed::Lost => None,
         }
     }
 
@@ -290,13 +224,27 @@ impl Session {
         false
     }
 
-    /// Sends a request once. With what it was answered, if that was its whole body.
-    async fn send(&self, op: u64, action: Action, verb: &'static str, body: &Value) -> (Asked, Option<Outcome>) {
+    /// Sends a request once, and waits for the head of its answer with `patience`. With what it was answered, if that
+    /// was its whole body.
+    pub(super) async fn send(
+        &self,
+        op: u64,
+        action: Action,
+        verb: &'static str,
+        body: &Value,
+        patience: Option<Duration>,
+    ) -> (Asked, Option<Outcome>) {
         let has_response = action.has_response();
         self.invoke(op, action);
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let request = Request { verb, session: self.names(), last_event_id: None, body: &body };
-        let answer = match wire::send(self.world.address, request).await {
+        let sending = wire::send(self.world.address, request);
+        let given_up = |_| std::io::Error::new(std::io::ErrorKind::TimedOut, "given up");
+        let sent = match patience {
+            Some(patience) => tokio::time::timeout(patience, sending).await.unwrap_or_else(|late| Err(given_up(late))),
+            None => sending.await,
+        };
+        let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
                 self.lost(op, &error);
