@@ -4,6 +4,7 @@
 //! as JSON or as a stream of events. It never decides what a message means. Read [`HttpService`] and [`Http`] first.
 
 mod activity;
+mod admin;
 mod body;
 mod budget;
 mod gate;
@@ -15,6 +16,7 @@ mod request_id;
 mod service;
 mod strict;
 
+pub use admin::{Admin, AdminToken, Ask, Refusal, Resource};
 pub use body::ResponseBody;
 pub use listener::{BindError, Http};
 pub use options::HttpOptions;

@@ -172,7 +172,7 @@ impl From<BindError> for Error {
     }
 }
 
-fn resolve(address: &str) -> Result<SocketAddr, BindError> {
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, BindError> {
     use std::net::ToSocketAddrs as _;
     let refuse = |why: String| {
         let why = format!("{address:?} is not HOST:PORT that can be found: {why}");
