@@ -82,6 +82,12 @@ impl Figures {
         self.rows.push((what.to_owned(), format!("{seconds:.3} s"), verdict));
     }
 
+    /// At most so many bytes are asked for.
+    pub(crate) fn bytes(&mut self, what: &str, bytes: u64, most: Option<u64>) {
+        let verdict = most.map(|asked| Verdict { asked: format!("{asked} B"), holds: bytes <= asked, by_disk: false });
+        self.rows.push((what.to_owned(), format!("{bytes} B"), verdict));
+    }
+
     pub(crate) fn size(&mut self, what: &str, kib: u64) {
         self.rows.push((what.to_owned(), format!("{} MiB", kib / 1_024), None));
     }

@@ -50,10 +50,12 @@ impl Engine {
         Ok(Self { database: Database::create(path)?, written: 0 })
     }
 
-    /// Writes records, so many in each durable transaction.
-    pub(crate) fn write(&mut self, window: Duration, in_each: u64, rate: &mut Rate) -> Result<(), Error> {
+    /// Writes records, so many in each durable transaction. Gives how long each transaction took.
+    pub(crate) fn write(&mut self, window: Duration, in_each: u64, rate: &mut Rate) -> Result<Vec<Duration>, Error> {
         let (began, first) = (Instant::now(), self.written);
+        let mut times = Vec::new();
         while began.elapsed() < window {
+            let at = Instant::now();
             let mut transaction = self.database.begin_write()?;
             transaction.set_quick_repair(true);
             {
@@ -64,8 +66,9 @@ impl Engine {
                 }
             }
             transaction.commit()?;
+            times.push(at.elapsed());
         }
         rate.add(self.written - first, began.elapsed());
-        Ok(())
+        Ok(times)
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Committer {
     queue: Arc<Queue>,
     durability: Durability,
     ledger: Ledger,
+    /// How many transactions the disk has.
+    durable_transactions: u64,
     uptime: Uptime,
     /// Since when the disk has not everything that was acknowledged.
     behind_since: Option<Instant>,
@@ -75,11 +77,13 @@ impl Committer {
     pub(super) fn new(engine: Arc<Engine>, queue: Arc<Queue>, durability: Durability, ledger: Ledger) -> Self {
         let uptime = Uptime::from(ledger.uptime_ms);
         let tidy_at = Instant::now();
+        let durable_transactions = ledger.transactions;
         Self {
             engine,
             queue,
             durability,
             ledger,
+            durable_transactions,
             uptime,
             behind_since: None,
             failing_since: None,
@@ -107,7 +111,7 @@ impl Committer {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
         let retry = if self.is_open() { Duration::MAX } else { RETRY };
         let sync = match (self.durability, self.behind_since) {
-            (Durability::Interval(interval), Some(since)) => until(since + interval),
+            (Durability::Interval(interval), Some(since)) => interval.saturating_sub(since.elapsed()),
             _ => Duration::MAX,
         };
         until(self.tidy_at).min(retry).min(sync)
@@ -213,7 +217,10 @@ impl Committer {
         transaction.commit().map_err(|error| Failure { error: error.into(), perhaps_done })?;
         self.ledger = ledger;
         match sync {
-            Sync::Now => self.behind_since = None,
+            Sync::Now => {
+                self.durable_transactions = ledger.transactions;
+                self.behind_since = None;
+            }
             Sync::Later => self.behind_since = self.behind_since.or_else(|| Some(Instant::now())),
         }
         if has_more {
@@ -266,7 +273,7 @@ impl Committer {
 
     /// Opens the file again, as it is now. An engine that failed once does nothing any more.
     fn reopen(&mut self) -> Result<Ledger, OpenError> {
-        let found = self.engine.clone().reopen().inspect_err(|error| self.complain(error))?;
+        let found = self.engine.clone().reopen(self.durable_transactions).inspect_err(|error| self.complain(error))?;
         if self.behind_since.take().is_some() && found.transactions < self.ledger.transactions {
             tracing::error!(
                 directory = %self.engine.directory().display(),

@@ -20,12 +20,19 @@ const FILE: &str = "andon.redb";
 /// How much of the file is kept in memory, besides what the operating system keeps.
 const CACHE_BYTES: usize = 64 << 20;
 
+/// Whether a file has to be there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existence {
+    Optional,
+    Required,
+}
+
 /// How the file is opened, again after each failure of the disk.
-pub(super) type Opener = Arc<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync>;
+pub(super) type Opener = Arc<dyn Fn(&Path, Existence) -> Result<Database, DatabaseError> + Send + Sync>;
 
 /// Opens files.
 pub(super) fn open_file() -> Opener {
-    Arc::new(|path| Builder::new().set_cache_size(CACHE_BYTES).create_file(private_file(path)?))
+    Arc::new(|path, existence| Builder::new().set_cache_size(CACHE_BYTES).create_file(private_file(path, existence)?))
 }
 
 /// The engine, which is closed while the disk fails.
@@ -40,7 +47,7 @@ impl Engine {
     pub(super) fn open(directory: &Path, opener: Opener) -> Result<(Self, Ledger), OpenError> {
         private_directory(directory).map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
         let engine = Self { directory: directory.to_owned(), opener, database: RwLock::default() };
-        let ledger = engine.reopen()?;
+        let ledger = engine.load(Existence::Optional)?;
         keep_names(directory).map_err(|source| OpenError::Io { directory: directory.to_owned(), source })?;
         Ok((engine, ledger))
     }
@@ -49,14 +56,25 @@ impl Engine {
         &self.directory
     }
 
-    /// Closes the file, and opens it as it is now.
-    pub(super) fn reopen(&self) -> Result<Ledger, OpenError> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+    /// Closes the file, and opens it as it is now. It has to be the one that had so many transactions: if the disk is gone,
+    /// there is an empty directory in its place, and what was in the file is not known to be absent.
+    pub(super) fn reopen(&self, transactions: u64) -> Result<Ledger, OpenError> {
         // An engine that failed keeps its lock on the file until it is gone.
-        *database = None;
-        let opened = (self.opener)(&self.directory.join(FILE)).map_err(|error| self.explain(error.into()))?;
+        self.close();
+        let ledger = self.load(Existence::Required)?;
+        if ledger.transactions >= transactions {
+            return Ok(ledger);
+        }
+        self.close();
+        let (directory, found) = (self.directory.clone(), ledger.transactions);
+        Err(OpenError::Damaged { directory, why: format!("it had {transactions} transactions and now has {found}") })
+    }
+
+    fn load(&self, existence: Existence) -> Result<Ledger, OpenError> {
+        let opened = (self.opener)(&self.directory.join(FILE), existence);
+        let opened = opened.map_err(|error| self.explain(error.into()))?;
         let ledger = self.prepare(&opened)?;
-        *database = Some(opened);
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
         Ok(ledger)
     }
 
@@ -128,9 +146,9 @@ fn found(database: &Database) -> Result<Ledger, redb::Error> {
 }
 
 /// A file for its owner only, whoever made it.
-fn private_file(path: &Path) -> Result<File, StorageError> {
+fn private_file(path: &Path, existence: Existence) -> Result<File, StorageError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
+    options.read(true).write(true).create(existence == Existence::Optional).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;

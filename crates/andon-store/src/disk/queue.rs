@@ -120,7 +120,7 @@ impl Queue {
         let mut waiting = self.lock();
         let refusal = if waiting.is_closed {
             Some(StoreError::Fatal("it is closed".to_owned()))
-        } else if key.is_some_and(|key| self.unheard.has(key)) || waiting.cost.plus(cost).exceeds(WAITING_MAX) {
+        } else if key.is_some_and(|key| self.unheard.has(key)) || waiting.is_full(cost) {
             Some(unavailable())
         } else {
             None
@@ -207,6 +207,11 @@ impl Queue {
 }
 
 impl Waiting {
+    /// Whether there is no room for one more. For one alone there always is.
+    fn is_full(&self, cost: Cost) -> bool {
+        !self.jobs.is_empty() && self.cost.plus(cost).exceeds(WAITING_MAX)
+    }
+
     /// As many as one transaction does.
     fn take(&mut self) -> Jobs {
         let (mut jobs, mut sum) = (Vec::new(), Cost::default());

@@ -126,6 +126,37 @@ fn the_store_goes_on_when_the_disk_is_back() {
     }
 }
 
+/// The disk is gone, and in its place is an empty directory, or another store.
+#[test]
+fn another_file_in_its_place_is_not_taken_for_the_store() {
+    let folder = TempDir::new().expect("a folder");
+    let (place, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+    let disk = Disk::default();
+    let store = open(&place, &disk);
+    let key = |id| Key { kind: Kind::Task, id };
+    wait(store.write(key(1), record("x"), None)).expect("writes");
+    wait(store.write(key(2), record("x"), None)).expect("writes");
+    fs::rename(&place, &elsewhere).expect("moves");
+    for has_another in [false, true] {
+        if has_another {
+            drop(DiskStore::open(&place, Durability::Commit).expect("opens"));
+        } else {
+            fs::create_dir(&place).expect("makes");
+        }
+        disk.fail_once_after(0);
+        for id in 3..6 {
+            assert!(wait(store.write(key(id), record("x"), None)).is_err());
+            let loaded = wait(store.load(key(1)));
+            assert!(matches!(loaded, Err(StoreError::Unavailable { .. })), "{loaded:?}");
+        }
+        assert_eq!(file(&place).exists(), has_another);
+    }
+    fs::remove_dir_all(&place).expect("removes");
+    fs::rename(&elsewhere, &place).expect("moves");
+    wait(store.write(key(9), record("x"), None)).expect("writes");
+    assert!(is_there(&store, 1) && is_there(&store, 2) && !is_there(&store, 3));
+}
+
 #[test]
 fn calls_that_wait_share_a_transaction() {
     let folder = TempDir::new().expect("a folder");

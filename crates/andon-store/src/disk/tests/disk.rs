@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use redb::backends::FileBackend;
 use redb::{BackendError, Builder, StorageBackend};
 
-use super::super::engine::Opener;
+use super::super::engine::{Existence, Opener};
 
 /// A number of operations that never comes.
 const NEVER: u64 = u64::MAX;
@@ -63,9 +63,14 @@ impl Disk {
     /// Opens files on this disk.
     pub(super) fn opener(&self) -> Opener {
         let disk = self.clone();
-        Arc::new(move |path| {
+        Arc::new(move |path, existence| {
             disk.operate()?;
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(existence == Existence::Optional)
+                .truncate(false)
+                .open(path)?;
             Builder::new().create_with_backend(Failing { file: FileBackend::new(file)?, disk: disk.clone() })
         })
     }
