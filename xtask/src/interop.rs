@@ -90,6 +90,7 @@ fn clients() -> Outcome {
             finish(command)?;
         }
     }
+    tasks()?;
     let python = python()?;
     for place in places.iter().chain([&sse]) {
         let mut command = Command::new(&python);
@@ -97,6 +98,18 @@ fn clients() -> Outcome {
         finish(command)?;
     }
     Ok(())
+}
+
+/// Core tasks, which of the official SDKs only the 1.x line of TypeScript has a client for.
+fn tasks() -> Outcome {
+    let server = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
+    let (folder, package, _) = TYPESCRIPT[0];
+    let folder = npm(folder, &[package, NODE])?;
+    let script = "tasks1.mjs";
+    std::fs::copy(scripts().join(script), folder.join(script)).map_err(|error| format!("{script}: {error}"))?;
+    let mut command = Command::new(node(&folder));
+    command.arg(script).arg(&server.url).current_dir(&folder);
+    finish(command)
 }
 
 fn scripts() -> PathBuf {
