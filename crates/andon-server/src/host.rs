@@ -424,7 +424,9 @@ fn offer_of(service: &dyn Service) -> Offer {
 const RESTORING: usize = 64;
 /// How long a shutdown waits for what is on its way to the store.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a part of the sessions is looked at for expiry.
+/// Parts of the table that are looked at each time: all 256 within four seconds.
+const PARTS_PER_SWEEP: usize = 16;
+/// How often some parts of the sessions are looked at for expiry.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
 async fn keep_time(host: Weak<Host>) {
@@ -433,9 +435,14 @@ async fn keep_time(host: Weak<Host>) {
     loop {
         let Some(alive) = host.upgrade() else { return };
         if Instant::now() >= next_sweep {
-            alive.sweep_sessions(part);
+            for _ in 0..PARTS_PER_SWEEP {
+                alive.sweep_sessions(part);
+                part += 1;
+                // However many sessions there are, nobody waits for more of them than a part has.
+                alive.alarm.ring(alive.now());
+                tokio::task::yield_now().await;
+            }
             alive.sweep_event_streams();
-            part += 1;
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
         let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.instant(at));

@@ -16,8 +16,6 @@ pub(crate) type SessionCell = Cell<Session>;
 
 /// As many as a byte has values.
 const SHARDS: usize = 256;
-/// Shards that one sweep looks at: all of them within four seconds.
-const SHARDS_PER_SWEEP: usize = 16;
 
 /// A hash of the secret that opens a session, 128 random bits. The secret itself is nowhere but with its client: nobody who
 /// reads the memory or the store of the server can open a session.
@@ -202,28 +200,20 @@ impl Table {
     }
 
     pub(super) fn drain(&self) -> Vec<Arc<SessionCell>> {
-        let parts = (0..SHARDS / SHARDS_PER_SWEEP).flat_map(|part| self.part(part));
-        parts.filter_map(|(key, _)| self.remove(key)).collect()
+        (0..SHARDS).flat_map(|part| self.part(part)).filter_map(|(key, _)| self.remove(key)).collect()
     }
 
     /// The sessions of one part of the table.
     pub(super) fn part(&self, part: usize) -> Vec<(SessionKey, Arc<SessionCell>)> {
-        let first = (part * SHARDS_PER_SWEEP) % SHARDS;
-        let read = |shard: &RwLock<HashMap<SessionKey, Arc<SessionCell>>>| {
-            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            shard.iter().map(|(key, cell)| (*key, cell.clone())).collect::<Vec<_>>()
-        };
-        self.shards[first..first + SHARDS_PER_SWEEP].iter().flat_map(read).collect()
+        let shard = self.shards[part % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
+        shard.iter().map(|(key, cell)| (*key, cell.clone())).collect()
     }
 
     /// Gives back what memory a part of the table no longer needs.
     pub(super) fn shrink(&self, part: usize) {
-        let first = (part * SHARDS_PER_SWEEP) % SHARDS;
-        for shard in &self.shards[first..first + SHARDS_PER_SWEEP] {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
-                shard.shrink_to_fit();
-            }
+        let mut shard = self.shards[part % SHARDS].write().unwrap_or_else(PoisonError::into_inner);
+        if shard.capacity() > 64 && shard.len() * 4 < shard.capacity() {
+            shard.shrink_to_fit();
         }
     }
 
