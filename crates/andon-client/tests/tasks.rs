@@ -158,3 +158,13 @@ async fn task_b_a_question_that_nobody_answers_ends_the_waiting() {
     assert!(matches!(unable.task(task.id()).result().await, Err(Error::Unanswerable(_))));
     assert_eq!(task.result().await.unwrap().content[0].as_text(), Some("hello Ann and Bob"));
 }
+
+#[tokio::test]
+async fn task_b_who_declares_tasks_for_all_it_does_has_results_all_the_same() {
+    let (url, gate) = serving();
+    let declared = json!({"io.modelcontextprotocol/tasks": {}});
+    let builder = Client::builder(url.as_str()).protocol(Revision::LATEST).declare("extensions", declared);
+    let client = builder.connect().await.unwrap();
+    gate.add_permits(1);
+    assert_eq!(client.call::<Value>("add", json!({"a": 1, "b": 2})).await.unwrap(), json!({"sum": 3}));
+}

@@ -340,6 +340,11 @@ impl Task {
             return Err(format!("the record of a task has format {}, and this release reads {FORMAT}", stored.format));
         }
         let revision = Revision::parse(&stored.revision).ok_or("the record of a task names no revision")?;
+        if let Some(Outcome::Result { body, .. }) = &stored.outcome
+            && !body.is_object()
+        {
+            return Err("the record of a task has a result that is no object".to_owned());
+        }
         let runner = u128::from_str_radix(&stored.runner, 16).map_err(|_| "the record of a task names no process")?;
         Ok(Self {
             beginning: Beginning {

@@ -155,6 +155,17 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
+    fn no_record_is_too_bad_to_be_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), cut in 0usize..300, body in "[\\[\\]{}1a\" ]{0,6}") {
+        drop(Task::decode(&bytes, 7));
+        let mut whole = task(Revision::LATEST);
+        whole.finish(Timestamp(2_000), result(true));
+        let whole = whole.encode();
+        drop(Task::decode(&whole[..cut.min(whole.len())], 7).map(|task| task.detail()));
+        let bad = String::from_utf8_lossy(&whole).replace(r#"{"content":[]}"#, &body);
+        drop(Task::decode(bad.as_bytes(), 7).map(|task| task.detail()));
+    }
+
+    #[test]
     fn task_c_what_is_over_stays_as_it_is(steps in proptest::collection::vec(step(), 1..40)) {
         let mut task = task(Revision::LATEST_LEGACY);
         let mut last = None;

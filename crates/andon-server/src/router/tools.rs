@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use andon_schema::headers::check_headers;
 use andon_types::adapt::Adapt as _;
@@ -21,6 +22,7 @@ use super::tasks::Way;
 use super::{RESULT_BYTES_MAX, Router, encode, permit, read_params};
 use crate::arguments::Arguments;
 use crate::call::Call;
+use crate::context::Context;
 use crate::failure::{Shown, ToolError};
 use crate::item::ToolItem;
 use crate::service::Reply;
@@ -49,10 +51,10 @@ impl Router {
             Err(Refused::NoObject) => return Err(ErrorObject::invalid_params("\"arguments\" is an object")),
             Err(Refused::Invalid(why)) => {
                 let outcome = answer(&item, rules, Err(ToolError::arguments(why)));
-                return match (way, &outcome) {
+                return match way {
                     // Who asked for a task is answered with one, even if it fails at once.
-                    (Way::Task(ttl), Ok(_)) if !rules.tasks_extension => {
-                        Ok(self.tasks.create(&call, ttl).await?.run(ready(outcome)))
+                    Way::Task(ttl) if outcome.is_ok() && !rules.tasks_extension => {
+                        Box::pin(self.run_task(&call, ttl, move |_| ready(outcome))).await
                     }
                     _ => outcome.map(|(reply, _)| reply),
                 };
@@ -64,24 +66,36 @@ impl Router {
             return Err(ErrorObject::unavailable(why));
         }
         let slot = slot.and_then(Result::ok);
+        // Boxed, so that calls which are no tasks do not carry what those need.
         if let Way::Task(ttl) = way {
-            let created = self.tasks.create(&call, ttl).await?;
-            created.take_over(&call);
-            let context = self.context(call);
-            return Ok(created.run(async move {
+            let work = move |context| async move {
                 let _slot = slot;
                 answer(&item, rules, item.entry.handler.call(arguments, context).await)
-            }));
+            };
+            return Box::pin(self.run_task(&call, ttl, work)).await;
         }
         if let Some(timeout) = item.entry.timeout.or(self.settings.tool_timeout) {
             call.set_timeout(timeout);
         }
         let handler = &item.entry.handler;
         if way == Way::Late {
-            return self.call_late(item.clone(), handler.call(arguments, self.context(call.clone())), slot, call).await;
+            let running = handler.call(arguments, self.context(call.clone()));
+            return Box::pin(self.call_late(item.clone(), running, slot, call)).await;
         }
         let outcome = handler.call(arguments, self.context(call)).await;
         answer(&item, rules, outcome).map(|(reply, _)| reply)
+    }
+
+    /// Makes a task of `call`, for which `work` runs on.
+    async fn run_task<W: Future<Output = Ran> + Send + 'static>(
+        &self,
+        call: &Call,
+        ttl: Option<Duration>,
+        work: impl FnOnce(Context) -> W,
+    ) -> Result<Reply, ErrorObject> {
+        let created = self.tasks.create(call, ttl).await?;
+        created.take_over(call);
+        Ok(created.run(work(self.context(call.clone()))))
     }
 
     /// Runs a handler that may make its call a task while it runs.
