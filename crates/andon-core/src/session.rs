@@ -219,6 +219,19 @@ impl Session {
         &self.client
     }
 
+    /// Puts `client` in the place of an equal description, so that many sessions share one.
+    pub fn share_client(&mut self, client: Arc<ClientFacts>) {
+        self.client = client;
+    }
+
+    /// Gives back memory that was needed while something ran.
+    pub fn shrink(&mut self) {
+        self.calls.shrink_to_fit();
+        self.asks.shrink_to_fit();
+        self.streams.shrink_to_fit();
+        self.answered.shrink_to_fit();
+    }
+
     /// The canonical URIs that the client subscribed to.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Arc<str>> {
         self.subscriptions.iter()

@@ -203,6 +203,8 @@ where
         if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
             core.places.swap_remove(index).1.close();
         }
+        let first = usize::from(core.places.is_empty());
+        core.places.reserve_exact(first);
         core.places.push((stream, outlet.clone()));
         if let Some(host) = self.host.upgrade() {
             self.submit(&mut core, &host);
@@ -261,6 +263,13 @@ where
     /// Where its record goes, if it outlives the process.
     pub(crate) fn journal(&self) -> Option<&Arc<Journal>> {
         self.journal.as_ref()
+    }
+
+    /// Gives back memory that was needed while something ran.
+    pub(crate) fn shrink(&self) {
+        let mut core = self.core();
+        core.places.shrink_to_fit();
+        core.running.shrink_to_fit();
     }
 
     /// Lets go of all connections; the machine goes on.

@@ -1,5 +1,6 @@
 //! Pairs messages with machines: the one object that all transports and all conversations share.
 
+mod clients;
 pub mod durable;
 mod events;
 mod legacy;
@@ -152,6 +153,7 @@ pub struct Host {
     restoring: Vec<tokio::sync::Mutex<()>>,
     next_number: AtomicU64,
     sessions: table::Table,
+    clients: clients::Clients,
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
     /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
     pipes: Mutex<HashMap<u64, pipe::Pipe>>,
@@ -194,6 +196,7 @@ impl Host {
             origin_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),
+            clients: clients::Clients::default(),
             listeners: Mutex::default(),
             pipes: Mutex::default(),
             event_streams: events::EventStreams::default(),
@@ -424,8 +427,8 @@ fn offer_of(service: &dyn Service) -> Offer {
 const RESTORING: usize = 64;
 /// How long a shutdown waits for what is on its way to the store.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Parts of the table that are looked at each time: all 256 within four seconds.
-const PARTS_PER_SWEEP: usize = 16;
+/// Parts of the table that are looked at each time: all 256 within three seconds.
+const PARTS_PER_SWEEP: usize = 24;
 /// How often some parts of the sessions are looked at for expiry.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 

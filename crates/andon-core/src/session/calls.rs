@@ -82,6 +82,7 @@ impl Session {
         // A task has a time of its own (2025-11-25, tasks, "Result Retrieval").
         let ends_at = if method == Method::TasksResult { Timestamp(u64::MAX) } else { now.after(timeout) };
         let per_s = self.limits.progress_per_s;
+        self.calls.reserve_exact(usize::from(self.calls.is_empty()));
         self.calls.push(InFlight {
             call,
             id: request.id.clone(),

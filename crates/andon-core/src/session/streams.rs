@@ -114,6 +114,8 @@ impl Session {
         if self.phase == Phase::Disconnected {
             return id;
         }
+        // Most sessions have one at a time, and there are many sessions.
+        self.streams.reserve_exact(usize::from(self.streams.is_empty()));
         self.streams.push(Stream::new(now, id, kind));
         id
     }

@@ -157,7 +157,8 @@ impl Host {
         }
         let was_running = record.requests.len();
         let restored = Session::restore(self.now(), record, events, self.limits.clone(), self.offer());
-        let (session, outputs) = restored.map_err(unreadable)?;
+        let (mut session, outputs) = restored.map_err(unreadable)?;
+        self.clients.share(&mut session);
         let subject = principal.shared_subject();
         let journal = Journal::new(self.storage.clone(), id, subject, Some(rev));
         let cell = Cell::new(self.number(), principal.clone(), self, session, Some(journal));
@@ -234,8 +235,10 @@ impl Host {
             let is_expired = cell.with(|session| {
                 session.forget_streams(now);
                 session.touch(now);
+                session.shrink();
                 session.is_expired(now)
             });
+            cell.shrink();
             if is_expired {
                 self.expire(key, &cell);
                 continue;

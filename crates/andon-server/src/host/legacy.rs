@@ -170,6 +170,7 @@ impl Host {
             return answer;
         }
         cell.bind(key.stored_id());
+        cell.with(|session| self.clients.share(session));
         self.sessions.insert(key, cell);
         if let Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. } = &mut answer {
             *session_id = Some(secret);
