@@ -103,7 +103,8 @@ pub struct Batch {
     pub record: Option<Record>,
     /// Events for the ends of their streams, in this order. A stream begins with its first event.
     pub events: Vec<Event>,
-    /// Streams whose events up to a number are forgotten. After the events above were put there.
+    /// Streams whose events up to a number are forgotten. After the events above were put there. With `u32::MAX` the stream
+    /// is over: a session may have any number of those, and a store keeps next to nothing of them.
     pub forget: Vec<(StreamId, u32)>,
 }
 

@@ -20,6 +20,8 @@ pub(super) const DEATHS: TableDefinition<'_, (u64, u8, u128), ()> = TableDefinit
 pub(super) const EVENTS: TableDefinition<'_, (u128, u32, u32), &[u8]> = TableDefinition::new("events");
 /// Up to which number the events of a stream were forgotten.
 pub(super) const FORGOTTEN: TableDefinition<'_, (u128, u32), u32> = TableDefinition::new("forgotten");
+/// Streams that are over, in runs: from the session and the last one of a run to the first.
+pub(super) const OVER: TableDefinition<'_, (u128, u32), u32> = TableDefinition::new("over");
 /// Dead sessions that had too many events to delete them all at once.
 pub(super) const LEFTOVERS: TableDefinition<'_, u128, ()> = TableDefinition::new("leftovers");
 /// The format and the [`Ledger`], by name.

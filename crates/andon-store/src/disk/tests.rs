@@ -341,3 +341,37 @@ fn events_of_a_large_dead_session_go_before_its_key_is_forgotten() {
     let rev = transact(database, &mut ledger, |writing| writing.write(KEY, &record("y"), None));
     assert!(matches!(rev, Ok(Rev(_))));
 }
+
+#[test]
+fn streams_that_are_over_cost_next_to_nothing() {
+    let folder = TempDir::new().expect("a folder");
+    let (engine, mut ledger) = Engine::open(folder.path(), super::engine::open_file()).expect("opens");
+    let database = engine.database();
+    let database = database.as_ref().expect("is open");
+    let batch = Batch { record: Some(record("x")), ..Batch::default() };
+    let rev = transact(database, &mut ledger, |writing| writing.commit(1, &batch)).expect("commits");
+    // In some order, and all but the last of them.
+    for number in (0..1_000).map(|number| number * 7 % 1_000).filter(|number| *number != 999) {
+        let (events, forget) = (vec![event(number, 1)], vec![(StreamId(number), u32::MAX)]);
+        let batch = Batch { expect: Some(rev), record: None, events, forget };
+        transact(database, &mut ledger, |writing| writing.commit(1, &batch)).expect("commits");
+    }
+    let mut rows = |work: fn(&mut Writing<'_>)| {
+        transact(database, &mut ledger, |writing| {
+            work(writing);
+            use redb::ReadableTableMetadata as _;
+            [writing.events.len(), writing.forgotten.len(), writing.over.len()].map(|rows| rows.expect("counts"))
+        })
+    };
+    assert_eq!(rows(|_| {}), [0, 0, 1]);
+    let late = |writing: &mut Writing<'_>, stream| {
+        writing.commit(1, &Batch { expect: Some(rev), events: vec![event(stream, u32::MAX)], ..Batch::default() })
+    };
+    transact(database, &mut Ledger::default(), |writing| {
+        for stream in [0, 1, 500, 998] {
+            assert!(matches!(late(writing, stream), Err(Trouble::Conflict(_))));
+        }
+        assert!(late(writing, 999).is_ok());
+    });
+    assert_eq!(rows(|writing| writing.delete(KEY, None).expect("deletes")), [0, 0, 0]);
+}

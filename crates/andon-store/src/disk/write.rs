@@ -7,7 +7,7 @@ use andon_core::port::{Batch, Event, Key, Kind, Record, Rev};
 use redb::{ReadableTable as _, StorageError, Table, WriteTransaction};
 
 use super::tables::{
-    DEAD, DEATHS, EVENTS, EXPIRIES, FORGOTTEN, LEFTOVERS, Ledger, META, OWNERS, RECORDS, RecordRow, place,
+    DEAD, DEATHS, EVENTS, EXPIRIES, FORGOTTEN, LEFTOVERS, Ledger, META, OVER, OWNERS, RECORDS, RecordRow, place,
 };
 
 /// How many events of a session are deleted with it; the others are deleted by and by.
@@ -37,6 +37,7 @@ pub(super) struct Writing<'t> {
     pub(super) deaths: Table<'t, (u64, u8, u128), ()>,
     pub(super) events: Table<'t, (u128, u32, u32), &'static [u8]>,
     pub(super) forgotten: Table<'t, (u128, u32), u32>,
+    pub(super) over: Table<'t, (u128, u32), u32>,
     pub(super) leftovers: Table<'t, u128, ()>,
     meta: Table<'t, &'static str, u64>,
     ledger: Ledger,
@@ -60,6 +61,7 @@ impl<'t> Writing<'t> {
             deaths: transaction.open_table(DEATHS)?,
             events: transaction.open_table(EVENTS)?,
             forgotten: transaction.open_table(FORGOTTEN)?,
+            over: transaction.open_table(OVER)?,
             leftovers: transaction.open_table(LEFTOVERS)?,
             meta: transaction.open_table(META)?,
             ledger: Ledger { transactions: ledger.transactions + 1, ..ledger },
@@ -136,14 +138,18 @@ impl<'t> Writing<'t> {
         for row in &events {
             self.events.remove(row)?;
         }
-        let mut streams = Vec::new();
-        for row in self.forgotten.range((session, 0)..=(session, u32::MAX))?.take(max - events.len()) {
-            streams.push(row?.0.value());
+        let mut deleted = events.len();
+        for table in [&mut self.forgotten, &mut self.over] {
+            let mut streams = Vec::new();
+            for row in table.range((session, 0)..=(session, u32::MAX))?.take(max - deleted) {
+                streams.push(row?.0.value());
+            }
+            for row in &streams {
+                table.remove(row)?;
+            }
+            deleted += streams.len();
         }
-        for row in &streams {
-            self.forgotten.remove(row)?;
-        }
-        Ok(events.len() + streams.len())
+        Ok(deleted)
     }
 
     fn head(&self, key: Key) -> Result<Option<Head>, StorageError> {
@@ -183,6 +189,9 @@ impl<'t> Writing<'t> {
 
     /// The largest number that a stream has, or had.
     fn top(&self, session: u128, stream: StreamId) -> Result<u32, StorageError> {
+        if self.run_from(session, stream)?.is_some_and(|(first, _)| first <= stream.0) {
+            return Ok(u32::MAX);
+        }
         let mut events = self.events.range((session, stream.0, 0)..=(session, stream.0, u32::MAX))?;
         let last = events.next_back().transpose()?.map_or(0, |row| row.0.value().2);
         let forgotten = self.forgotten.get((session, stream.0))?.map_or(0, |row| row.value());
@@ -191,10 +200,36 @@ impl<'t> Writing<'t> {
 
     fn forget(&mut self, session: u128, stream: StreamId, through: u32) -> Result<(), StorageError> {
         self.events.retain_in((session, stream.0, 0)..=(session, stream.0, through), |_, _| false)?;
+        if through == u32::MAX {
+            self.forgotten.remove((session, stream.0))?;
+            return self.end_stream(session, stream);
+        }
         let before = self.forgotten.get((session, stream.0))?.map_or(0, |row| row.value());
-        if through > before {
+        let is_over = self.run_from(session, stream)?.is_some_and(|(first, _)| first <= stream.0);
+        if through > before && !is_over {
             self.forgotten.insert((session, stream.0), through)?;
         }
+        Ok(())
+    }
+
+    /// The run of streams that are over in which `stream` is, or else the next one: its first and its last.
+    fn run_from(&self, session: u128, stream: StreamId) -> Result<Option<(u32, u32)>, StorageError> {
+        let mut runs = self.over.range((session, stream.0)..=(session, u32::MAX))?;
+        Ok(runs.next().transpose()?.map(|(key, first)| (first.value(), key.value().1)))
+    }
+
+    /// The stream is over, and joins the runs beside it.
+    fn end_stream(&mut self, session: u128, stream: StreamId) -> Result<(), StorageError> {
+        let from = self.run_from(session, stream)?;
+        if from.is_some_and(|(first, _)| first <= stream.0) {
+            return Ok(());
+        }
+        let before = match stream.0.checked_sub(1) {
+            Some(last) => self.over.remove((session, last))?.map(|row| row.value()),
+            None => None,
+        };
+        let after = from.filter(|(first, _)| stream.0.checked_add(1) == Some(*first)).map(|(_, last)| last);
+        self.over.insert((session, after.unwrap_or(stream.0)), before.unwrap_or(stream.0))?;
         Ok(())
     }
 

@@ -17,6 +17,8 @@ const FORGOTTEN_PER_DEATH: usize = 2;
 pub(super) struct Shard {
     records: [BTreeMap<u128, Stored>; Kind::ALL.len()],
     streams: BTreeMap<(u128, StreamId), Stream>,
+    /// Streams that are over, in runs: from the session and the last one of a run to the first.
+    over: BTreeMap<(u128, StreamId), StreamId>,
     /// Since when a key is dead, in milliseconds of the store's uptime.
     dead: HashMap<Key, u64>,
     /// The same in order. A key that died again has an older entry too.
@@ -77,6 +79,10 @@ impl Shard {
             for name in streams {
                 self.streams.remove(&name);
             }
+            let runs: Vec<_> = self.over.range(streams_of(key.id)).map(|(name, _)| *name).collect();
+            for name in runs {
+                self.over.remove(&name);
+            }
         }
         self.of_mut(key.kind).remove(&key.id)
     }
@@ -85,8 +91,7 @@ impl Shard {
     pub(super) fn append(&mut self, session: u128, events: Vec<Event>, forget: &[(StreamId, u32)]) -> Result<(), ()> {
         let mut tops: HashMap<StreamId, u32> = HashMap::new();
         for event in &events {
-            let stored = || self.streams.get(&(session, event.stream)).map_or(0, |stream| stream.top);
-            let top = tops.entry(event.stream).or_insert_with(stored);
+            let top = tops.entry(event.stream).or_insert_with(|| self.top(session, event.stream));
             if event.sequence <= *top {
                 return Err(());
             }
@@ -98,11 +103,7 @@ impl Shard {
             stream.events.push_back((event.sequence, event.bytes));
         }
         for (stream, through) in forget {
-            let stream = self.streams.entry((session, *stream)).or_default();
-            stream.top = stream.top.max(*through);
-            while stream.events.front().is_some_and(|(sequence, _)| sequence <= through) {
-                stream.events.pop_front();
-            }
+            self.forget(session, *stream, *through);
         }
         Ok(())
     }
@@ -117,10 +118,53 @@ impl Shard {
         Replay { complete: from + events.len() == kept.events.len(), events }
     }
 
-    /// Whether there is nothing but dead keys.
+    /// How many rows there are beside those of dead keys: records, streams, and runs of streams that are over.
     #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.streams.is_empty() && self.records.iter().all(BTreeMap::is_empty)
+    pub(super) fn rows(&self) -> [usize; 3] {
+        [self.records.iter().map(BTreeMap::len).sum(), self.streams.len(), self.over.len()]
+    }
+
+    /// The largest number that a stream had, or that was forgotten.
+    fn top(&self, session: u128, stream: StreamId) -> u32 {
+        if self.is_over(session, stream) {
+            return u32::MAX;
+        }
+        self.streams.get(&(session, stream)).map_or(0, |stream| stream.top)
+    }
+
+    fn is_over(&self, session: u128, stream: StreamId) -> bool {
+        let run = self.over.range((session, stream)..=(session, StreamId(u32::MAX))).next();
+        run.is_some_and(|(_, first)| *first <= stream)
+    }
+
+    fn forget(&mut self, session: u128, stream: StreamId, through: u32) {
+        if through == u32::MAX {
+            self.streams.remove(&(session, stream));
+            self.end(session, stream);
+            return;
+        }
+        if self.is_over(session, stream) {
+            return;
+        }
+        let stream = self.streams.entry((session, stream)).or_default();
+        stream.top = stream.top.max(through);
+        while stream.events.front().is_some_and(|(sequence, _)| *sequence <= through) {
+            stream.events.pop_front();
+        }
+        if stream.events.is_empty() {
+            stream.events = VecDeque::new();
+        }
+    }
+
+    /// The stream is over, and joins the runs beside it.
+    fn end(&mut self, session: u128, stream: StreamId) {
+        if self.is_over(session, stream) {
+            return;
+        }
+        let before = stream.0.checked_sub(1).and_then(|last| self.over.remove(&(session, StreamId(last))));
+        let after = self.over.range((session, stream)..=(session, StreamId(u32::MAX))).next();
+        let after = after.filter(|(_, first)| stream.0.checked_add(1) == Some(first.0)).map(|((_, last), _)| *last);
+        self.over.insert((session, after.unwrap_or(stream)), before.unwrap_or(stream));
     }
 
     fn forget_deaths(&mut self, uptime: &Uptime) {

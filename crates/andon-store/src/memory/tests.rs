@@ -59,6 +59,28 @@ fn nothing_is_left_of_what_was_swept() {
     assert_eq!(done(store.sweep(Timestamp(1), 2_000)).expect("sweeps").len(), 1_000);
     assert!(store.expiring().is_empty());
     assert!(store.owned(1).is_empty());
-    let is_empty = |shard: &std::sync::RwLock<super::Shard>| shard.read().expect("unpoisoned").is_empty();
-    assert!(store.shards.iter().all(is_empty));
+    let rows = |shard: &std::sync::RwLock<super::Shard>| shard.read().expect("unpoisoned").rows();
+    assert!(store.shards.iter().all(|shard| rows(shard) == [0, 0, 0]));
+}
+
+#[test]
+fn streams_that_are_over_cost_next_to_nothing() {
+    let store = MemoryStore::new();
+    let rev = done(store.write(key(1), record(), None)).expect("writes");
+    let turn = |events, forget| done(store.commit(1, Batch { expect: Some(rev), record: None, events, forget }));
+    let rows = || store.read(1).rows();
+    // In some order, and all but the last of them.
+    for number in (0..1_000).map(|number| number * 7 % 1_000).filter(|number| *number != 999) {
+        let event = Event { stream: StreamId(number), sequence: 1, bytes: Arc::from(&b"x"[..]) };
+        turn(vec![event], Vec::new()).expect("commits");
+        turn(Vec::new(), vec![(StreamId(number), u32::MAX)]).expect("forgets");
+    }
+    assert_eq!(rows(), [1, 0, 1]);
+    let event = |stream| Event { stream: StreamId(stream), sequence: u32::MAX, bytes: Arc::from(&b"x"[..]) };
+    for number in [0, 1, 500, 998] {
+        turn(vec![event(number)], Vec::new()).expect_err("is over");
+    }
+    turn(vec![event(999)], Vec::new()).expect("is not over");
+    done(store.delete(key(1), None)).expect("deletes");
+    assert_eq!(rows(), [0, 0, 0]);
 }
