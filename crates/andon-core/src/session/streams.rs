@@ -329,10 +329,11 @@ impl Session {
     /// Keeps those that `stay`; of the others nothing need outlive the process.
     fn keep_streams(&mut self, stay: impl Fn(&Stream) -> bool) {
         let gone: Vec<_> = self.streams.iter().filter(|stream| stream.promised && !stay(stream)).collect();
-        let gone: Vec<_> = gone.into_iter().map(|stream| (stream.id, stream.sequence)).collect();
+        let gone: Vec<_> = gone.into_iter().map(|stream| stream.id).collect();
         self.streams.retain(stay);
-        for (stream, sequence) in gone {
-            self.forget_events(stream, sequence);
+        for stream in gone {
+            // It is over, and not only what was said so far.
+            self.forget_events(stream, u32::MAX);
         }
     }
 
