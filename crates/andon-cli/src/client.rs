@@ -5,7 +5,7 @@ mod answer;
 mod arguments;
 mod connect;
 mod login;
-mod show;
+pub(crate) mod show;
 mod tokens;
 
 use std::collections::HashMap;
@@ -87,6 +87,8 @@ pub(crate) enum Failure {
     Client(Error),
     /// 3: the system refused.
     Io(String),
+    /// 4: a running server of ours answered with an error.
+    Refused(String),
     /// 5: no token.
     Login(String),
     /// 130: Ctrl-C.
@@ -97,7 +99,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tool => f.write_str("the tool failed"),
-            Self::Usage(why) | Self::Io(why) | Self::Login(why) => f.write_str(why),
+            Self::Usage(why) | Self::Io(why) | Self::Refused(why) | Self::Login(why) => f.write_str(why),
             Self::Client(error) => error.fmt(f),
             Self::Interrupted => f.write_str("interrupted"),
         }
@@ -119,6 +121,7 @@ impl Failure {
             Self::Client(Error::Open(OpenFailure::NoCommonRevision(_) | OpenFailure::Refused(_))) => 4,
             Self::Client(Error::Open(OpenFailure::Status(401 | 403, _))) => 5,
             Self::Login(_) | Self::Client(Error::Unauthorized(_)) => 5,
+            Self::Refused(_) => 4,
             Self::Client(_) | Self::Io(_) => 3,
             Self::Interrupted => 130,
         }
@@ -140,7 +143,8 @@ pub(crate) fn run(deed: Deed, peer: Peer) -> ExitCode {
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
+/// Says why, and gives the exit code that says so too.
+pub(crate) fn fail(failure: &Failure) -> ExitCode {
     // A tool that failed has said so in its own words.
     if !matches!(failure, Failure::Tool) {
         eprintln!("andon: {}", show::harmless(&failure.to_string()));

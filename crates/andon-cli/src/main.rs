@@ -3,6 +3,8 @@
 mod client;
 mod demo;
 mod logs;
+mod operators;
+mod sessions;
 mod welcome;
 
 use std::io::IsTerminal as _;
@@ -10,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use andon::prelude::{Http, Sessions};
+use andon::server::serve::{serve_until, terminated};
 use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use client::{Deed, Peer};
@@ -64,6 +67,8 @@ enum Command {
     Login(Peer),
     /// Forget the token for a server.
     Logout(Peer),
+    /// Look at the sessions of a running server, and end them.
+    Sessions(sessions::Sessions),
     /// Print shell completions.
     Completions {
         /// For which shell.
@@ -82,6 +87,10 @@ struct Serve {
     /// Keep sessions in this directory, so that they survive restarts and crashes. Without it they are in memory.
     #[arg(long, value_name = "DIR", conflicts_with = "stdio")]
     data: Option<PathBuf>,
+    /// A loopback address where operators can ask, as with `andon sessions`. Its token is in DIR, or in ANDON_ADMIN_TOKEN.
+    /// With --data they can come in by a socket in DIR anyway.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
+    admin: Option<String>,
     /// Listen on an address that other machines reach. Put authentication in front.
     #[arg(long, conflicts_with = "stdio")]
     public: bool,
@@ -127,6 +136,7 @@ fn main() -> ExitCode {
         Command::Ping(peer) => return client::run(Deed::Ping, peer),
         Command::Login(peer) => return client::run(Deed::Login, peer),
         Command::Logout(peer) => return client::run(Deed::Logout, peer),
+        Command::Sessions(sessions) => return sessions.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Andon::command(), "andon", &mut std::io::stdout());
             Ok(())
@@ -154,7 +164,7 @@ async fn start(serve: Serve) -> andon::Result {
     if serve.stdio {
         return server.serve(Stdio).await;
     }
-    if let Some(directory) = serve.data {
+    if let Some(directory) = &serve.data {
         server = server.sessions(Sessions::disk(directory));
     }
     let bound = if serve.public { Http::bind_public(&serve.listen) } else { Http::bind(&serve.listen) };
@@ -165,6 +175,14 @@ async fn start(serve: Serve) -> andon::Result {
     for origin in serve.allow_origin {
         http = http.allow_origin(origin);
     }
+    let host = server.build()?;
+    let found = host.recover().await;
+    let found = found.map_err(|error| andon::Error::misuse(format!("the sessions cannot be read: {error}")))?;
+    let admin = operators::admin(serve.data.as_deref(), serve.admin.as_deref())?;
+    if let Some(directory) = &serve.data {
+        welcome::print_sessions(found, directory);
+    }
+    welcome::print_admin(&admin.addresses(), serve.data.as_deref());
     welcome::print(&http.url());
-    server.serve(http).await
+    serve_until(host, (http, admin), terminated()).await
 }

@@ -126,8 +126,8 @@ pub async fn serve_until(
     ended
 }
 
-/// Returns when the process is asked to end.
-async fn terminated() {
+/// Returns when the process is asked to end: by SIGTERM, or by Ctrl-C.
+pub async fn terminated() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -275,7 +275,7 @@ pub(super) fn harmless(text: &str) -> String {
 }
 
 /// The same, on one line.
-pub(super) fn harmless_line(text: &str) -> String {
+pub(crate) fn harmless_line(text: &str) -> String {
     harmless(text).replace('\n', " ")
 }
 
@@ -298,7 +298,7 @@ fn pretty(text: &str) -> String {
 }
 
 /// Columns as wide as they have to be; the last one runs on.
-fn table(rows: Vec<Vec<String>>, none: &str) -> Result<(), Failure> {
+pub(crate) fn table(rows: Vec<Vec<String>>, none: &str) -> Result<(), Failure> {
     if rows.is_empty() {
         eprintln!("{none}");
         return Ok(());
@@ -315,7 +315,7 @@ fn table(rows: Vec<Vec<String>>, none: &str) -> Result<(), Failure> {
 }
 
 /// JSON as it is, except that what a terminal would obey is escaped.
-fn print_json(text: &str) -> Result<(), Failure> {
+pub(crate) fn print_json(text: &str) -> Result<(), Failure> {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         // In valid JSON these stand in strings only; the other control characters are escaped there already.
@@ -328,7 +328,7 @@ fn print_json(text: &str) -> Result<(), Failure> {
     print(&line)
 }
 
-fn print(line: &str) -> Result<(), Failure> {
+pub(crate) fn print(line: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => Ok(()),
         // Whoever reads has enough: `andon tools ... | head -1`.
