@@ -141,6 +141,20 @@ async fn client_credentials_authenticate_with_basic() {
 }
 
 #[tokio::test]
+async fn a_secret_goes_into_the_form_where_the_server_wants_it_there() {
+    let mock = Mock::start().await;
+    mock.act().server_metadata.as_mut().expect("metadata")["token_endpoint_auth_methods_supported"] =
+        json!(["client_secret_post"]);
+    let credentials = ClientCredentials::new("me", Some("secret".into()));
+    let oauth = mock.builder().registered(None, credentials).build().expect("a client");
+    assert_eq!(mock.call(&oauth).await.expect("a token"), StatusCode::OK);
+    let act = mock.act();
+    let (headers, fields) = &act.token_requests[0];
+    assert_eq!((fields["client_id"].as_str(), fields["client_secret"].as_str()), ("me", "secret"));
+    assert!(!headers.contains_key("authorization"));
+}
+
+#[tokio::test]
 async fn logging_out_forgets_everything() {
     let mock = Mock::start().await;
     let oauth = mock.oauth();

@@ -1,4 +1,4 @@
-//! What a server asks of a person: pages to visit, and folders.
+//! What a server asks of a person, pages to visit and folders, and gives: pictures.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -30,11 +30,20 @@ async fn folders(ctx: Context) -> Result<String, ToolError> {
     Ok(roots.iter().map(name).collect::<Vec<_>>().join(", "))
 }
 
-/// The URL of a server with both, as long as the test runs.
+/// Shows a picture and plays a sound.
+#[tool]
+async fn show(_ctx: Context) -> CallToolResult {
+    CallToolResult {
+        content: vec![Content::image("cGl4ZWxz", "image/png"), Content::audio("bm9pc2U=", "audio/wav")],
+        ..CallToolResult::default()
+    }
+}
+
+/// The URL of a server with all of them, as long as the test runs.
 fn serve() -> String {
     let http = Http::bind("127.0.0.1:0").unwrap();
     let url = http.url();
-    let host = Server::new("asks", "1.0.0").with((pay, folders)).build().unwrap();
+    let host = Server::new("asks", "1.0.0").with((pay, folders, show)).build().unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(http.run(host, std::future::pending())).unwrap();
@@ -108,5 +117,17 @@ fn folders_are_told_to_a_server_that_asks() {
         // A person who opens none is not asked.
         let output = command(folder.path(), &words[..5]).stdin(Stdio::null()).output().unwrap();
         assert!(matches!(output.status.code(), Some(1 | 4)), "{revision}: {output:?}");
+    }
+}
+
+#[test]
+fn pictures_and_sounds_are_saved_and_said_so() {
+    let (url, folder) = (serve(), tempfile::tempdir().unwrap());
+    let out = folder.path().to_str().unwrap();
+    let output = command(folder.path(), &["call", &url, "show", "--out", out]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    for (name, bytes) in [("show-1.png", "pixels"), ("show-1.wav", "noise")] {
+        assert!(said.contains(name), "{said}");
+        assert_eq!(std::fs::read_to_string(folder.path().join(name)).unwrap(), bytes);
     }
 }
