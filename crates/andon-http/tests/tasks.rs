@@ -5,8 +5,9 @@ mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use andon_core::port::Store;
+use andon_core::port::{Kind, Store};
 use andon_http::Http;
 use andon_server::context::Context;
 use andon_server::entry::ToolEntry;
@@ -14,7 +15,7 @@ use andon_server::server::Server;
 use andon_server::sessions::Sessions;
 use andon_store::MemoryStore;
 use andon_types::task::TaskSupport;
-use common::{Open, open, post, routed};
+use common::{Open, open, post, routed, send};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -24,16 +25,29 @@ const TASKS: &str = "io.modelcontextprotocol/tasks";
 struct Running {
     address: SocketAddr,
     gate: Arc<Semaphore>,
+    /// Handlers that wait at it.
+    waiting: Arc<AtomicUsize>,
     serving: AbortHandle,
+}
+
+struct Waits(Arc<AtomicUsize>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A server with one tool, `work`, that waits until the gate is open.
 async fn start(store: &Arc<dyn Store>) -> Running {
     let gate = Arc::new(Semaphore::new(0));
-    let waiting = gate.clone();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let (closed, count) = (gate.clone(), waiting.clone());
     let work = ToolEntry::from_fn("work", json!({"type": "object"}), move |_: Value, _: Context| {
-        let gate = waiting.clone();
+        let (gate, count) = (closed.clone(), count.clone());
         async move {
+            count.fetch_add(1, Ordering::AcqRel);
+            let _waits = Waits(count);
             gate.acquire().await.unwrap().forget();
             "worked"
         }
@@ -43,7 +57,7 @@ async fn start(store: &Arc<dyn Store>) -> Running {
     let http = Http::bind("127.0.0.1:0").unwrap();
     let address = http.address();
     let serving = tokio::spawn(http.run(host, std::future::pending())).abort_handle();
-    Running { address, gate, serving }
+    Running { address, gate, waiting, serving }
 }
 
 fn store() -> Arc<dyn Store> {
@@ -94,6 +108,24 @@ async fn a7_another_session_of_nobody_has_no_such_task() {
     assert_eq!(listed["result"]["tasks"], json!([]));
     let listed = ask(server.address, &one, 2, "tasks/list", json!({})).await;
     assert_eq!(listed["result"]["tasks"][0]["taskId"], id);
+}
+
+#[tokio::test]
+async fn k8_a_session_that_is_ended_leaves_no_task_of_nobodys() {
+    let store = store();
+    let server = start(&store).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let (running, over) = (create(server.address, &session, 1).await, create(server.address, &session, 2).await);
+    ask(server.address, &session, 3, "tasks/cancel", json!({"taskId": over})).await;
+    let other = create_modern(server.address).await;
+    let ended = send(server.address, "DELETE", &[("Mcp-Session-Id", &session)], "").await;
+    assert_eq!(ended.status, 204);
+    assert_eq!(store.count(Kind::Task).await.unwrap(), 1, "{running} and {over} are gone");
+    assert_eq!(ask_modern(server.address, "tasks/get", &other).await.status, 200);
+    // Nothing waits for the gate but the other one.
+    while server.waiting.load(Ordering::Acquire) > 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -102,6 +102,10 @@ impl Service for Router {
         method != Method::ToolsCall || self.is_repeatable_call(params)
     }
 
+    fn session_ended(&self, session: u128) {
+        self.tasks.forget(session);
+    }
+
     fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
         self.check_headers(params, headers)
     }

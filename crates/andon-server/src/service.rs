@@ -44,6 +44,11 @@ pub trait Service: Send + Sync + 'static {
         method != Method::ToolsCall
     }
 
+    /// The session whose id has the hash `session` is over. What could only be reached through it can go.
+    fn session_ended(&self, session: u128) {
+        let _ = session;
+    }
+
     /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
     /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
     ///

@@ -307,6 +307,19 @@ impl Tasks {
         });
     }
 
+    /// Forgets the tasks of a session of nobody in particular that is over: nobody can come for them any more. What runs
+    /// is stopped.
+    pub(crate) fn forget(&self, session: u128) {
+        let owned = self.owners().remove(&owner_by_session(session)).unwrap_or_default();
+        for id in owned.into_keys() {
+            let live = self.live().get(&id).cloned();
+            match live {
+                Some(live) if live.abandon(self.now()) => self.discard(&live),
+                _ => drop(self.store.delete(Key { kind: Kind::Task, id }, None)),
+            }
+        }
+    }
+
     /// Forgets a task that nobody was told of, or whose time is over.
     fn discard(&self, live: &Live) {
         let (key, task) = live.with(|task| (key_of(task.id()), task.clone()));
@@ -416,9 +429,13 @@ fn key_of(id: &str) -> Key {
 fn owner_of(call: &Call) -> u128 {
     match (call.principal().subject(), call.binding()) {
         (subject @ Some(_), _) => owner(subject),
-        (None, Some(session)) => hash("owner by session", &session.to_be_bytes()),
+        (None, Some(session)) => owner_by_session(session),
         (None, None) => ANYBODY,
     }
+}
+
+fn owner_by_session(session: u128) -> u128 {
+    hash("owner by session", &session.to_be_bytes())
 }
 
 fn read(stored: &Stored) -> Result<Task, ErrorObject> {

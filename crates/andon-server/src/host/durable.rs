@@ -199,6 +199,7 @@ impl Host {
         let _turn = self.turn_of(id).await;
         if let Some(cell) = self.sessions.remove(key) {
             self.end_cell(&cell).await?;
+            self.service.session_ended(id);
             return Ok(true);
         }
         if !self.is_durable {
@@ -212,6 +213,7 @@ impl Host {
         }
         self.storage.store().delete(stored_key, None).await?;
         self.sessions.count_out(stored.record.owner);
+        self.service.session_ended(id);
         Ok(true)
     }
 
@@ -265,6 +267,7 @@ impl Host {
         self.sessions.remove(key);
         tracing::debug!(session = cell.number, "session expired");
         cell.input(Input::End);
+        self.service.session_ended(key.stored_id());
         if let Some((journal, rev)) = rests_in {
             let (host, owner) = (self.clone(), owner(cell.principal().subject()));
             tokio::spawn(async move {
@@ -295,7 +298,10 @@ impl Host {
             match self.storage.store().sweep(self.now(), PAGE).await {
                 Ok(swept) => {
                     let sessions = swept.iter().filter(|(key, _)| key.kind == Kind::Session);
-                    sessions.for_each(|(_, owner)| self.sessions.count_out(*owner));
+                    sessions.for_each(|(key, owner)| {
+                        self.sessions.count_out(*owner);
+                        self.service.session_ended(key.id);
+                    });
                     if swept.len() < PAGE {
                         return;
                     }
