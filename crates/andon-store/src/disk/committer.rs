@@ -38,6 +38,8 @@ pub(super) struct Committer {
     behind_since: Option<Instant>,
     /// Since when nothing can be written.
     failing_since: Option<Instant>,
+    /// When to open the file again, if nobody calls before.
+    retry_at: Instant,
     /// When to look for what can be taken away.
     tidy_at: Instant,
     /// How many calls the last transaction did, and a small part of the time that it took.
@@ -76,7 +78,7 @@ impl Drop for End {
 impl Committer {
     pub(super) fn new(engine: Arc<Engine>, queue: Arc<Queue>, durability: Durability, ledger: Ledger) -> Self {
         let uptime = Uptime::from(ledger.uptime_ms);
-        let tidy_at = Instant::now();
+        let now = Instant::now();
         let durable_transactions = ledger.transactions;
         Self {
             engine,
@@ -87,7 +89,8 @@ impl Committer {
             uptime,
             behind_since: None,
             failing_since: None,
-            tidy_at,
+            retry_at: now,
+            tidy_at: now,
             company: Company::default(),
         }
     }
@@ -109,7 +112,7 @@ impl Committer {
     /// How long to wait for calls before there is something else to do.
     fn patience(&self) -> Duration {
         let until = |at: Instant| at.saturating_duration_since(Instant::now());
-        let retry = if self.is_open() { Duration::MAX } else { RETRY };
+        let retry = if self.is_open() { Duration::MAX } else { until(self.retry_at) };
         let sync = match (self.durability, self.behind_since) {
             (Durability::Interval(interval), Some(since)) => interval.saturating_sub(since.elapsed()),
             _ => Duration::MAX,
@@ -171,7 +174,7 @@ impl Committer {
     fn check(&mut self) {
         if self.is_open() {
             self.transact_alone(Sync::Now, 0);
-        } else {
+        } else if Instant::now() >= self.retry_at {
             // It complained itself if it failed.
             let _ = self.reopen();
         }
@@ -273,7 +276,9 @@ impl Committer {
 
     /// Opens the file again, as it is now. An engine that failed once does nothing any more.
     fn reopen(&mut self) -> Result<Ledger, OpenError> {
-        let found = self.engine.clone().reopen(self.durable_transactions).inspect_err(|error| self.complain(error))?;
+        self.retry_at = Instant::now() + RETRY;
+        let engine = self.engine.clone();
+        let found = engine.reopen(self.durable_transactions).inspect_err(|error| self.complain(error))?;
         if self.behind_since.take().is_some() && found.transactions < self.ledger.transactions {
             tracing::error!(
                 directory = %self.engine.directory().display(),

@@ -104,6 +104,8 @@ struct Waiting {
     jobs: VecDeque<Box<dyn Job>>,
     cost: Cost,
     is_suspicious: bool,
+    /// A suspicion was the last thing to do: calls go first now, however often readers fail.
+    was_suspicious: bool,
     is_closing: bool,
     /// The thread has ended.
     is_closed: bool,
@@ -156,9 +158,12 @@ impl Queue {
         let is_quiet = |waiting: &mut Waiting| waiting.jobs.is_empty() && !waiting.is_suspicious && !waiting.is_closing;
         let (mut waiting, _) =
             self.arrival.wait_timeout_while(self.lock(), time, is_quiet).unwrap_or_else(PoisonError::into_inner);
-        if std::mem::take(&mut waiting.is_suspicious) {
+        let is_suspicious = std::mem::take(&mut waiting.is_suspicious);
+        if is_suspicious && (waiting.jobs.is_empty() || !waiting.was_suspicious) {
+            waiting.was_suspicious = true;
             return Next::Suspicion;
         }
+        waiting.was_suspicious = false;
         if (1..company.calls).contains(&waiting.jobs.len()) {
             let is_lonely = |waiting: &mut Waiting| waiting.jobs.len() < company.calls && !waiting.is_closing;
             (waiting, _) = self

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use andon_core::io::{StreamId, Timestamp};
@@ -124,6 +124,34 @@ fn the_store_goes_on_when_the_disk_is_back() {
         wait(store.write(key(round + 10), record("x"), None)).expect("writes");
         assert!(is_there(&store, 1) && is_there(&store, round + 10) && !is_there(&store, round));
     }
+}
+
+#[test]
+fn readers_who_fail_hold_up_no_writer() {
+    let folder = TempDir::new().expect("a folder");
+    let disk = Disk::default();
+    let store = open(folder.path(), &disk);
+    wait(store.write(KEY, record("x"), None)).expect("writes");
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let loaded = wait(store.load(KEY));
+                    assert!(!matches!(loaded, Ok(None) | Err(StoreError::Fatal(_))), "{loaded:?}");
+                }
+            });
+        }
+        for round in 0..10 {
+            disk.fail_all(true);
+            let written = wait(store.write(Key { kind: Kind::Task, id: round }, record("x"), None));
+            assert!(written.is_err(), "{written:?}");
+            disk.fail_all(false);
+            wait(store.write(Key { kind: Kind::Task, id: 100 + round }, record("x"), None)).expect("writes");
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wait(store.count(Kind::Task)), Ok(10));
 }
 
 /// The disk is gone, and in its place is an empty directory, or another store.
