@@ -4,6 +4,9 @@ use super::streams::Received;
 use super::{Checker, Rule, Task};
 use crate::history::{Action, Outcome};
 
+/// The JSON-RPC code of what cannot be done now.
+const UNAVAILABLE: i64 = -32000;
+
 impl Checker {
     pub(super) fn response(&mut self, at: u64, received: &Received, call: u64, outcome: &Outcome) {
         let Some(op) = self.ops.get_mut(&call) else { return };
@@ -13,6 +16,10 @@ impl Checker {
         }
         op.call.answered_us = Some(at);
         op.call.outcome = Some(outcome.clone());
+        if matches!(outcome, Outcome::Error { code: UNAVAILABLE, .. }) {
+            return self.unavailable(at, call);
+        }
+        let Some(op) = self.ops.get(&call) else { return };
         let (action, is_cancelled) = (op.action.clone(), op.call.cancel.is_some());
         let session = self.sessions.get(&received.session);
         let is_ending = is_cancelled || session.is_some_and(|session| session.delete_invoked_us.is_some());
@@ -41,6 +48,17 @@ impl Checker {
             (_, Outcome::Error { .. }) if is_ending => {}
             (Action::Poll { task }, _) => self.tell(Rule::TaskLost, at, call, format!("{task}: {outcome:?}")),
             _ => self.tell(Rule::Unexplained, at, call, format!("answered with {outcome:?}")),
+        }
+    }
+
+    /// A stream that was promised can say only so that nothing was done.
+    fn unavailable(&mut self, at: u64, call: u64) {
+        self.report.unavailable += 1;
+        if let Some(op) = self.ops.get_mut(&call) {
+            op.call.refused = Some(503);
+        }
+        if !self.is_near_fault(at) {
+            self.tell(Rule::Outage, at, call, "unavailable without a fault");
         }
     }
 

@@ -18,6 +18,8 @@ const CANCELLED_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPTS: u32 = 4;
 /// From this delay on a call asks for progress.
 const PROGRESS_DELAY_MS: u64 = 60;
+/// The JSON-RPC code of what cannot be done now.
+const UNAVAILABLE: i64 = -32000;
 /// The member of `_meta` that carries an idempotency key.
 const KEY: &str = "andon.dev/idempotency-key";
 
@@ -92,11 +94,8 @@ async fn keyed(session: &Arc<Session>, stream: Stream, part: Option<String>, rng
     for attempt in 0..ATTEMPTS {
         // Not all of those who call wait for the answer.
         let patience = (attempt == 0 && rng.bool()).then(|| Duration::from_millis(rng.u64(0..80)));
-        match place(session, &mut stream, &order, None, patience).await {
-            Some(Outcome::Success { .. } | Outcome::Unknown) => known += 1,
-            Some(_) => return,
-            None => {}
-        }
+        let outcome = place(session, &mut stream, &order, None, patience).await;
+        known += u32::from(matches!(outcome, Some(Outcome::Success { .. } | Outcome::Unknown)));
         if known > 1 || session.world.phase() == Phase::Over {
             return;
         }
@@ -120,7 +119,7 @@ async fn task(session: &Arc<Session>, op: u64, rng: &mut fastrand::Rng) {
         let action = Action::Poll { task: task.clone() };
         match session.answered(op, action, &request(op, "tasks/get", &params)).await {
             Some(Outcome::Task { status, .. }) if status != "working" => ends += 1,
-            Some(Outcome::Error { .. }) => return,
+            Some(Outcome::Error { code, .. }) if code != UNAVAILABLE => return,
             _ => {}
         }
     }

@@ -309,8 +309,10 @@ impl Session {
                 self.mark(Dirty::Now);
                 self.flush_notices(now, out);
             }
+            // What was said first may be on its way to the store still.
+            "notifications/initialized" => self.mark(Dirty::Now),
             "notifications/cancelled" => self.cancelled(notification.params.as_ref(), out),
-            "notifications/initialized" | "notifications/roots/list_changed" | "notifications/progress" => {}
+            "notifications/roots/list_changed" | "notifications/progress" => {}
             _ => out.push(Output::Dropped("unknown notification")),
         }
     }

@@ -239,6 +239,41 @@ async fn i_nothing_is_acknowledged_before_it_is_durable() {
     assert_eq!(answer.await.status, 200);
 }
 
+/// Time for something to be said that must not be.
+async fn meanwhile(server: &Running) {
+    for _ in 0..20 {
+        assert_eq!(send(server.address, "GET", &[], "").await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn k6_who_asks_again_is_not_answered_before_it_is_durable_either() {
+    let store = Arc::new(FaultyStore::new(store()));
+    let server = start_in(&(store.clone() as Arc<dyn Store>)).await;
+    for (method, params) in [
+        ("resources/subscribe", json!({"uri": "test://a"})),
+        ("logging/setLevel", json!({"level": "error"})),
+        ("resources/unsubscribe", json!({"uri": "test://a"})),
+    ] {
+        let session = open(server.address, "2025-11-25", &[]).await;
+        store.hold();
+        let ask = async |id| {
+            Open::new(server.address, "POST", &of(&session), &request(id, method, params.clone()).to_string()).await
+        };
+        let mut first = ask(1).await;
+        meanwhile(&server).await;
+        let mut second = ask(2).await;
+        tokio::select! {
+            said = first.until("result") => panic!("{said}"),
+            said = second.until("result") => panic!("{said}"),
+            () = meanwhile(&server) => {}
+        }
+        store.release();
+        first.until("result").await;
+        second.until("result").await;
+    }
+}
+
 #[tokio::test]
 async fn k4_what_is_not_durable_yet_is_not_replayed_either() {
     let store = Arc::new(FaultyStore::new(store()));
@@ -250,15 +285,9 @@ async fn k4_what_is_not_durable_yet_is_not_replayed_either() {
     drop(answer);
     let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", opened.as_str())];
     let mut again = Open::new(server.address, "GET", &headers, "").await;
-    // Time for it to be said, if it were.
-    let others = async {
-        for _ in 0..20 {
-            assert_eq!(send(server.address, "GET", &[], "").await.status, 400);
-        }
-    };
     tokio::select! {
         said = again.until("waited") => panic!("{said}"),
-        () = others => {}
+        () = meanwhile(&server) => {}
     }
     store.release();
     again.until("waited").await;

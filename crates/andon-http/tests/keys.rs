@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use andon_core::port::Store;
 use andon_server::sessions::Sessions;
-use andon_store::MemoryStore;
+use andon_store::{FaultyStore, MemoryStore};
 use common::{Open, Response, Running, call, modern, open, post, routed, start, start_in, start_keeping};
 use serde_json::{Value, json};
 
@@ -85,6 +85,23 @@ async fn m522_what_ran_when_the_process_died_is_not_run_again() {
     let next = start_in(&store).await;
     let again = keyed(&next, &session, "k", &call(2, "wait")).await;
     assert!(again.body.contains("outcome unknown"), "{again:?}");
+}
+
+#[tokio::test]
+async fn x10_a_reply_that_cannot_be_kept_yet_is_the_same_when_it_can() {
+    let store = Arc::new(FaultyStore::new(store()));
+    let server = start_in(&(store.clone() as Arc<dyn Store>)).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Idempotency-Key", "k")];
+    let mut first = Open::new(server.address, "POST", &headers, &call(1, "wait").to_string()).await;
+    first.until("notifications/progress").await;
+    // It ends while the disk is full, and is answered when that is over.
+    store.outage(true);
+    server.gates.go.notify_one();
+    server.gates.dropped.notified().await;
+    store.outage(false);
+    first.until("waited").await;
+    assert_eq!(text(&keyed(&server, &session, "k", &call(2, "wait")).await), "waited");
 }
 
 #[tokio::test]

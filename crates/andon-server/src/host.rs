@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
-use andon_core::port::Store;
+use andon_core::port::{Store, StoreError};
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
@@ -284,6 +284,11 @@ impl Host {
     /// What outlives calls, and the process if sessions do.
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         self.storage.store()
+    }
+
+    /// Waits until the store can be written to again after `error`.
+    pub(crate) async fn wait_out(&self, error: &StoreError) {
+        self.storage.wait_out(error).await;
     }
 
     pub(crate) fn keyed_calls(&self) -> &KeyedCalls {

@@ -52,7 +52,7 @@ struct Known {
 
 const FORMAT: u32 = 1;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum State {
     /// It was refused before it ran, or waits for answers of the client: it may run.
@@ -65,7 +65,7 @@ enum State {
     TooLarge,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Given {
     Result {
@@ -273,7 +273,8 @@ impl Host {
         }
     }
 
-    /// Without this the key would stay one that runs: what cannot be written down is logged, and its outcome unknown.
+    /// Without this the key would stay one that runs, and the same call would have another answer the next time. An outage
+    /// is waited out; what cannot be written down at all is logged, and its outcome unknown.
     async fn write_outcome(&self, keyed: &Keyed, rev: Rev, outcome: &Outcome) {
         let bytes_max = self.options().reply_bytes_max;
         let state = match outcome {
@@ -289,8 +290,14 @@ impl Host {
             // It was refused, and did nothing.
             Err(_) => State::Open,
         };
-        if let Err(error) = self.write_state(keyed, state, Some(rev)).await {
-            tracing::error!(%error, "the reply to a call with an idempotency key is not kept");
+        loop {
+            match self.write_state(keyed, state.clone(), Some(rev)).await {
+                Ok(_) => return,
+                Err(error @ StoreError::Unavailable { .. }) => self.wait_out(&error).await,
+                Err(error) => {
+                    return tracing::error!(%error, "the reply to a call with an idempotency key is not kept");
+                }
+            }
         }
     }
 

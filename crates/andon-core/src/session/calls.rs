@@ -162,7 +162,9 @@ impl Session {
     fn take_effect(&mut self, ended: &InFlight, reply: &Reply, out: &mut Vec<Output>) -> Result<(), ErrorObject> {
         let Some(uri) = reply.subject.as_deref() else { return Ok(()) };
         match ended.method {
-            Method::Subscribe if !self.subscriptions.contains(uri) => {
+            // Who asks again is answered when what was asked first is durable, and it may be on its way still.
+            Method::Subscribe if self.subscriptions.contains(uri) => self.mark(Dirty::Now),
+            Method::Subscribe => {
                 if self.subscriptions.len() >= self.limits.subscriptions_max {
                     let why = format!("a session has at most {} subscriptions", self.limits.subscriptions_max);
                     return Err(ErrorObject::invalid_params(why));
@@ -173,9 +175,9 @@ impl Session {
                 out.push(Output::Subscription { uri, present: true });
             }
             Method::Unsubscribe => {
+                self.mark(Dirty::Now);
                 if let Some(uri) = self.subscriptions.take(uri) {
                     self.notices.forget(&uri);
-                    self.mark(Dirty::Now);
                     out.push(Output::Subscription { uri, present: false });
                 }
             }
