@@ -491,3 +491,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
