@@ -60,8 +60,8 @@ struct List {
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     /// At most this many.
-    #[arg(long, default_value_t = 1_000, value_name = "COUNT")]
-    max: usize,
+    #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max: u32,
 }
 
 impl Sessions {
@@ -96,13 +96,14 @@ impl Sessions {
     }
 
     fn list(&self, place: &Place, list: &List) -> Result<(), Failure> {
+        let wanted = usize::try_from(list.max).unwrap_or(usize::MAX);
         let (mut sessions, mut after, mut is_store_down) = (Vec::<SessionView>::new(), None, false);
         loop {
-            let max = (list.max - sessions.len()).min(SessionQuery::MAX);
+            let max = (wanted - sessions.len()).min(SessionQuery::MAX);
             let page: SessionPage = read(place.ask("GET", &list.target(max, after))?)?;
             sessions.extend(page.sessions);
             (after, is_store_down) = (page.next, is_store_down || page.is_store_down);
-            if after.is_none() || sessions.len() >= list.max {
+            if after.is_none() || sessions.len() >= wanted {
                 break;
             }
         }
@@ -122,7 +123,7 @@ impl Sessions {
 
 impl List {
     fn target(&self, max: usize, after: Option<SessionName>) -> String {
-        let mut target = format!("/v1/sessions?max={}", max.max(1));
+        let mut target = format!("/v1/sessions?max={max}");
         let after = after.map(|name| name.to_string());
         for (name, value) in
             [("principal", &self.principal), ("phase", &self.phase), ("state", &self.state), ("after", &after)]
