@@ -302,7 +302,7 @@ impl Host {
                         self.sessions.count_out(*owner);
                         self.service.session_ended(key.id);
                     });
-                    if swept.len() < PAGE {
+                    if swept.is_empty() {
                         return;
                     }
                 }
