@@ -271,3 +271,20 @@ async fn what_expired_is_not_shown() {
     assert!(all(&host, by(1)).await.is_empty());
     assert_eq!(host.session_view(view.name).await, Ok(None));
 }
+
+#[tokio::test]
+async fn a_page_costs_no_more_than_a_part_of_all_sessions() {
+    const SESSIONS: usize = super::LOOKED_AT_MAX + 500;
+    for sessions in [Sessions::memory(), Sessions::in_store(shared())] {
+        let host = host(sessions);
+        for _ in 0..SESSIONS {
+            open(&host, "").await;
+        }
+        let rare = SessionQuery { state: Some(State::Active), ..by(10) };
+        let first = host.sessions(&rare).await;
+        assert!(first.sessions.is_empty() && first.next.is_some(), "it says where to go on");
+        assert!(all(&host, rare).await.is_empty());
+        let names: BTreeSet<_> = all(&host, by(SessionQuery::MAX)).await.iter().map(|view| view.name).collect();
+        assert_eq!(names.len(), SESSIONS, "each once");
+    }
+}
