@@ -42,6 +42,8 @@ pub struct Checker {
     /// The calls of each token; only one with an idempotency key has several.
     tokens: HashMap<String, Vec<u64>>,
     tasks: HashMap<String, Task>,
+    /// Of a session, and by their ids: the stream on which each came.
+    questions: HashMap<(String, String), u64>,
     faults: Vec<Fault>,
     ledger: HashMap<String, u64>,
     last_us: u64,
@@ -139,6 +141,7 @@ impl Checker {
             streams: HashMap::new(),
             tokens: HashMap::new(),
             tasks: HashMap::new(),
+            questions: HashMap::new(),
             faults: Vec::new(),
             ledger: HashMap::new(),
             last_us: 0,
@@ -236,7 +239,7 @@ impl Checker {
                 acks[1] += 1;
                 self.sessions.extend(opened.map(|id| (id, Session::default())));
             }
-            (Action::Initialized, _) => acks[2] += 1,
+            (Action::Initialized | Action::Answer { .. }, _) => acks[2] += 1,
             (Action::Cancel { call }, _) => {
                 acks[2] += 1;
                 if let Some(cancel) = self.ops.get_mut(&call).and_then(|call| call.call.cancel.as_mut()) {

@@ -64,7 +64,7 @@ async fn open(world: &Arc<World>, by: u32, rng: &mut fastrand::Rng) -> Option<Se
     while world.phase() < Phase::Over {
         let op = world.recorder.next_op();
         let body = json!({"jsonrpc": "2.0", "id": op, "method": "initialize", "params": {
-            "protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "crash", "version": "1"}}});
+            "protocolVersion": revision, "capabilities": {"elicitation": {}}, "clientInfo": {"name": "crash", "version": "1"}}});
         let action = Action::Init { revision: revision.to_owned() };
         world.record(by, Event::Invoke { op, session: None, action });
         let request = Request { verb: "POST", session: None, last_event_id: None, body: &body.to_string() };

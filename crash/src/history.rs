@@ -140,6 +140,15 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     },
+    /// `tools/call` of a tool that asks back.
+    Ask,
+    /// The answer to a question of the server.
+    Answer {
+        /// The operation that it asked for.
+        call: u64,
+        /// Its JSON-RPC id.
+        question: String,
+    },
     /// `tools/call` of the ledger as a task.
     Create {
         /// What is to be executed once.
@@ -183,6 +192,7 @@ impl Action {
         matches!(
             self,
             Self::Call { .. }
+                | Self::Ask
                 | Self::Create { .. }
                 | Self::Poll { .. }
                 | Self::Result { .. }
@@ -225,6 +235,11 @@ pub enum Says {
     Log {
         /// The token.
         token: String,
+    },
+    /// A request of the server.
+    Question {
+        /// Its JSON-RPC id.
+        question: String,
     },
     /// `notifications/resources/updated`.
     Updated {
@@ -271,7 +286,7 @@ pub enum Outcome {
 pub enum FaultKind {
     /// SIGKILL, and another process in its place.
     Kill,
-    /// SIGTERM, and another process in its place.
+    /// SIGTERM, SIGKILL after a while, and another process in its place.
     Terminate,
     /// All connections at once.
     Cut,

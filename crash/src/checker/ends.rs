@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Checker, Op, Rule, Session, Task};
-use crate::history::{Action, Outcome};
+use crate::history::{Action, FaultKind, Outcome};
 
 /// A change of a resource: the earliest that it can have happened, and when it was known.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,9 @@ impl Checker {
         let died: Vec<_> = self.faults.iter().filter(|fault| fault.kind.ends_process()).collect();
         for (index, fault) in died.iter().enumerate() {
             let next = died.get(index + 1).map_or(self.last_us, |next| next.start_us);
-            let gap = fault.served_us.unwrap_or(next).saturating_sub(fault.start_us);
+            // Who is asked to end takes the time that its calls need.
+            let since = if fault.kind == FaultKind::Terminate { fault.down_us } else { None };
+            let gap = fault.served_us.unwrap_or(next).saturating_sub(since.unwrap_or(fault.start_us));
             if fault.served_us.is_some() {
                 self.report.restart_us_max = self.report.restart_us_max.max(gap);
             }

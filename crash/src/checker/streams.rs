@@ -124,6 +124,13 @@ impl Checker {
                     op.call.logged = true;
                 }
             }
+            Says::Question { question } => {
+                let name = (received.session.clone(), question.clone());
+                if self.questions.insert(name, received.stream).is_some() {
+                    self.tell(Rule::Repeated, at, received.conn, format!("{question} was asked twice"));
+                }
+                self.belongs(at, received, received.stream);
+            }
             Says::Updated { uri } => {
                 let session = self.sessions.get_mut(&received.session);
                 match session.and_then(|session| session.subscriptions.get_mut(uri)) {

@@ -257,6 +257,25 @@ fn a_duplicate_is_caught() {
 }
 
 #[test]
+fn a_question_that_is_asked_twice_is_caught() {
+    let ask = |times: u32| {
+        move |story: &mut Story, _: Places| {
+            story.invoke(30, "a", Action::Ask);
+            for sequence in 1..=times {
+                let question = Says::Question { question: "andon-1".to_owned() };
+                story.event((30, 30), "a", sequence, question);
+            }
+            story.invoke(31, "a", Action::Answer { call: 30, question: "andon-1".to_owned() });
+            story.ok(31);
+            let outcome = Outcome::Success { token: "done".to_owned() };
+            story.event((30, 30), "a", times + 1, Says::Response { call: 30, outcome });
+        }
+    };
+    assert_eq!(planted(ask(1)), []);
+    assert_eq!(planted(ask(2)), [Rule::Repeated]);
+}
+
+#[test]
 fn a_swap_is_caught() {
     let swap = |story: &mut Story, places: Places| {
         story.entries.swap(places.first_progress, places.second_progress);

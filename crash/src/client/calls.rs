@@ -1,6 +1,7 @@
 //! Calls of the ledger, in all the ways there are: answered at once or as a stream, lost and taken up again, cancelled,
 //! sent again with a key, as a task.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ pub(super) async fn call(session: Arc<Session>, mut rng: fastrand::Rng) {
         }
         14..16 if session.revision == LATEST => task(&session, stream.op, &mut rng).await,
         16..18 => keyed(&session, stream, part, &mut rng).await,
-        _ => cancelled(&session, stream, &mut rng).await,
+        18 => cancelled(&session, stream, &mut rng).await,
+        _ => asked(&session, stream, &mut rng).await,
     }
 }
 
@@ -83,6 +85,33 @@ async fn cancelled(session: &Arc<Session>, mut stream: Stream, rng: &mut fastran
     };
     // It may end without an answer, and then nobody says so to a client that comes back.
     let _ = tokio::time::timeout(CANCELLED_TIMEOUT, both).await;
+}
+
+/// A call that asks back before it is done.
+async fn asked(session: &Arc<Session>, mut stream: Stream, rng: &mut fastrand::Rng) {
+    let params = json!({ "name": "test_elicitation", "arguments": { "message": "Well?" } });
+    let body = request(stream.op, "tools/call", &params);
+    if let (Asked::Streams(_, events), _) = session.send(stream.op, Action::Ask, "POST", &body, None).await {
+        let loss = rng.bool().then(|| (Duration::from_millis(rng.u64(0..200)), Loss::Close));
+        stream.follow(session, *events, loss, &session.wanted.subscribe()).await;
+    }
+}
+
+/// Answers a question after a while, however often that has to be said. Boxed, because a stream is what asks, and what is
+/// asked may become a stream.
+pub(super) fn reply(
+    session: Arc<Session>,
+    call: u64,
+    question: String,
+    mut rng: fastrand::Rng,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        session.world.pause(Duration::from_millis(rng.u64(0..200))).await;
+        let result = json!({ "action": "accept", "content": { "username": "ada", "email": "ada@example.org" } });
+        let body = |_| json!({"jsonrpc": "2.0", "id": question, "result": result});
+        let action = Action::Answer { call, question: question.clone() };
+        session.ask(action, "POST", body, &mut rng).await;
+    })
 }
 
 /// A call with a key, sent again until it is known how it went, and then once more.

@@ -21,6 +21,7 @@ pub(super) fn says(data: &str) -> Says {
             Says::Log { token: text(&params["data"]["token"]) }
         }
         Some("notifications/resources/updated") => Says::Updated { uri: text(&params["uri"]) },
+        Some("elicitation/create") => Says::Question { question: text(&message["id"]) },
         None if message["id"].is_u64() => {
             Says::Response { call: message["id"].as_u64().unwrap_or_default(), outcome: outcome(&message) }
         }
@@ -63,6 +64,10 @@ mod tests {
             (
                 r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"debug","data":{"token":"1-7"}}}"#,
                 Says::Log { token: "1-7".to_owned() },
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":"andon-1","method":"elicitation/create","params":{}}"#,
+                Says::Question { question: "andon-1".to_owned() },
             ),
             (
                 r#"{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"test://ledger/a"}}"#,

@@ -7,6 +7,7 @@ use andon_types::sse::Event as Frame;
 use tokio::sync::watch;
 
 use super::Session;
+use super::calls::reply;
 use super::read::says;
 use crate::history::{Action, Event, Outcome, Says, digest};
 use crate::wire::{self, Answer, Events, Request};
@@ -170,6 +171,9 @@ impl Stream {
                     if frame.has_own_id && !self.ids.contains(&frame.id) {
                         self.ids.push(frame.id);
                         self.opened.send_replace(true);
+                        if let Says::Question { question } = &heard {
+                            tokio::spawn(reply(session.clone(), self.op, question.clone(), self.rng.fork()));
+                        }
                     }
                     if let Says::Response { outcome, .. } = heard {
                         return Ended::Answered(outcome);
