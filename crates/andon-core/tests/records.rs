@@ -19,7 +19,9 @@ fn offer() -> Arc<Offer> {
 
 #[test]
 fn a_record_of_format_1_is_read_and_goes_on() {
-    let record = SessionRecord::decode(FORMAT_1).expect("it is one").taken_over();
+    let record = SessionRecord::decode(FORMAT_1).expect("it is one");
+    let now = Timestamp(record.active_at + 1_000);
+    let record = record.taken_over(now);
     assert_eq!(record.subject.as_deref(), Some("alice"));
     assert_eq!((record.streams.len(), record.requests.len(), record.questions.len()), (2, 1, 1));
     let events = vec![LoggedEvent {
@@ -29,7 +31,6 @@ fn a_record_of_format_1_is_read_and_goes_on() {
         last: false,
         text: r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#.into(),
     }];
-    let now = Timestamp(record.active_at + 1_000);
     let limits = Arc::new(Limits::default());
     let (mut session, _) = Session::restore(now, record, events, limits, offer()).expect("it can go on");
     assert_eq!((session.phase(), session.revision()), (Phase::Initialized, Revision::V2025_11_25));
@@ -40,7 +41,7 @@ fn a_record_of_format_1_is_read_and_goes_on() {
     let [answer] = frames.as_slice() else { panic!("{frames:?}") };
     assert!(answer.last && answer.text.as_deref().is_some_and(|text| text.contains("outcome unknown")), "{answer:?}");
     // What it writes from now on is of this release's format.
-    let written = session.take_changes(now).record.expect("it came back, which is written down");
+    let written = session.take_changes().record.expect("it came back, which is written down");
     assert_eq!((written.format, written.epoch), (SessionRecord::FORMAT, 3));
     assert_eq!(SessionRecord::decode(&written.encode()).as_ref(), Ok(&*written));
 }

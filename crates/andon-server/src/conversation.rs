@@ -70,7 +70,7 @@ pub(crate) trait Machine: Send + 'static {
     fn enter(&mut self, _call: CallId) {}
 
     /// What the last turn changed of what outlives the process.
-    fn take_changes(&mut self, _now: Timestamp) -> Changes {
+    fn take_changes(&mut self) -> Changes {
         Changes::default()
     }
 
@@ -93,8 +93,8 @@ impl Machine for Session {
         self.enter(call);
     }
 
-    fn take_changes(&mut self, now: Timestamp) -> Changes {
-        self.take_changes(now)
+    fn take_changes(&mut self) -> Changes {
+        self.take_changes()
     }
 
     fn session(&mut self) -> Option<&mut Session> {
@@ -206,9 +206,7 @@ where
         let first = usize::from(core.places.is_empty());
         core.places.reserve_exact(first);
         core.places.push((stream, outlet.clone()));
-        if let Some(host) = self.host.upgrade() {
-            self.submit(&mut core, &host);
-        }
+        self.submit(&mut core);
         Ok(stream)
     }
 
@@ -256,8 +254,7 @@ where
 
     /// Hands in what changed since the last turn.
     pub(crate) fn write_down(&self) -> Option<Commit> {
-        let host = self.host.upgrade()?;
-        self.submit(&mut self.core(), &host)
+        self.submit(&mut self.core())
     }
 
     /// Where its record goes, if it outlives the process.
@@ -275,12 +272,12 @@ where
     /// Lets go of all connections; the machine goes on.
     pub(crate) fn let_go(&self) {
         for (_, place) in std::mem::take(&mut self.core().places) {
-            place.close();
+            place.leave();
         }
     }
 
-    fn submit(&self, core: &mut Core<M>, host: &Host) -> Option<Commit> {
-        self.journal.as_ref()?.submit(core.machine.take_changes(host.now()))
+    fn submit(&self, core: &mut Core<M>) -> Option<Commit> {
+        self.journal.as_ref()?.submit(core.machine.take_changes())
     }
 
     /// Performs the outputs of one turn: first of all, what has to outlive the process is on its way.
@@ -294,7 +291,7 @@ where
                 }
             }
         }
-        let commit = self.submit(core, host);
+        let commit = self.submit(core);
         let perform = |output| self.perform(core, host, output, commit.as_ref());
         (outputs.into_iter().filter_map(perform).collect(), commit)
     }
@@ -517,10 +514,9 @@ where
 impl Cell<Session> {
     /// Says that the client will know an event id of `stream`: what opens the stream, and when it may leave.
     pub(crate) fn promise(&self, stream: StreamId) -> (Option<Frame>, Option<Commit>) {
-        let Some(host) = self.host.upgrade() else { return (None, None) };
         let mut core = self.core();
         core.machine.promise(stream);
-        (core.machine.priming(stream), self.submit(&mut core, &host))
+        (core.machine.priming(stream), self.submit(&mut core))
     }
 }
 
@@ -590,11 +586,10 @@ where
     }
 
     fn set_value(&self, name: &str, value: Option<RawJson>) -> Result<Option<Commit>, ValuesError> {
-        let host = self.host.upgrade().ok_or(ValuesError::Unavailable)?;
         let mut core = self.core();
         let session = core.machine.session().ok_or(ValuesError::NoSession)?;
         session.set_value(name, value).map_err(|TooLarge| ValuesError::TooLarge)?;
-        Ok(self.submit(&mut core, &host))
+        Ok(self.submit(&mut core))
     }
 
     fn host(&self) -> Option<Arc<Host>> {

@@ -124,6 +124,13 @@ impl Outlet {
         wake(state);
     }
 
+    /// The stream goes on, but not here: what waits is still read, and who was told nothing yet has to ask again.
+    pub(crate) fn leave(&self) {
+        let mut state = self.lock();
+        (state.closed, state.lost) = (true, true);
+        wake(state);
+    }
+
     /// The connection is over, whatever its streams are.
     pub(crate) fn shut(&self) {
         let mut state = self.lock();

@@ -49,7 +49,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
-                "broken at step {} by {} under seed {}: andon-sim --seed {}",
+                "broken at step {} by {} under seed {}: andon-sim --clients COUNT --from {}",
                 self.step, self.who, self.seed, self.seed
             );
         }

@@ -83,8 +83,8 @@ enum Stage {
     Commit,
     /// Whether it was done is not known.
     Look,
-    /// There is the record, but whether the events are there is not known.
-    LookCloser,
+    /// The record is as it should be, in this state; whether the events are there is not known.
+    LookCloser(Rev),
     /// The store cannot say or do anything; `then` goes on.
     Pause {
         retry_after: Duration,
@@ -172,12 +172,12 @@ impl Journal {
         }
         match (self.stage, &self.writing) {
             (Stage::Look, _) => Step::Load,
-            (Stage::LookCloser, Some(writing)) => match writing.batch.events.last() {
+            (Stage::LookCloser(_), Some(writing)) => match writing.batch.events.last() {
                 Some(event) => Step::Replay(event.stream, event.sequence - 1),
                 None => Step::Load,
             },
             (Stage::Pause { retry_after, .. }, _) => Step::Pause(retry_after),
-            (Stage::Commit | Stage::LookCloser, _) => Step::Commit(self.batch()),
+            (Stage::Commit | Stage::LookCloser(_), _) => Step::Commit(self.batch()),
         }
     }
 
@@ -197,13 +197,19 @@ impl Journal {
     pub fn loaded(&mut self, outcome: Result<Option<Stored>, StoreError>) {
         let Some(batch) = self.writing.as_deref().map(|writing| &writing.batch) else { return };
         match outcome {
-            Ok(Some(stored)) => match &batch.record {
-                // Nobody else writes the same: each time a session is brought back, its record has another epoch.
-                Some(record) if stored.record == *record => self.done(stored.rev),
-                None if !batch.events.is_empty() => self.stage = Stage::LookCloser,
-                // It was not done. Forgetting twice does no harm.
-                _ => self.stage = Stage::Commit,
-            },
+            Ok(Some(stored)) => {
+                // Nobody else writes the same, because each who takes the session up has another epoch. But what we wrote
+                // before may be the same, so that the record alone says nothing of events.
+                let is_same = batch.record.as_ref().is_none_or(|record| stored.record == *record);
+                // Events alone change no state, and the one that the record is in now may be another node's.
+                let rev = if batch.record.is_some() { Some(stored.rev) } else { self.rev };
+                match rev.filter(|_| is_same) {
+                    Some(rev) if !batch.events.is_empty() => self.stage = Stage::LookCloser(rev),
+                    // Forgetting less than was asked for does no harm.
+                    Some(rev) => self.done(rev),
+                    None => self.stage = Stage::Commit,
+                }
+            }
             // Whoever deleted it, trying once more says so.
             Ok(None) => self.stage = Stage::Commit,
             Err(error) => self.cannot_look(error),
@@ -213,9 +219,8 @@ impl Journal {
     /// The stream has this, or cannot be read.
     pub fn replayed(&mut self, outcome: Result<Replay, StoreError>) {
         let Some(batch) = self.writing.as_deref().map(|writing| &writing.batch) else { return };
-        match (outcome, self.rev) {
-            // Not the state that the record is in now, which may be another node's: events alone change no state.
-            (Ok(replay), Some(rev)) if replay.events.first() == batch.events.last() => self.done(rev),
+        match (outcome, self.stage) {
+            (Ok(replay), Stage::LookCloser(rev)) if replay.events.first() == batch.events.last() => self.done(rev),
             (Ok(_), _) => self.stage = Stage::Commit,
             (Err(error), _) => self.cannot_look(error),
         }

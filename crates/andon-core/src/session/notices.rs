@@ -1,11 +1,13 @@
 //! Changes that belong to no request: announced at most once per interval, the last one never lost.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::message::encode_notification;
 use andon_types::meta::Level;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Phase, Session};
@@ -119,6 +121,28 @@ impl Session {
             return out.push(Output::Dropped("log notification over the rate or below the level"));
         }
         self.send(stream, encode_notification(method, Some(params)), 200, out);
+    }
+
+    /// Takes what the notification `text` announced as not announced yet.
+    pub(super) fn mark_again(&mut self, text: &str) {
+        #[derive(Deserialize)]
+        struct Announced<'a> {
+            #[serde(borrow)]
+            method: Cow<'a, str>,
+            #[serde(default)]
+            params: About,
+        }
+        #[derive(Deserialize, Default)]
+        struct About {
+            uri: Option<Arc<str>>,
+        }
+        let Ok(announced) = serde_json::from_str::<Announced<'_>>(text) else { return };
+        let list = ListKind::ALL.into_iter().find(|kind| kind.notification() == announced.method);
+        match (list, announced.params.uri) {
+            (Some(kind), _) => self.notices.mark_list(kind),
+            (None, Some(uri)) if self.subscriptions.contains(&uri) => self.notices.mark_update(&uri),
+            (None, _) => {}
+        }
     }
 
     /// Says what is due, if there is a standing stream; otherwise it waits for one. A change that happened

@@ -258,10 +258,12 @@ impl SessionRecord {
     }
 
     /// The record as its next owner writes it, before anything else: whoever had the session until then can add nothing to
-    /// it any more, and what the new owner reads of its events after that is all there is.
+    /// it any more, and what the new owner reads of its events after that is all there is. Somebody came for it, so that it
+    /// is not idle.
     #[must_use]
-    pub fn taken_over(mut self) -> Self {
+    pub fn taken_over(mut self, now: Timestamp) -> Self {
         self.epoch = self.epoch.saturating_add(1);
+        self.active_at = self.active_at.max(now.0);
         self
     }
 
@@ -309,7 +311,8 @@ pub(super) struct Unwritten {
     dirty: Dirty,
     events: Vec<LoggedEvent>,
     forget: Vec<(StreamId, u32)>,
-    written_at: Timestamp,
+    /// The activity that was written down last: what the record expires by.
+    active_at: Timestamp,
 }
 
 impl Session {
@@ -324,7 +327,7 @@ impl Session {
     }
 
     /// What changed since the last time, to be committed as one.
-    pub fn take_changes(&mut self, now: Timestamp) -> Changes {
+    pub fn take_changes(&mut self) -> Changes {
         let Some(unwritten) = self.unwritten.as_deref_mut() else { return Changes::default() };
         // Before `initialize` is answered there is nothing to come back to, and after the end nothing again.
         if matches!(self.phase, Phase::NotInitialized | Phase::Disconnected) {
@@ -336,7 +339,7 @@ impl Session {
         let gates = dirty == Dirty::Now || !events.is_empty();
         let is_due = dirty != Dirty::No || !forget.is_empty();
         if is_due {
-            unwritten.written_at = now;
+            unwritten.active_at = self.active_at;
         }
         let record = is_due.then(|| Box::new(self.record()));
         Changes { record, events, forget, gates }
@@ -350,8 +353,8 @@ impl Session {
         if is_busy {
             self.active_at = now;
         }
-        let is_due = idle.is_some_and(|idle| now.since(unwritten.written_at) >= idle);
-        if is_due && self.active_at > unwritten.written_at {
+        let is_due = idle.is_some_and(|idle| now.since(unwritten.active_at) >= idle);
+        if is_due && self.active_at > unwritten.active_at {
             self.mark(Dirty::Later);
         }
     }
@@ -394,7 +397,7 @@ impl Session {
         session.next_stream = record.next_stream;
         session.next_call = u64::from(record.epoch) << 32;
         if let Some(unwritten) = session.unwritten.as_deref_mut() {
-            (unwritten.epoch, unwritten.written_at) = (record.epoch, Timestamp(record.active_at));
+            (unwritten.epoch, unwritten.active_at) = (record.epoch, Timestamp(record.active_at));
         }
         let mut out = Vec::new();
         for uri in record.subscriptions {

@@ -54,6 +54,8 @@ pub(super) struct Stream {
     pub(super) owed: u32,
     /// The client knows an event id of it and may come back, after a restart as well.
     promised: bool,
+    /// What it announced was announced again elsewhere, because its connection was lost.
+    retold: bool,
     /// Everything was said; kept for resumption since then.
     finished: bool,
     /// When everything was said, it was said to a connection.
@@ -75,6 +77,7 @@ impl Stream {
             attached: true,
             owed: 0,
             promised: false,
+            retold: false,
             finished: false,
             heard: false,
             rests_since: now,
@@ -139,8 +142,12 @@ impl Session {
             let is_lost = |stream: &Stream| stream.kind == StreamKind::Standing && !stream.attached;
             let oldest = self.streams.iter().find(|stream| is_lost(stream)).map(|stream| stream.id);
             let oldest = oldest.ok_or(AttachError::TooMany)?;
+            self.retell(oldest);
             self.keep_streams(|stream| stream.id != oldest);
         }
+        let is_lost = |stream: &&Stream| stream.kind == StreamKind::Standing && !stream.attached;
+        let lost: Vec<StreamId> = self.streams.iter().filter(is_lost).map(|stream| stream.id).collect();
+        lost.into_iter().for_each(|stream| self.retell(stream));
         Ok(self.open_stream(now, StreamKind::Standing))
     }
 
@@ -156,10 +163,11 @@ impl Session {
             return Err(AttachError::TooMany);
         }
         self.forget_streams(now);
-        let tag = self.tag;
+        let (tag, survives) = (self.tag, self.unwritten.is_some());
         self.active_at = now;
+        // Of a stream that was not promised nobody knows an event: the number is one that another node gave to another.
         let stream = match self.stream(last.stream) {
-            Some(stream) if last.tag == tag => stream,
+            Some(stream) if last.tag == tag && (stream.promised || !survives) => stream,
             _ => return Err(AttachError::Unknown),
         };
         if last.sequence > stream.sequence {
@@ -172,7 +180,7 @@ impl Session {
         while stream.kept.front().is_some_and(|(sequence, _)| *sequence <= last.sequence) {
             stream.forget_oldest();
         }
-        stream.attached = true;
+        (stream.attached, stream.retold) = (true, false);
         stream.rests_since = now;
         let (id, finished, newest, evicted) = (stream.id, stream.finished, stream.sequence, stream.evicted);
         self.forget_events(id, evicted);
@@ -281,9 +289,22 @@ impl Session {
         let Some(known) = self.stream(stream) else { return };
         known.attached = false;
         known.rests_since = now;
+        if known.kind == StreamKind::Standing && self.standing_stream().is_some() {
+            self.retell(stream);
+        }
+        let Some(known) = self.stream(stream) else { return };
         if !keeps && known.kind != StreamKind::Request {
             self.keep_streams(|known| known.id != stream);
         }
+    }
+
+    /// Announces again, once, what was announced on a standing stream that was lost, where the client stands now. It may not
+    /// have got even the first event of it, and then has nothing to come back with.
+    fn retell(&mut self, stream: StreamId) {
+        let Some(known) = self.stream(stream).filter(|known| !known.retold) else { return };
+        known.retold = true;
+        let texts: Vec<Arc<str>> = known.kept.iter().map(|(_, text)| text.clone()).collect();
+        texts.iter().for_each(|text| self.mark_again(text));
     }
 
     pub(super) fn delivered(&mut self, stream: StreamId) {

@@ -92,7 +92,7 @@ impl Host {
             if record.subject.as_deref() != principal.subject() || is_over {
                 return Ok(None);
             }
-            let record = record.taken_over();
+            let record = record.taken_over(self.now());
             if let Some(rev) = self.take_over(&stored, &record, principal).await? {
                 return self.restore(key, principal, rev, record).await.map(Some);
             }
@@ -131,9 +131,28 @@ impl Host {
         Some(cell)
     }
 
+    /// Whether another node took up a session since we did, or ended it. Then it is no longer in memory.
+    ///
+    /// # Errors
+    /// When the store cannot say.
+    pub(super) async fn is_elsewhere(&self, key: SessionKey, cell: &SessionCell) -> Result<bool, StoreError> {
+        if cell.journal().is_none() {
+            return Ok(false);
+        }
+        let stored = self.storage.store().load(Key { kind: Kind::Session, id: key.stored_id() }).await?;
+        let record =
+            stored.map(|stored| SessionRecord::decode(&stored.record.bytes)).transpose().map_err(unreadable)?;
+        let is_ours = record.is_some_and(|record| record.epoch == cell.with(|session| session.epoch()));
+        if !is_ours {
+            self.let_go(key, cell);
+        }
+        Ok(!is_ours)
+    }
+
     /// Takes a session out of memory that another node has now. What runs in it is stopped: nobody would hear of it.
     fn let_go(&self, key: SessionKey, cell: &SessionCell) {
         self.sessions.forget(key, cell);
+        cell.let_go();
         cell.input(Input::End);
     }
 

@@ -102,7 +102,11 @@ impl Host {
         last_event_id: Option<&str>,
     ) -> Result<ResponseStream, Answer> {
         self.start_clock();
-        let (_, cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
+        let (key, mut cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
+        // On the node that has the session now there may be more of the stream.
+        if last_event_id.is_some() && self.is_elsewhere(key, &cell).await.map_err(|_| unavailable(None))? {
+            (_, cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
+        }
         let (outlet, now) = (self.outlet(), self.now());
         let opened = cell.open(&outlet, |session| match last_event_id {
             Some(id) => session.resume(now, id),

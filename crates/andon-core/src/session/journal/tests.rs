@@ -97,3 +97,28 @@ fn what_is_under_way_when_the_session_is_ended_never_leaves() {
     assert_eq!(journal.standing(mark), Standing::Ended);
     assert_eq!(journal.next_step(), Step::Rest);
 }
+
+#[test]
+fn a_record_that_is_as_before_says_nothing_of_the_events_beside_it() {
+    let mut journal = journal();
+    let session = crate::session::Session::new(
+        crate::io::Timestamp(1),
+        crate::session::Shape::Http,
+        1,
+        Arc::default(),
+        Arc::new(crate::offer::Offer::new(
+            &andon_types::meta::Implementation::new("t", "1"),
+            None,
+            &Default::default(),
+        )),
+    );
+    journal.submit(Changes { record: Some(Box::new(session.record())), ..said(1) });
+    let Step::Commit(batch) = journal.next_step() else { panic!("a commit") };
+    journal.committed(Err(StoreError::Unknown));
+    let record = batch.record.clone().expect("there is one");
+    assert_eq!(journal.next_step(), Step::Load);
+    journal.loaded(Ok(Some(crate::port::Stored { id: 1, record, rev: Rev(7) })));
+    assert_eq!(journal.next_step(), Step::Replay(StreamId(1), 0));
+    journal.replayed(Ok(Replay { events: Vec::new(), complete: true }));
+    assert_eq!(journal.next_step(), Step::Commit(batch), "once more");
+}

@@ -61,7 +61,7 @@ impl Bench {
     }
 
     fn changes(&mut self) -> Changes {
-        self.session.take_changes(self.now)
+        self.session.take_changes()
     }
 
     /// A request on a stream of its own.
@@ -74,11 +74,10 @@ impl Bench {
 
     fn call(&mut self, id: u32) -> (StreamId, CallId) {
         let text = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "x"}}).to_string();
-        match self.post(&text) {
-            (stream, out) => match out.as_slice() {
-                [Output::Call(call)] => (stream, call.id),
-                other => panic!("no call: {other:?}"),
-            },
+        let (stream, out) = self.post(&text);
+        match out.as_slice() {
+            [Output::Call(call)] => (stream, call.id),
+            other => panic!("no call: {other:?}"),
         }
     }
 
@@ -88,7 +87,7 @@ impl Bench {
 
     /// The process dies, and another one has `record` and `events`.
     fn revive(&self, record: SessionRecord, events: Vec<LoggedEvent>) -> (Self, Vec<Output>) {
-        let record = SessionRecord::decode(&record.encode()).expect("it was written").taken_over();
+        let record = SessionRecord::decode(&record.encode()).expect("it was written").taken_over(self.now);
         let limits = Arc::new(Limits::default());
         let (session, out) = Session::restore(self.now, record, events, limits, offer()).expect("it goes on");
         (Self { session, now: self.now }, out)
@@ -222,4 +221,26 @@ fn a_session_that_is_used_does_not_expire_in_the_store() {
         assert!(expires_at > bench.now, "the store would sweep a session that is alive");
     }
     assert!((50..=150).contains(&written), "{written} writes in 1,000 minutes");
+}
+
+#[test]
+fn who_came_back_in_the_last_moment_is_not_idle() {
+    let limits = Limits::default();
+    let mut first = Bench::ready();
+    let (record, events) = (first.session.record(), Vec::new());
+    first.now = first.now.after(limits.idle_timeout);
+    let (mut second, _) = first.revive(record, events);
+    let written = |bench: &mut Bench| bench.session.take_changes().record.map(|record| record.expires_at(&limits));
+    let later = second.now.after(limits.idle_timeout);
+    assert!(written(&mut second).is_none(), "it was written down when it was taken over");
+    assert!(second.session.record().expires_at(&limits) > Some(later));
+    // Something is written down while nobody uses it; then somebody does.
+    second.now = second.now.after(limits.idle_timeout / 2);
+    second.session.set_value("name", Some(andon_types::raw::RawJson::of(&1).expect("it is JSON"))).expect("room");
+    written(&mut second);
+    second.now = second.now.after(limits.idle_timeout / 4);
+    second.post(r#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#);
+    let (now, used) = (second.now, second.now.after(limits.idle_timeout));
+    second.session.touch(now);
+    assert!(written(&mut second).is_some_and(|at| at > Some(used)), "at the next look");
 }
