@@ -9,8 +9,9 @@ mod tasks;
 use std::path::PathBuf;
 
 use andon::prelude::{Http, Server, Sessions};
+use andon::server::transport::Stdio;
 
-const USAGE: &str = "conformance-server [--listen ADDRESS] [--data DIR] [--ledger FILE]";
+const USAGE: &str = "conformance-server [--listen ADDRESS|stdio] [--data DIR] [--ledger FILE]";
 
 /// What the command line says.
 #[derive(Default)]
@@ -25,8 +26,8 @@ struct Options {
 #[tokio::main]
 async fn main() -> andon::Result {
     let options = options(std::env::args().skip(1))?;
-    let http = Http::bind(options.listen.as_deref().unwrap_or("127.0.0.1:0"))?;
-    let url = http.url();
+    let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
+    let http = if listen == "stdio" { None } else { Some(Http::bind(listen)?) };
     // The order of the tools is part of the contract: the first one is called without arguments.
     let server = Server::new("andon-conformance", env!("CARGO_PKG_VERSION"));
     let mut server = tasks::register(rounds::register(ask::register(content::register(server))));
@@ -36,8 +37,13 @@ async fn main() -> andon::Result {
     if let Some(path) = &options.ledger {
         server = ledger::register(server, path)?;
     }
-    eprintln!("listening on {url}");
-    server.serve(http).await
+    match http {
+        None => server.serve(Stdio).await,
+        Some(http) => {
+            eprintln!("listening on {}", http.url());
+            server.serve(http).await
+        }
+    }
 }
 
 fn options(mut words: impl Iterator<Item = String>) -> andon::Result<Options> {

@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::tools::root;
 
 /// Lower layers first; a crate depends on lower ones only.
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("andon-types", 0),
     ("andon-core", 1),
     ("andon-schema", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("andon-http", 4),
     ("andon-client", 4),
     ("andon-macros", 5),
+    ("andon-gateway", 5),
     ("andon", 6),
     ("andon-cli", 7),
 ];

@@ -13,9 +13,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use andon::client::{Client, Error, Event, Listen, OpenFailure, Options, Reference};
+use andon::client::{Builder, Client, Error, Event, Listen, OpenFailure, Options, Reference};
 use andon::serde_json::{Map, Value, json};
 use clap::Args;
 
@@ -124,6 +125,18 @@ impl Failure {
             Self::Refused(_) => 4,
             Self::Client(_) | Self::Io(_) => 3,
             Self::Interrupted => 130,
+        }
+    }
+}
+
+/// A client of `url` that sends the token of the person, if there is one; it never opens a browser.
+pub(crate) fn with_token(builder: Builder, url: &str) -> Builder {
+    let tokens = tokens::Tokens::new(tokens::Choice::Auto);
+    match tokens.and_then(|tokens| login::oauth(url, Arc::new(tokens), false)) {
+        Ok(oauth) => builder.authorizer(oauth),
+        Err(failure) => {
+            tracing::warn!(%failure, "no token is used");
+            builder
         }
     }
 }

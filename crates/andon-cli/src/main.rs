@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod gateway;
 mod logs;
 mod operators;
 mod sessions;
@@ -43,8 +44,14 @@ struct Andon {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the built-in demo server to MCP clients.
+    /// Serve the servers of an mcp.json to MCP clients as one; without a file, the built-in demo server.
     Serve(Serve),
+    /// Say what is wrong with an mcp.json, and where.
+    Check(gateway::Check),
+    /// Show how the servers behind a running `andon serve FILE` fare.
+    Upstreams(gateway::Upstreams),
+    /// Trust the changed definitions of tools that are held back.
+    Approve(gateway::Approve),
     /// List the tools of a server.
     Tools(Peer),
     /// Call a tool: `andon call URL TOOL key=value key:=JSON key=@file`.
@@ -78,16 +85,23 @@ enum Command {
 
 #[derive(Args)]
 struct Serve {
+    /// The file that names the servers, as other clients have it: mcp.json, claude_desktop_config.json, ...
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A file with settings of Andon's own, beside those in FILE.
+    #[arg(long, value_name = "FILE", requires = "file")]
+    settings: Option<PathBuf>,
     /// The address to listen on; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "HOST:PORT", conflicts_with = "stdio")]
     listen: String,
     /// Serve the process that started this one, over its standard input and output.
     #[arg(long)]
     stdio: bool,
-    /// Keep sessions in this directory, so that they survive restarts and crashes. Without it they are in memory.
-    #[arg(long, value_name = "DIR", conflicts_with = "stdio")]
+    /// Keep sessions in this directory, so that they survive restarts and crashes. Without it they are in memory. What the
+    /// servers of FILE list is kept there too.
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A loopback address where operators can ask, as with `andon sessions`. Its token is in DIR, or in ANDON_ADMIN_TOKEN.
+    /// A loopback address where operators can ask, as with `andon sessions` and `andon upstreams`. Its token is in DIR, or in ANDON_ADMIN_TOKEN.
     /// With --data they can come in by a socket in DIR anyway.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
     admin: Option<String>,
@@ -125,6 +139,9 @@ fn main() -> ExitCode {
     }
     let outcome = match andon.command {
         Command::Serve(serve) => run(serve),
+        Command::Check(check) => return check.run(),
+        Command::Upstreams(upstreams) => return upstreams.run(),
+        Command::Approve(approve) => return approve.run(),
         Command::Tools(peer) => return client::run(Deed::Tools, peer),
         Command::Call(peer) => return client::run(Deed::Call, peer),
         Command::Resources(peer) => return client::run(Deed::Resources, peer),
@@ -160,6 +177,9 @@ fn run(serve: Serve) -> andon::Result {
 }
 
 async fn start(serve: Serve) -> andon::Result {
+    if let Some(file) = serve.file.clone() {
+        return gateway::serve(file, serve).await;
+    }
     let mut server = demo::server();
     if serve.stdio {
         return server.serve(Stdio).await;
@@ -167,14 +187,7 @@ async fn start(serve: Serve) -> andon::Result {
     if let Some(directory) = &serve.data {
         server = server.sessions(Sessions::disk(directory));
     }
-    let bound = if serve.public { Http::bind_public(&serve.listen) } else { Http::bind(&serve.listen) };
-    let mut http = bound?;
-    for name in serve.allow_host {
-        http = http.allow_host(name);
-    }
-    for origin in serve.allow_origin {
-        http = http.allow_origin(origin);
-    }
+    let http = serve.bind()?;
     let host = server.build()?;
     let found = host.recover().await;
     let found = found.map_err(|error| andon::Error::misuse(format!("the sessions cannot be read: {error}")))?;
@@ -185,4 +198,19 @@ async fn start(serve: Serve) -> andon::Result {
     welcome::print_admin(&admin.addresses(), serve.data.as_deref());
     welcome::print(&http.url());
     serve_until(host, (http, admin), terminated()).await
+}
+
+impl Serve {
+    /// Listens as the command line says.
+    fn bind(&self) -> andon::Result<Http> {
+        let bound = if self.public { Http::bind_public(&self.listen) } else { Http::bind(&self.listen) };
+        let mut http = bound?;
+        for name in &self.allow_host {
+            http = http.allow_host(name);
+        }
+        for origin in &self.allow_origin {
+            http = http.allow_origin(origin);
+        }
+        Ok(http)
+    }
 }

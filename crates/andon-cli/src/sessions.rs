@@ -1,7 +1,7 @@
 //! `andon sessions list | show | end`: what operators see of a running server, and may do to it.
 
 mod show;
-mod wire;
+pub(crate) mod wire;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

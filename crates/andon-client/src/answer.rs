@@ -54,6 +54,19 @@ pub enum Consent {
     Cancel,
 }
 
+/// A question of the server as it came, for programs that pass it on.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Question {
+    /// What it asks.
+    pub request: InputRequest,
+    /// The tag ([`Options::tag`](crate::Options::tag)) of the call that it belongs to, where the server says so: always
+    /// from 2026-07-28 on, and before over HTTP when it came on that call's stream.
+    pub tag: Option<u64>,
+    /// Its name within its call (2026-07-28).
+    pub key: Option<String>,
+}
+
 type Handler<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;
 type Sampled = Result<Value, ErrorObject>;
 
@@ -65,6 +78,8 @@ pub(crate) struct Answers {
     pub(crate) sample: Option<Handler<Map<String, Value>, Sampled>>,
     pub(crate) samples_with_tools: bool,
     pub(crate) roots: Option<Arc<std::sync::Mutex<Vec<Root>>>>,
+    /// Answers everything, with what is declared; then the others are not asked.
+    pub(crate) any: Option<(Handler<Question, Sampled>, ClientCapabilities)>,
     /// Further members of the capabilities, as the program says.
     pub(crate) declared: Map<String, Value>,
 }
@@ -79,6 +94,9 @@ where
 impl Answers {
     /// What there are answers for.
     pub(crate) fn capabilities(&self) -> ClientCapabilities {
+        if let Some((_, capabilities)) = &self.any {
+            return capabilities.clone();
+        }
         let empty = || Value::Object(Map::new());
         let mut modes = Settings::new();
         // An empty object would mean form as well; naming it is clear at all revisions.
@@ -106,8 +124,12 @@ impl Answers {
         }
     }
 
-    /// The answer to `request`, as the result that travels.
-    pub(crate) fn answer(&self, request: InputRequest) -> BoxFuture<'static, Result<Value, ErrorObject>> {
+    /// The answer to a question, as the result that travels.
+    pub(crate) fn answer(&self, question: Question) -> BoxFuture<'static, Result<Value, ErrorObject>> {
+        if let Some((any, _)) = &self.any {
+            return any(question);
+        }
+        let request = question.request;
         let missing = |what: &str| {
             let error = ErrorObject::invalid_request(format!("this client does not answer {what}"));
             async { Err(error) }.boxed()

@@ -5,17 +5,18 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use andon_types::capability::ClientCapabilities;
 use andon_types::client::Root;
 use andon_types::error::ErrorObject;
-use andon_types::meta::Implementation;
+use andon_types::meta::{Implementation, Level};
 use andon_types::revision::{Era, Revision};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
-use crate::answer::{Answers, Consent, Filled, Form, Visit, handler};
+use crate::answer::{Answers, Consent, Filled, Form, Question, Visit, handler};
 use crate::authorize::Authorizer;
 use crate::client::Client;
-use crate::driver::Driver;
+use crate::driver::{Driver, OnLog};
 use crate::error::Error;
 use crate::link::http::{Figures, HttpOptions};
 use crate::target::{Kind, Target};
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) restart: Restart,
     pub(crate) is_strict: bool,
     pub(crate) caches: bool,
+    pub(crate) on_log: Option<OnLog>,
 }
 
 impl Builder {
@@ -67,6 +69,7 @@ impl Builder {
             restart: Restart::UpTo(5),
             is_strict: false,
             caches: true,
+            on_log: None,
         };
         Self { target, settings, headers: HeaderMap::new(), authorizer: None, http: None, bad: None }
     }
@@ -207,6 +210,29 @@ impl Builder {
     #[must_use]
     pub fn roots(mut self, roots: impl IntoIterator<Item = Root>) -> Self {
         self.settings.answers.roots = Some(Arc::new(Mutex::new(roots.into_iter().collect())));
+        self
+    }
+
+    /// Answers every question of the server by `answer`, which is given it as it came and gives the result that travels:
+    /// for programs that pass questions on. What the client declares is `capabilities`, and the other handlers are not
+    /// asked.
+    #[must_use]
+    pub fn on_question<F>(
+        mut self,
+        capabilities: ClientCapabilities,
+        answer: impl Fn(Question) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<Value, ErrorObject>> + Send + 'static,
+    {
+        self.settings.answers.any = Some((handler(answer), capabilities));
+        self
+    }
+
+    /// Told what the server logs, in order with the answers to calls; then it is no event. Must neither block nor make calls.
+    #[must_use]
+    pub fn on_log(mut self, listen: impl Fn(Level, Option<String>, Value) + Send + Sync + 'static) -> Self {
+        self.settings.on_log = Some(Arc::new(listen));
         self
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use andon_core::client::{CallError, Loss, Opened, Report, Timing};
 use andon_schema::Validator;
 use andon_schema::headers::{HeaderParam, header_params, mirror};
-use andon_types::capability::ServerCapabilities;
+use andon_types::capability::{ClientCapabilities, ServerCapabilities};
 use andon_types::client::Root;
 use andon_types::content::{Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceTemplate};
 use andon_types::error::ErrorCode;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::builder::Builder;
-use crate::driver::{Driver, OnProgress, Request};
+use crate::driver::{Driver, OnLog, OnProgress, Request};
 use crate::error::Error;
 use crate::event::Events;
 use crate::link::http::Figures;
@@ -58,6 +58,9 @@ pub struct Options {
     timeout: Option<Duration>,
     timeout_max: Option<Duration>,
     on_progress: Option<OnProgress>,
+    on_log: Option<OnLog>,
+    tag: Option<u64>,
+    capabilities: Option<ClientCapabilities>,
     meta: Map<String, Value>,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
@@ -95,6 +98,30 @@ impl Options {
     /// A task is an answer, or is asked for one.
     pub(crate) fn taking_tasks(mut self) -> Self {
         self.takes_tasks = true;
+        self
+    }
+
+    /// Told what the server logs about this call, where it says that it is about this call: on the call's own stream.
+    /// What it logs otherwise goes to [`Builder::on_log`], or is an [`Event`](crate::Event). Must neither block nor make
+    /// calls.
+    #[must_use]
+    pub fn on_log(mut self, listen: impl Fn(Level, Option<String>, Value) + Send + Sync + 'static) -> Self {
+        self.on_log = Some(Arc::new(listen));
+        self
+    }
+
+    /// The program's own name for the call, which comes back with the questions of the server about it.
+    #[must_use]
+    pub fn tag(mut self, tag: u64) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): for programs
+    /// that make calls for others.
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: ClientCapabilities) -> Self {
+        self.capabilities = Some(capabilities);
         self
     }
 
@@ -192,7 +219,13 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn tools(&self) -> Result<Vec<Tool>, Error> {
-        let mut tools: Vec<Tool> = self.list("tools/list", "tools").await?;
+        let tools: Vec<Tool> = self.list("tools/list", "tools").await?;
+        Ok(self.learn_tools(tools))
+    }
+
+    /// Remembers what `tools`, which the server has listed, say about how they are called, and gives back those that
+    /// can be called: for programs that read lists themselves. [`Client::tools`] does both.
+    pub fn learn_tools(&self, mut tools: Vec<Tool>) -> Vec<Tool> {
         let mirrors = self.opened().is_some_and(|opened| opened.revision.rules().routing_headers);
         let mut known = HashMap::new();
         tools.retain(|tool| {
@@ -220,7 +253,7 @@ impl Client {
             true
         });
         *self.known() = known;
-        Ok(tools)
+        tools
     }
 
     /// All prompts.
@@ -295,15 +328,7 @@ impl Client {
         arguments: Map<String, Value>,
         options: Options,
     ) -> Result<Called, Error> {
-        let arguments = Value::Object(arguments);
-        let mut result = self.try_tool(name, &arguments, options.clone()).await;
-        // The server mirrors other arguments than we know of: look again, once (Streamable HTTP, "Custom Headers").
-        if matches!(&result, Err(Error::Protocol(error)) if error.code == ErrorCode::HeaderMismatch as i32) {
-            self.0.driver.cache.clear();
-            self.tools().await?;
-            result = self.try_tool(name, &arguments, options).await;
-        }
-        let result = result?;
+        let result = self.call_tool_raw(name, arguments, options).await?;
         match created(&result)? {
             Some(info) => Ok(Called::Task(Task::new(self.clone(), name, info))),
             None => self.checked(name, read(&result)?).map(Called::Result),
@@ -327,6 +352,27 @@ impl Client {
             })?;
         }
         Ok(result)
+    }
+
+    /// Calls a tool, and gives its result as it came and unchecked: for programs that pass it on.
+    ///
+    /// # Errors
+    /// See [`Error`]. A tool that fails is a result.
+    pub async fn call_tool_raw(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+        options: Options,
+    ) -> Result<Json, Error> {
+        let arguments = Value::Object(arguments);
+        let mut result = self.try_tool(name, &arguments, options.clone()).await;
+        // The server mirrors other arguments than we know of: look again, once (Streamable HTTP, "Custom Headers").
+        if matches!(&result, Err(Error::Protocol(error)) if error.code == ErrorCode::HeaderMismatch as i32) {
+            self.0.driver.cache.clear();
+            self.tools().await?;
+            result = self.try_tool(name, &arguments, options).await;
+        }
+        result
     }
 
     /// Reads a resource.
@@ -503,6 +549,9 @@ impl Client {
             let request = Request {
                 timing,
                 on_progress: options.on_progress.clone(),
+                on_log: options.on_log.clone(),
+                tag: options.tag,
+                capabilities: options.capabilities.clone(),
                 mirrored: mirrored(&opened),
                 takes_tasks: options.takes_tasks,
                 ..Request::new(method, params.clone())

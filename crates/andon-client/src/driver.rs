@@ -9,13 +9,16 @@ use andon_core::client::{
     Report, Road, Timing,
 };
 use andon_core::io::Timestamp;
+use andon_types::capability::ClientCapabilities;
 use andon_types::message::Json;
+use andon_types::meta::Level;
 use andon_types::revision::Era;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::answer::Question;
 use crate::builder::{Reach, Restart, Settings, VERDICTS};
 use crate::cache::Cache;
 use crate::error::Error;
@@ -39,6 +42,11 @@ const GOOD: Duration = Duration::from_secs(30);
 
 /// What is told of progress.
 pub(crate) type OnProgress = Arc<dyn Fn(Report) + Send + Sync>;
+/// What is told of logs.
+pub(crate) type OnLog = Arc<dyn Fn(Level, Option<String>, Value) + Send + Sync>;
+
+/// Something to be told, in order with the answers of calls.
+type Tell = Box<dyn FnOnce() + Send>;
 
 /// One call, as the program wants it.
 pub(crate) struct Request {
@@ -51,6 +59,12 @@ pub(crate) struct Request {
     pub(crate) mirrored: Vec<(String, String)>,
     /// A task is an answer.
     pub(crate) takes_tasks: bool,
+    /// Told what the server logs about this call, where it says so.
+    pub(crate) on_log: Option<OnLog>,
+    /// The program's own name for the call.
+    pub(crate) tag: Option<u64>,
+    /// What is declared for this call (2026-07-28).
+    pub(crate) capabilities: Option<ClientCapabilities>,
 }
 
 impl Request {
@@ -64,6 +78,9 @@ impl Request {
             on_ack: None,
             mirrored: Vec::new(),
             takes_tasks: false,
+            on_log: None,
+            tag: None,
+            capabilities: None,
         }
     }
 }
@@ -101,6 +118,8 @@ struct Waiter {
     answer: oneshot::Sender<Result<Json, CallError>>,
     on_progress: Option<OnProgress>,
     on_ack: Option<oneshot::Sender<()>>,
+    on_log: Option<OnLog>,
+    tag: Option<u64>,
 }
 
 /// Attempts to make a connection again.
@@ -215,9 +234,11 @@ impl Driver {
                 wants_progress: request.on_progress.is_some(),
                 mirrored: request.mirrored,
                 takes_tasks: request.takes_tasks,
+                capabilities: request.capabilities,
             };
             let (call, outputs) = state.dialogue.request(self.now(), new);
-            state.waiting.insert(call, Waiter { answer, on_progress: request.on_progress, on_ack: request.on_ack });
+            let Request { on_progress, on_ack, on_log, tag, .. } = request;
+            state.waiting.insert(call, Waiter { answer, on_progress, on_ack, on_log, tag });
             self.perform(&mut state, outputs);
             call
         };
@@ -419,6 +440,7 @@ impl Driver {
         }
         let input = match heard {
             Heard::Message(message) => Input::Message(message),
+            Heard::Related { wire_id, message } => Input::Related { wire_id, message },
             Heard::Refused { call, status, error } => Input::Refused { call, status, error },
             Heard::Failed { call, loss } => Input::Failed { call, loss },
             Heard::Stderr(line) => {
@@ -446,12 +468,10 @@ impl Driver {
         };
         let was_closed = matches!(input, Input::Closed { .. });
         let outputs = state.dialogue.handle(self.now(), input);
-        let reports = self.perform(&mut state, outputs);
+        let told = self.perform(&mut state, outputs);
         drop(state);
         self.wake.notify_one();
-        for (on_progress, report) in reports {
-            on_progress(report);
-        }
+        told.into_iter().for_each(|tell| tell());
         if was_closed {
             self.listeners.connection_lost(&self.me);
         }
@@ -466,9 +486,9 @@ impl Driver {
         self.wake.notify_one();
     }
 
-    /// Performs outputs in order. Progress is given back: whoever listens to it runs without our lock.
-    fn perform(&self, state: &mut State, outputs: Vec<Output>) -> Vec<(OnProgress, Report)> {
-        let mut reports = Vec::new();
+    /// Performs outputs in order. What is told to listeners is given back, in order: they run without our lock.
+    fn perform(&self, state: &mut State, outputs: Vec<Output>) -> Vec<Tell> {
+        let mut told: Vec<Tell> = Vec::new();
         for output in outputs {
             match output {
                 Output::Send { call, wire_id, method, name, mirrored, text } => match &state.link {
@@ -490,13 +510,14 @@ impl Driver {
                 }
                 Output::Progress { call, report } => {
                     if let Some(on_progress) = state.waiting.get(&call).and_then(|waiter| waiter.on_progress.clone()) {
-                        reports.push((on_progress, report));
+                        told.push(Box::new(move || on_progress(report)));
                     }
                 }
-                Output::Asked { question, request } => {
+                Output::Asked { question, request, call, key } => {
                     let (answers, me) = (self.settings.answers.clone(), self.me.clone());
+                    let tag = call.and_then(|call| state.waiting.get(&call)?.tag);
                     let task = tokio::spawn(async move {
-                        let outcome = answers.answer(request).await;
+                        let outcome = answers.answer(Question { request, tag, key }).await;
                         if let Some(driver) = me.upgrade() {
                             driver.state().questions.remove(&question);
                             driver.input(Input::Reply { question, outcome });
@@ -515,18 +536,35 @@ impl Driver {
                         let _ = acknowledged.send(());
                     }
                 }
-                Output::Heard(notification) if notification.params.as_ref().is_some_and(is_too_large) => {
+                Output::Heard(notification) | Output::Logged { notification, .. }
+                    if notification.params.as_ref().is_some_and(is_too_large) =>
+                {
                     tracing::warn!(method = &*notification.method, "a notification was too large and is lost");
+                }
+                Output::Logged { call, notification } => {
+                    let on_log = state.waiting.get(&call).and_then(|waiter| waiter.on_log.clone());
+                    told.extend(self.log_or_tell(on_log.as_ref(), Event::from(notification)));
                 }
                 Output::Heard(notification) => {
                     let event = Event::from(notification);
                     self.cache.heed(&event);
-                    self.tell(event);
+                    told.extend(self.log_or_tell(None, event));
                 }
                 Output::Dropped(what) => tracing::debug!(what, "dropped"),
             }
         }
-        reports
+        told
+    }
+
+    /// Logs go to whoever listens to those of the call, or to all; then they are no events.
+    fn log_or_tell(&self, of_call: Option<&OnLog>, event: Event) -> Option<Tell> {
+        match (of_call.or(self.settings.on_log.as_ref()).cloned(), event) {
+            (Some(on_log), Event::Log { level, logger, data }) => Some(Box::new(move || on_log(level, logger, data))),
+            (_, event) => {
+                self.tell(event);
+                None
+            }
+        }
     }
 
     fn say(&self, link: Option<&Arc<dyn Link>>, text: String) {

@@ -30,12 +30,13 @@ mod target;
 mod task;
 
 pub use andon_core::client::{Loss, OpenFailure, Report};
-pub use answer::{Consent, Filled, Form, Visit, fill_defaults};
+pub use answer::{Consent, Filled, Form, Question, Visit, fill_defaults};
 pub use authorize::{AuthorizeError, Authorizer, Bearer};
 pub use builder::{Builder, Restart};
 pub use client::{Client, Completion, Options, Reference};
 pub use error::Error;
 pub use event::{Event, Events};
+pub use link::child::children_ended;
 pub use link::http::Figures;
 pub use listen::{Listen, Listening};
 pub use target::{Command, Target};

@@ -38,6 +38,8 @@ pub(crate) struct Round {
 pub(crate) enum Heard {
     /// A message.
     Message(Message),
+    /// A message on the stream that answers the round with this id.
+    Related { wire_id: i64, message: Message },
     /// An HTTP status that is no success, with a JSON-RPC error in its body.
     Refused { call: CallId, status: u16, error: ErrorObject },
     /// The answer to a round will not come.

@@ -31,6 +31,8 @@ pub struct Command {
     pub(crate) environment: Vec<(OsString, OsString)>,
     pub(crate) inherits_environment: bool,
     pub(crate) folder: Option<PathBuf>,
+    pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) open_files_max: Option<u64>,
 }
 
 impl Command {
@@ -42,6 +44,8 @@ impl Command {
             environment: Vec::new(),
             inherits_environment: false,
             folder: None,
+            memory_bytes_max: None,
+            open_files_max: None,
         }
     }
 
@@ -63,6 +67,21 @@ impl Command {
     #[must_use]
     pub fn inherit_environment(mut self) -> Self {
         self.inherits_environment = true;
+        self
+    }
+
+    /// Bytes of memory that it may map, and each of its own children: on Linux; elsewhere nothing happens. Programs with a
+    /// garbage collector map far more than they use.
+    #[must_use]
+    pub fn memory_bytes_max(mut self, bytes: u64) -> Self {
+        self.memory_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Files that it may have open, and each of its own children: on Linux; elsewhere nothing happens.
+    #[must_use]
+    pub fn open_files_max(mut self, files: u64) -> Self {
+        self.open_files_max = Some(files);
         self
     }
 

@@ -13,6 +13,7 @@ use andon_types::tools::CallToolResult;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::answer::Question;
 use crate::client::{Client, Options, object, read};
 use crate::error::Error;
 
@@ -172,7 +173,8 @@ impl Task {
             let request: InputRequest =
                 serde_json::from_value(request).map_err(|error| Error::Invalid(format!("a bad question: {error}")))?;
             let answers = &self.client.driver().settings.answers;
-            responses.insert(key, answers.answer(request).await.map_err(Error::Unanswerable)?);
+            let question = Question { request, tag: None, key: Some(key.clone()) };
+            responses.insert(key, answers.answer(question).await.map_err(Error::Unanswerable)?);
         }
         if responses.is_empty() {
             return Ok(());

@@ -19,5 +19,5 @@ mod strict;
 pub use admin::{Admin, AdminToken, Ask, Refusal, Resource};
 pub use body::ResponseBody;
 pub use listener::{BindError, Http};
-pub use options::HttpOptions;
+pub use options::{HttpOptions, Mounts};
 pub use service::HttpService;

@@ -3,13 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_server::host::Host;
 use andon_server::principal::TokenVerifier;
+
+/// Other hosts behind the same listener, by path. They may come and go while it listens.
+pub trait Mounts: Send + Sync {
+    /// The host whose endpoint is at `path`.
+    fn host_at(&self, path: &str) -> Option<Arc<Host>>;
+}
 
 /// Settings of a Streamable HTTP endpoint.
 #[derive(Clone)]
 pub struct HttpOptions {
     /// The endpoint's path, matched exactly. Default `/mcp`.
     pub path: String,
+    /// Further endpoints beside it. Default none.
+    pub mounts: Option<Arc<dyn Mounts>>,
     /// Whether the transport of 2024-11-05 is served too, at `/sse` and `/messages`, for clients that have no other.
     /// Default true.
     pub legacy_sse: bool,
@@ -47,6 +56,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             path: "/mcp".to_owned(),
+            mounts: None,
             legacy_sse: true,
             hosts: ["localhost", "127.0.0.1", "[::1]"].map(str::to_owned).to_vec(),
             origins: Vec::new(),

@@ -97,29 +97,39 @@ impl HttpService {
     {
         gate::check(parts, &self.0.options)?;
         match parts.uri.path() {
-            path if path == self.0.options.path => {}
-            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => return self.open_stream(parts).await,
-            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => return self.take_message(parts, body).await,
-            "/healthz" if parts.method == Method::GET => return Ok(plain(200, "ok\n")),
+            path if path == self.0.options.path => self.serve(&self.0.host, parts, body).await,
+            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(parts).await,
+            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(parts, body).await,
+            "/healthz" if parts.method == Method::GET => Ok(plain(200, "ok\n")),
             "/readyz" if parts.method == Method::GET => {
                 let ready = !self.0.host.is_draining();
-                return Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") });
+                Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") })
             }
-            _ => return Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
+            path => match self.0.options.mounts.as_ref().and_then(|mounts| mounts.host_at(path)) {
+                Some(host) => self.serve(&host, parts, body).await,
+                None => Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
+            },
         }
+    }
+
+    /// One of the three verbs at the endpoint of `host`.
+    async fn serve<B>(&self, host: &Arc<Host>, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    where
+        B: Body<Data = Bytes>,
+    {
         match parts.method {
-            Method::POST => self.post(parts, body).await,
-            Method::GET => self.get(parts).await,
+            Method::POST => self.post(host, parts, body).await,
+            Method::GET => self.get(host, parts).await,
             Method::DELETE => {
                 let principal = self.principal(parts).await?;
                 let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
-                Ok(self.ready(self.0.host.delete(&head, &principal).await))
+                Ok(self.ready(host.delete(&head, &principal).await))
             }
             _ => Err((405, "the endpoint takes POST, GET and DELETE".to_owned())),
         }
     }
 
-    async fn post<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    async fn post<B>(&self, host: &Arc<Host>, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
@@ -134,7 +144,7 @@ impl HttpService {
             Err(bad) => return Ok(self.ready(Answer::error(400, None, &ErrorObject::header_mismatch(bad.0)))),
         };
         let (body, share) = self.read(parts, body).await?;
-        let mut response = match self.0.host.post(Inbound { head, body, principal }).await {
+        let mut response = match host.post(Inbound { head, body, principal }).await {
             Answer::Stream { stream, session_id } => self.when_known(stream, session_id).await,
             answer => self.ready(answer),
         };
@@ -142,14 +152,14 @@ impl HttpService {
         Ok(response)
     }
 
-    async fn get(&self, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
+    async fn get(&self, host: &Arc<Host>, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
         if !headers::accepts(&parts.headers, "text/event-stream") {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
         let principal = self.principal(parts).await?;
         let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
         let last_event_id = headers::single(&parts.headers, &LAST_EVENT_ID).map_err(|bad| (400, bad.0))?;
-        match self.0.host.get(&head, &principal, last_event_id).await {
+        match host.get(&head, &principal, last_event_id).await {
             Ok(stream) => Ok(self.events(stream, None)),
             Err(answer) => Ok(self.ready(answer)),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use andon_core::facts::{Facts, undeclared};
@@ -15,6 +15,7 @@ use andon_types::message::Json;
 use andon_types::meta::{Implementation, Level, Meta};
 use andon_types::revision::{Revision, Rules};
 use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use crate::cancel::Cancel;
@@ -55,6 +56,34 @@ impl std::fmt::Display for SessionRef {
     }
 }
 
+/// Speaks to a session outside of its calls, as long as it lasts. To a client of 2026-07-28, which has no session, it says
+/// nothing. Cheap to clone.
+#[derive(Clone)]
+pub struct Voice(Weak<dyn Conversation>);
+
+impl Voice {
+    /// Logs to the client, if `level` is at least what it asked for and it listens.
+    pub fn log<T: Serialize + ?Sized>(&self, level: Level, logger: Option<&str>, data: &T) {
+        let mut params = Map::from_iter([("level".to_owned(), json!(level)), ("data".to_owned(), json!(data))]);
+        if let Some(logger) = logger {
+            params.insert("logger".to_owned(), logger.into());
+        }
+        self.say("notifications/message", params, Some(level));
+    }
+
+    /// The person has done what the elicitation by URL with this id asked for (2025-11-25, "Elicitation").
+    pub fn elicitation_complete(&self, id: &str) {
+        let params = Map::from_iter([("elicitationId".to_owned(), id.into())]);
+        self.say("notifications/elicitation/complete", params, None);
+    }
+
+    fn say(&self, method: &'static str, params: Map<String, Value>, level: Option<Level>) {
+        if let Some(conversation) = self.0.upgrade() {
+            conversation.input(Input::Notify { method, params: Value::Object(params).to_string(), level });
+        }
+    }
+}
+
 impl Call {
     pub(crate) fn new(
         (id, facts): (CallId, Arc<Facts>),
@@ -88,6 +117,11 @@ impl Call {
     /// The session; `None` in the modern era, which has none.
     pub fn session(&self) -> Option<SessionRef> {
         self.0.session
+    }
+
+    /// What speaks to the session when the call is over.
+    pub fn voice(&self) -> Voice {
+        Voice(Arc::downgrade(&self.0.conversation))
     }
 
     /// What the client declares.
@@ -158,6 +192,17 @@ impl Call {
     /// Forgets the answer to `key`, so that asking again puts the question again.
     pub fn forget_answer(&self, key: &str) {
         self.answers().remove(key);
+    }
+
+    /// Keeps `value` under `key` for the runs of this call that bring answers (2026-07-28); with the client, sealed. What
+    /// the client answers to a question with the same key replaces it.
+    pub fn remember(&self, key: impl Into<String>, value: Json) {
+        self.answers().insert(key.into(), value);
+    }
+
+    /// What an earlier run of this call kept under `key`, or the answer to the question with that key.
+    pub fn recall(&self, key: &str) -> Option<Json> {
+        self.answers().get(key).cloned()
     }
 
     /// Waits until nobody waits for the answer any more.

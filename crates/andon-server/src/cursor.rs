@@ -10,25 +10,29 @@ use crate::principal::Principal;
 use crate::seal::Seal;
 
 /// How long a cursor is good for.
-pub(crate) const CURSOR_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+pub const CURSOR_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const CURSOR_BYTES_MAX: usize = 256;
 const PURPOSE: &str = "cursor";
 
 /// Makes and reads cursors, which hold the ordinal of the last item that the client saw.
-pub(crate) struct Cursors(Seal);
+pub struct Cursors(Seal);
 
 impl Cursors {
-    pub(crate) fn new(seal: Seal) -> Self {
+    /// Cursors under the keys of `seal`.
+    pub fn new(seal: Seal) -> Self {
         Self(seal)
     }
 
-    pub(crate) fn seal(&self, method: Method, principal: &Principal, after: u64) -> String {
+    /// The cursor that stands after the item with the ordinal `after`.
+    pub fn seal(&self, method: Method, principal: &Principal, after: u64) -> String {
         self.seal_bytes(method, principal, &after.to_be_bytes())
     }
 
+    /// The ordinal of the last item that the client saw.
+    ///
     /// # Errors
     /// -32602 for whatever is no cursor of this list and principal, or too old.
-    pub(crate) fn open(&self, method: Method, principal: &Principal, cursor: &str) -> Result<u64, ErrorObject> {
+    pub fn open(&self, method: Method, principal: &Principal, cursor: &str) -> Result<u64, ErrorObject> {
         self.open_bytes(method, principal, cursor).map(u64::from_be_bytes)
     }
 

@@ -31,13 +31,14 @@ use tokio::time::Instant;
 use crate::alarm::Alarm;
 use crate::change::{Changes, Listener};
 use crate::conversation::Conversation;
+use crate::error::Error;
 use crate::once::{self, KeyedCalls};
 use crate::options::HostOptions;
 use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
 use crate::seal::Seal;
 use crate::service::Service;
-use crate::sessions::Kept;
+use crate::sessions::{Kept, Sessions};
 use crate::storage::Storage;
 
 pub use pipe::Connection;
@@ -212,6 +213,21 @@ impl Host {
         host
     }
 
+    /// A host of `service` with its sessions where `sessions` says, and with the keys that are kept beside them.
+    ///
+    /// # Errors
+    /// When they cannot be kept there.
+    pub fn open(
+        service: Arc<dyn Service>,
+        changes: &Changes,
+        mut options: HostOptions,
+        sessions: Sessions,
+    ) -> Result<Arc<Self>, Error> {
+        sessions.apply(&mut options);
+        let (kept, seal) = sessions.open()?;
+        Ok(Self::new(service, changes, options, seal.unwrap_or_else(Seal::generate), kept))
+    }
+
     /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Waits for nothing but the store,
     /// where sessions outlive the process. Must be called within a tokio runtime.
     pub async fn post(self: &Arc<Self>, inbound: Inbound) -> Answer {
@@ -273,6 +289,11 @@ impl Host {
         &self.options
     }
 
+    /// Whether anybody is subscribed to the resource with this canonical URI.
+    pub fn is_watched(&self, uri: &str) -> bool {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uri)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp(self.origin_ms + u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 1))
     }
@@ -312,7 +333,13 @@ impl Host {
         let mut index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         match who {
             Some(who) => {
-                index.entry(uri.clone()).or_default().insert(number, who);
+                let subscribers = index.entry(uri.clone()).or_default();
+                let is_first = subscribers.is_empty();
+                subscribers.insert(number, who);
+                drop(index);
+                if is_first {
+                    self.service.watched(uri);
+                }
             }
             None => {
                 let is_empty = index.get_mut(uri).is_some_and(|known| {
@@ -321,6 +348,8 @@ impl Host {
                 });
                 if is_empty {
                     index.remove(uri);
+                    drop(index);
+                    self.service.unwatched(uri);
                 }
             }
         }

@@ -7,7 +7,6 @@ mod alarm;
 mod cancel;
 mod checks;
 mod conversation;
-mod cursor;
 mod elicit;
 mod item;
 mod journal;
@@ -24,6 +23,7 @@ pub mod call;
 pub mod catalogue;
 pub mod change;
 pub mod context;
+pub mod cursor;
 #[cfg(unix)]
 pub mod directory;
 pub mod entry;

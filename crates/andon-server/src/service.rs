@@ -49,6 +49,18 @@ pub trait Service: Send + Sync + 'static {
         let _ = session;
     }
 
+    /// Somebody is subscribed to the resource with this canonical URI from now on, by a request that was served, or in a
+    /// session that comes back from where it was kept. Must not block.
+    fn watched(&self, uri: &str) {
+        let _ = uri;
+    }
+
+    /// Nobody is subscribed to the resource with this canonical URI any more. Somebody may subscribe again before this
+    /// is heard: [`Host::is_watched`](crate::host::Host::is_watched) tells. Must not block.
+    fn unwatched(&self, uri: &str) {
+        let _ = uri;
+    }
+
     /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
     /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
     ///

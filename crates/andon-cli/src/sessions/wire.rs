@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(35);
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Where a server can be asked.
-pub(super) enum Place {
+pub(crate) enum Place {
     /// A socket.
     Socket(PathBuf),
     /// An address, with the token.
@@ -25,7 +25,7 @@ pub(super) enum Place {
 
 impl Place {
     /// What the command line says.
-    pub(super) fn find(data: Option<&Path>, address: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn find(data: Option<&Path>, address: Option<&str>) -> Result<Self, Failure> {
         match (address, data) {
             (Some(address), data) => Ok(Self::Address(address.to_owned(), token(data)?)),
             (None, Some(folder)) if cfg!(unix) => Ok(Self::Socket(folder.join(SOCKET))),
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// Asks, and gives what the server answers.
-    pub(super) fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
+    pub(crate) fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
         let request = |host: &str, more: &str| {
             format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{more}\r\n")
         };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use andon_core::client::{CallId, Loss};
@@ -77,11 +77,16 @@ impl ChildLink {
         else {
             return Err(Loss::Unreachable("the program has no pipes".to_owned()));
         };
+        restrict(&child, command);
         let last_words: LastWords = Arc::default();
         let errors = tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
         let (ended_sender, ended) = watch::channel(None);
         let (ending, end_wanted) = oneshot::channel();
-        tokio::spawn(attend(child, end_wanted, ended_sender));
+        let counted = Counted::new();
+        tokio::spawn(async move {
+            attend(child, end_wanted, ended_sender).await;
+            drop(counted);
+        });
         let end = describe_end(ended.clone(), errors, last_words);
         let lines = Lines::new(output, input, line_bytes_max, ear, end);
         Ok(Self { lines, ending: Mutex::new(Some(ending)), ended })
@@ -141,9 +146,54 @@ async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
     drop(read.await);
 }
 
+/// How many processes there are.
+static CHILDREN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Returns when no process that a client of this program started is there any more: those of clients that were closed or
+/// dropped take a few seconds to end. For programs that end, and leave nobody behind.
+pub async fn children_ended() {
+    // The sender is never dropped.
+    drop(CHILDREN.subscribe().wait_for(|count| *count == 0).await);
+}
+
+/// Held as long as a process is there.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        CHILDREN.send_modify(|count| *count += 1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        CHILDREN.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Sets the limits of a process that was just started.
+#[cfg(target_os = "linux")]
+fn restrict(child: &Child, command: &Command) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let limits = [(Resource::As, command.memory_bytes_max), (Resource::Nofile, command.open_files_max)];
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    for (resource, most) in limits {
+        let (Some(most), Some(pid)) = (most, pid) else { continue };
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = prlimit(Some(pid), resource, limit) {
+            tracing::warn!(?resource, %error, "a limit of a program could not be set");
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn restrict(_child: &Child, _command: &Command) {}
+
 /// Waits for the end of the process. When its link is gone, ends it: its input has ended already; then by signals to
-/// its whole group.
+/// its whole group. What the process leaves behind of its group is killed.
 async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watch::Sender<Option<String>>) {
+    let group = group_of(&child);
     let status = tokio::select! {
         status = child.wait() => Some(status),
         // The sender is dropped, or never sends.
@@ -154,11 +204,11 @@ async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watc
         None => match tokio::time::timeout(STEP, child.wait()).await {
             Ok(status) => status,
             Err(_) => {
-                signal(&child, Step::Terminate);
+                signal(group, Step::Terminate);
                 match tokio::time::timeout(STEP, child.wait()).await {
                     Ok(status) => status,
                     Err(_) => {
-                        signal(&child, Step::Kill);
+                        signal(group, Step::Kill);
                         drop(child.start_kill());
                         child.wait().await
                     }
@@ -166,6 +216,7 @@ async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watc
             }
         },
     };
+    signal(group, Step::Kill);
     let how = match status {
         Ok(status) => status.to_string(),
         Err(error) => format!("its status is unknown: {error}"),
@@ -179,22 +230,35 @@ enum Step {
     Kill,
 }
 
+#[cfg(unix)]
+type Group = Option<rustix::process::Pid>;
+#[cfg(not(unix))]
+type Group = ();
+
+/// The process is the first of its group, which has its number.
+#[cfg(unix)]
+fn group_of(child: &Child) -> Group {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw)
+}
+
+#[cfg(not(unix))]
+fn group_of(_child: &Child) -> Group {}
+
 /// To all of the group: a server that was started through a launcher is a grandchild.
 #[cfg(unix)]
-fn signal(child: &Child, step: Step) {
+fn signal(group: Group, step: Step) {
     let signal = match step {
         Step::Terminate => rustix::process::Signal::TERM,
         Step::Kill => rustix::process::Signal::KILL,
     };
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let Some(group) = group {
-        // It may have ended by itself in the meantime.
+        // All of it may have ended by itself in the meantime.
         let _ = rustix::process::kill_process_group(group, signal);
     }
 }
 
 #[cfg(not(unix))]
-fn signal(_child: &Child, _step: Step) {}
+fn signal(_group: Group, _step: Step) {}
 
 /// Why the output ended, in words that help: the status and what the process said last.
 async fn describe_end(

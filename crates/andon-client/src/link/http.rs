@@ -250,7 +250,10 @@ impl Shared {
                 Ok(message) => {
                     answered |= matches!((&message, wire_id),
                         (Message::Response(response), Some(id)) if response.id == Some(RequestId::Number(id)));
-                    (self.ear)(Heard::Message(message));
+                    (self.ear)(match wire_id {
+                        Some(wire_id) => Heard::Related { wire_id, message },
+                        None => Heard::Message(message),
+                    });
                 }
                 Err(malformed) => (self.ear)(Heard::Noise(malformed.error.message)),
             }

@@ -44,7 +44,7 @@ impl Asks {
     pub(super) fn server_request(
         &mut self,
         now: Timestamp,
-        request: Request,
+        (request, call): (Request, Option<CallId>),
         capabilities: &ClientCapabilities,
         rules: &Rules,
         out: &mut Vec<Output>,
@@ -77,7 +77,7 @@ impl Asks {
             Ok(_) if self.open.len() >= QUESTIONS_MAX => {
                 refuse(&ErrorObject::unavailable("too many questions to this client at once"));
             }
-            Ok(request) => self.ask(now, Answers::Request(id), request, out),
+            Ok(request) => self.ask(now, Answers::Request(id), (request, call), out),
         }
     }
 
@@ -106,7 +106,7 @@ impl Asks {
             asked.push((key, request));
         }
         for (key, request) in asked {
-            self.ask(now, Answers::Round(call, key), request, out);
+            self.ask(now, Answers::Round(call, key), (request, Some(call)), out);
         }
         Ok(())
     }
@@ -179,11 +179,21 @@ impl Asks {
         self.open.iter().map(|open| open.begun_at).min()
     }
 
-    fn ask(&mut self, now: Timestamp, answers: Answers, request: InputRequest, out: &mut Vec<Output>) {
+    fn ask(
+        &mut self,
+        now: Timestamp,
+        answers: Answers,
+        (request, call): (InputRequest, Option<CallId>),
+        out: &mut Vec<Output>,
+    ) {
         self.last += 1;
         let question = QuestionId(self.last);
+        let key = match &answers {
+            Answers::Round(_, key) => Some(key.clone()),
+            Answers::Request(_) => None,
+        };
         self.open.push(Open { question, begun_at: now, answers });
-        out.push(Output::Asked { question, request });
+        out.push(Output::Asked { question, request, call, key });
     }
 
     fn withdraw(&mut self, out: &mut Vec<Output>, is_over: impl Fn(&Open) -> bool) {

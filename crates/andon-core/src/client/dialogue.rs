@@ -158,7 +158,7 @@ impl Dialogue {
 
     /// The text of a notification to the server.
     pub fn notification(&self, method: &str, mut params: Map<String, Value>) -> String {
-        self.add_meta(&mut params, None, false);
+        self.add_meta(&mut params, None, (None, false));
         encode_notification(method, Some(&Value::Object(params).to_string()))
     }
 
@@ -167,11 +167,11 @@ impl Dialogue {
         let mut out = Vec::new();
         let was_paused = self.asks.is_open();
         match input {
-            Input::Message(Message::Response(response)) => self.response(now, response, &mut out),
-            Input::Message(Message::Request(request)) => {
-                self.asks.server_request(now, request, &self.capabilities, self.rules(), &mut out);
+            Input::Message(message) => self.message(now, message, None, &mut out),
+            Input::Related { wire_id, message } => {
+                let call = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| *call);
+                self.message(now, message, call, &mut out);
             }
-            Input::Message(Message::Notification(notification)) => self.notified(now, notification, &mut out),
             Input::Refused { call, status, error } => {
                 self.end(call, Err(CallError::Protocol { error, status: Some(status) }), &mut out);
             }
@@ -234,7 +234,8 @@ impl Dialogue {
         let name = named_by.and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
         let takes_tasks = flight.new.takes_tasks;
         if &*method != Method::Initialize.as_str() {
-            self.add_meta(&mut params, token, takes_tasks);
+            let declared = flight.new.capabilities.clone();
+            self.add_meta(&mut params, token, (declared.as_ref(), takes_tasks));
         }
         let params = (!params.is_empty()).then(|| Value::Object(params).to_string());
         let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
@@ -242,7 +243,12 @@ impl Dialogue {
     }
 
     /// What the revision wants in `_meta`, beside what the program put there.
-    fn add_meta(&self, params: &mut Map<String, Value>, token: Option<i64>, takes_tasks: bool) {
+    fn add_meta(
+        &self,
+        params: &mut Map<String, Value>,
+        token: Option<i64>,
+        (declared, takes_tasks): (Option<&ClientCapabilities>, bool),
+    ) {
         if !self.rules().result_type && token.is_none() {
             return;
         }
@@ -254,11 +260,24 @@ impl Dialogue {
         if self.rules().result_type {
             meta.insert(PROTOCOL_VERSION.into(), self.revision.as_str().into());
             meta.insert(CLIENT_INFO.into(), json!(self.info));
-            let mut capabilities = json!(self.capabilities);
+            let mut capabilities = json!(declared.unwrap_or(&self.capabilities));
             if takes_tasks {
                 capabilities["extensions"][TASKS_EXTENSION] = json!({});
             }
             meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+        }
+    }
+
+    fn message(&mut self, now: Timestamp, message: Message, call: Option<CallId>, out: &mut Vec<Output>) {
+        match (message, call) {
+            (Message::Response(response), _) => self.response(now, response, out),
+            (Message::Request(request), call) => {
+                self.asks.server_request(now, (request, call), &self.capabilities, self.rules(), out);
+            }
+            (Message::Notification(notification), Some(call)) if &*notification.method == "notifications/message" => {
+                out.push(Output::Logged { call, notification });
+            }
+            (Message::Notification(notification), _) => self.notified(now, notification, out),
         }
     }
 

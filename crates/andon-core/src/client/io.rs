@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Notification};
@@ -45,6 +46,8 @@ pub struct Newcall {
     pub mirrored: Vec<(String, String)>,
     /// It may be answered with a task, and says so (2026-07-28, tasks extension).
     pub takes_tasks: bool,
+    /// What the server is told that this client can do, if less than all (2026-07-28).
+    pub capabilities: Option<ClientCapabilities>,
 }
 
 /// All that can happen.
@@ -52,6 +55,14 @@ pub struct Newcall {
 pub enum Input {
     /// The peer said something.
     Message(Message),
+    /// The peer said something on the stream that answers one round, so it belongs to that round's call (Streamable
+    /// HTTP, "Sending Messages to the Server").
+    Related {
+        /// The id of the round, from [`Output::Send`].
+        wire_id: i64,
+        /// What it said.
+        message: Message,
+    },
     /// The server refused a round of `call` with an HTTP status and this error.
     Refused {
         /// From [`Output::Send`].
@@ -151,6 +162,10 @@ pub enum Output {
         question: QuestionId,
         /// What it asks.
         request: InputRequest,
+        /// On behalf of which call, where the server says so.
+        call: Option<CallId>,
+        /// The question's name in its call (2026-07-28).
+        key: Option<String>,
     },
     /// The server no longer wants the answer.
     Withdrawn {
@@ -159,6 +174,13 @@ pub enum Output {
     },
     /// The server tells of something.
     Heard(Notification),
+    /// The server logs on the stream of a call.
+    Logged {
+        /// The call.
+        call: CallId,
+        /// The notification.
+        notification: Notification,
+    },
     /// Something from the peer was dropped, for the log.
     Dropped(&'static str),
 }

@@ -31,6 +31,7 @@ fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId
         wants_progress,
         mirrored: Vec::new(),
         takes_tasks: false,
+        capabilities: None,
     };
     let (call, out) = dialogue.request(T0, new);
     let (wire_id, sent) = sent(&out);
@@ -310,6 +311,7 @@ fn initialize_carries_no_metadata_and_is_not_cancelled() {
         wants_progress: false,
         mirrored: Vec::new(),
         takes_tasks: false,
+        capabilities: None,
     };
     let (_, out) = dialogue.request(T0, new);
     assert_eq!(sent(&out).1["params"].get("_meta"), None);

@@ -1,0 +1,244 @@
+//! `andon serve FILE`, and the commands about it: `andon check`, `andon upstreams`, `andon approve`.
+
+mod reload;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon::Error;
+use andon::http::{Ask, Mounts, Refusal, Resource};
+use andon::serde_json::{self, Value, json};
+use andon::server::host::Host;
+use andon::server::options::HostOptions;
+use andon::server::serve::{serve_until, terminated};
+use andon::server::sessions::Sessions;
+use andon::server::transport::Stdio;
+use andon_gateway::config::{self, Config, Mode, Severity};
+use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve};
+use clap::Args;
+use futures_util::future::BoxFuture;
+
+use crate::client::show::{print, print_json};
+use crate::client::{Failure, fail, with_token};
+use crate::sessions::wire::Place;
+use crate::{Serve, operators, welcome};
+
+/// How long any call may take at an endpoint; each server has a maximum of its own.
+const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a person may take to answer a question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// `andon check FILE`.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A file with settings of Andon's own.
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+}
+
+/// `andon upstreams`.
+#[derive(Args)]
+pub(crate) struct Upstreams {
+    /// The directory of `andon serve --data DIR`.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The loopback address of `andon serve --admin HOST:PORT`. The token is in DIR, or in ANDON_ADMIN_TOKEN.
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `andon approve`.
+#[derive(Args)]
+pub(crate) struct Approve {
+    /// Of which server; all without it.
+    #[arg(value_name = "SERVER")]
+    server: Option<String>,
+    /// Which tool; all of the server without it.
+    #[arg(value_name = "TOOL")]
+    tool: Option<String>,
+    /// The directory of `andon serve --data`.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> ExitCode {
+        let Some(config) = read(&self.file, self.settings.as_deref()) else { return ExitCode::FAILURE };
+        let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+        println!("{}: {} servers: {}", self.file.display(), names.len(), names.join(", "));
+        ExitCode::SUCCESS
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn run(self) -> ExitCode {
+        match self.perform() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => fail(&failure),
+        }
+    }
+
+    fn perform(&self) -> Result<(), Failure> {
+        let place = Place::find(self.data.as_deref(), self.admin.as_deref())?;
+        let answer = place.ask("GET", "/v1/upstreams")?;
+        if self.json {
+            return print_json(&answer.to_string());
+        }
+        let statuses = serde_json::from_value(answer)
+            .map_err(|error| Failure::Io(format!("the server's answer is of another version: {error}")))?;
+        print(table(&statuses).trim_end())
+    }
+}
+
+/// What operators see of the servers.
+struct Shown(Arc<Gateway>);
+
+impl Resource for Shown {
+    fn answer(&self, ask: Ask) -> BoxFuture<'_, Result<Value, Refusal>> {
+        let answer = match (ask.method().as_str(), ask.item()) {
+            ("GET", None) => Ok(json!(self.0.status())),
+            ("GET", Some(name)) => {
+                let found = self.0.status().into_iter().find(|status| status.name == name);
+                found.map(|status| json!(status)).ok_or_else(|| Refusal::NotFound("there is no such server".to_owned()))
+            }
+            _ => Err(Refusal::NotAllowed("GET")),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+impl Approve {
+    pub(crate) fn run(self) -> ExitCode {
+        match approve(&self.data, self.server.as_deref(), self.tool.as_deref()) {
+            Ok(approved) if approved.is_empty() => println!("nothing is held back"),
+            Ok(approved) => {
+                for (server, tool, diff) in approved {
+                    println!("{server}: {tool}\n{diff}");
+                }
+                println!("a running andon serve heeds it on SIGHUP, or when its file changes");
+            }
+            Err(error) => {
+                eprintln!("andon: the definitions in {}: {error}", self.data.display());
+                return ExitCode::FAILURE;
+            }
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+/// Serves the servers that `file` names.
+pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
+    let settings = serve.settings.clone();
+    let Some(config) = read(&file, settings.as_deref()) else {
+        return Err(Error::misuse(format!("{} is not used", file.display())));
+    };
+    if let Some(folder) = &serve.data {
+        std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("{}", folder.display()), error))?;
+    }
+    // Before anything is started, so that a port that is taken leaves nothing behind.
+    let http = if serve.stdio { None } else { Some(serve.bind()?) };
+    let admin = match serve.stdio {
+        true => None,
+        false => Some(operators::admin(serve.data.as_deref(), serve.admin.as_deref())?),
+    };
+    let (clients, mode) = if serve.stdio { (Clients::One, Mode::Session) } else { (Clients::Many, Mode::Shared) };
+    let options =
+        Options { clients, mode, data: serve.data.clone(), host: maker(&serve), prepare: Box::new(with_token) };
+    let gateway = Gateway::start(&config, options)?;
+    tokio::spawn(reload::watch(gateway.clone(), file, settings));
+    let stopping = gateway.clone();
+    let stop = async move {
+        terminated().await;
+        stopping.drain().await;
+    };
+    let outcome = match http.zip(admin) {
+        None => serve_until(gateway.host(), Stdio, stop).await,
+        Some((http, admin)) => {
+            welcome::print_admin(&admin.addresses(), serve.data.as_deref());
+            welcome::print(&http.url());
+            let mounts: Arc<dyn Mounts> = gateway.clone();
+            let http = http.with_options(|options| options.mounts = Some(mounts));
+            let admin = admin.with("upstreams", Shown(gateway.clone()));
+            serve_until(gateway.host(), (http, admin), stop).await
+        }
+    };
+    gateway.stop().await;
+    outcome
+}
+
+/// Makes hosts with their sessions where the command line says. Over stdio there is one session, the process's own.
+fn maker(serve: &Serve) -> Box<MakeHost> {
+    let data = serve.data.clone().filter(|_| !serve.stdio);
+    Box::new(move |service, changes, server| {
+        let mut options = HostOptions::default();
+        options.conversation.call_timeout_max = CALL_TIMEOUT_MAX;
+        options.conversation.ask_timeout = ASK_TIMEOUT;
+        let sessions = match (&data, server) {
+            (None, _) => Sessions::memory(),
+            (Some(folder), None) => Sessions::disk(folder),
+            (Some(folder), Some(name)) => Sessions::disk(folder.join("servers").join(name)),
+        };
+        Host::open(service, changes, options, sessions)
+    })
+}
+
+/// What `file` says, unless it is wrong; what there is to say about it goes to standard error.
+fn read(file: &Path, settings: Option<&Path>) -> Option<Config> {
+    let checked = config::read(file, settings);
+    for finding in &checked.findings {
+        eprintln!("{finding}");
+    }
+    let errors = checked.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
+    if errors > 0 {
+        eprintln!("andon: {errors} error{} in the configuration", if errors == 1 { "" } else { "s" });
+    }
+    checked.config
+}
+
+fn table(statuses: &Vec<Status>) -> String {
+    let heads = ["SERVER", "STATE", "BREAKER", "TOOLS", "CALLS", "IN FLIGHT", "FAILED", "RESTARTS", "LATENCY"];
+    let mut rows = vec![heads.map(str::to_owned)];
+    for status in statuses {
+        rows.push([
+            status.name.clone(),
+            format!("{} {} s", status.state, status.state_s),
+            status.breaker.to_string(),
+            status.tools.to_string(),
+            status.calls.to_string(),
+            status.in_flight.to_string(),
+            status.failures.to_string(),
+            status.restarts.to_string(),
+            format!("{:.1} ms", status.latency_ms),
+        ]);
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..heads.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    for status in statuses {
+        if let Some(why) = &status.last_error {
+            text.push_str(&format!("\n{}: {}\n", status.name, harmless(why)));
+        }
+        for tool in &status.held {
+            text.push_str(&format!("\n{}: the tool {} has changed and is held back\n", status.name, harmless(tool)));
+        }
+    }
+    text
+}
+
+/// What a server wrote, without what a terminal would obey.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,211 @@
+//! `andon serve FILE` as its users start it: real processes, real files, real signals.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use andon::client::Client;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const ANDON: &str = env!("CARGO_BIN_EXE_andon");
+/// Of the operators.
+const TOKEN: &str = "a-token-that-is-long-enough-for-this-0123456789";
+/// How long anything may take that is waited for.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The demo server as a server of the file.
+fn demo(andon: Value) -> Value {
+    json!({ "command": ANDON, "args": ["serve", "--stdio"], "andon": andon })
+}
+
+fn write(folder: &TempDir, servers: Value) -> PathBuf {
+    let file = folder.path().join("mcp.json");
+    std::fs::write(&file, json!({ "mcpServers": servers }).to_string()).unwrap();
+    file
+}
+
+fn run(words: &[&str]) -> Output {
+    Command::new(ANDON).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+/// A gateway that is killed with the test.
+struct Gateway {
+    child: Child,
+    url: String,
+    admin: String,
+}
+
+impl Gateway {
+    fn start(file: &Path, words: &[&str]) -> Self {
+        let mut command = Command::new(ANDON);
+        command.arg("serve").arg(file).args(["--admin", "127.0.0.1:0"]).args(words).env("ANDON_ADMIN_TOKEN", TOKEN);
+        if !words.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut said = |what: &str| {
+            let line = lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("it says {what:?}"));
+            line.split_once(what).unwrap().1.trim().to_owned()
+        };
+        let admin = said("operators ask at ").split(':').take(2).collect::<Vec<_>>().join(":");
+        let url = said("listening on ");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, url, admin }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    fn upstreams(&self) -> Value {
+        let mut command = Command::new(ANDON);
+        command.args(["upstreams", "--admin", &self.admin, "--json"]).env("ANDON_ADMIN_TOKEN", TOKEN);
+        let output = command.output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// The processes that it started.
+    fn children(&self) -> Vec<String> {
+        // Threads have children of their own.
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let lists =
+            tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
+        lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+async fn names(client: &Client) -> Vec<String> {
+    client.tools().await.unwrap().into_iter().map(|tool| tool.name).collect()
+}
+
+async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
+    let trying = async {
+        let mut turns = tokio::time::interval(Duration::from_millis(50));
+        while !is_so().await {
+            turns.tick().await;
+        }
+    };
+    tokio::time::timeout(SOON, trying).await.expect("it is so soon");
+}
+
+fn is_alive(pid: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn check_says_what_is_wrong_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mcp.json");
+    std::fs::write(&file, "{\n  \"mcpServers\": {\n    \"a\": {\"comand\": \"x\"}\n  }\n}").unwrap();
+    let output = run(&["check", file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("mcp.json:3:5: error: the server \"a\" has neither"), "{said}");
+    assert!(said.contains("mcp.json:3:11: warning: the server \"a\" has \"comand\""), "{said}");
+    let output = run(&["serve", file.to_str().unwrap(), "--listen", "127.0.0.1:0"]);
+    assert!(!output.status.success(), "what is wrong is not served");
+    let good = write(&folder, json!({ "a": demo(json!({})) }));
+    let output = run(&["check", good.to_str().unwrap()]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 servers: a"));
+}
+
+#[tokio::test]
+async fn servers_are_one_endpoint_and_one_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})), "two": demo(json!({ "tools": { "allow": ["add"] } })) }));
+    let gateway = Gateway::start(&file, &[]);
+    let all = Client::connect(&gateway.url).await.unwrap();
+    let listed = names(&all).await;
+    assert!(listed.contains(&"one__echo".to_owned()) && listed.contains(&"two__add".to_owned()), "{listed:?}");
+    assert!(!listed.contains(&"two__echo".to_owned()), "{listed:?}");
+    let two = Client::connect(format!("{}/two", gateway.url)).await.unwrap();
+    assert_eq!(names(&two).await, ["add"]);
+    assert_eq!(two.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    assert!(Client::connect(format!("{}/three", gateway.url)).await.is_err());
+    let upstreams = gateway.upstreams();
+    assert_eq!(upstreams[1]["name"], "two");
+    assert_eq!(upstreams[1]["calls"], 1);
+    assert_eq!(upstreams[1]["state"], "ready");
+}
+
+#[tokio::test]
+async fn p4_no_process_is_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = json!({ "command": "sh", "args": ["-c", "sleep 30 & wait"] });
+    let file = write(&folder, json!({ "a": demo(json!({})), "b": demo(json!({})), "starting": slow }));
+    let mut gateway = Gateway::start(&file, &[]);
+    until(|| async { gateway.upstreams()[1]["state"] == "ready" }).await;
+    let children = gateway.children();
+    assert_eq!(children.len(), 3);
+    gateway.signal("TERM");
+    let began = std::time::Instant::now();
+    assert!(gateway.child.wait().unwrap().success());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(children.iter().all(|pid| !is_alive(pid)), "{children:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_served_and_a_wrong_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})), "two": demo(json!({})) }));
+    let gateway = Gateway::start(&file, &[]);
+    let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
+    until(|| async { names(&client).await.contains(&"two__add".to_owned()) }).await;
+    std::fs::write(&file, "{ \"mcpServers\": { oops").unwrap();
+    gateway.signal("HUP");
+    assert_eq!(client.call::<i64>("one__add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    write(&folder, json!({ "one": demo(json!({})), "three": demo(json!({})) }));
+    gateway.signal("HUP");
+    until(|| async { names(&client).await.contains(&"three__add".to_owned()) }).await;
+    assert!(!names(&client).await.contains(&"two__add".to_owned()));
+    // Without a signal as well.
+    write(&folder, json!({ "one": demo(json!({})), "three": demo(json!({ "prefix": "iii_" })) }));
+    until(|| async { names(&client).await.contains(&"iii_add".to_owned()) }).await;
+}
+
+#[tokio::test]
+async fn the_same_over_stdio() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})), "two": demo(json!({})) }));
+    let command = andon::client::Command::new(ANDON).args(["serve", file.to_str().unwrap(), "--stdio"]);
+    let client = Client::connect(command).await.unwrap();
+    until(|| async { names(&client).await.contains(&"two__add".to_owned()) }).await;
+    assert_eq!(client.call::<i64>("one__add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    client.close().await;
+}
+
+#[tokio::test]
+async fn a_session_survives_a_restart_of_the_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})) }));
+    let data = folder.path().join("data").display().to_string();
+    let mut first = Gateway::start(&file, &["--data", &data]);
+    let listen = first.url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
+    let revision = andon::types::revision::Revision::LATEST_LEGACY;
+    let client = Client::builder(first.url.as_str()).protocol(revision).without_cache().connect().await.unwrap();
+    let mut events = client.events();
+    assert_eq!(client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    first.signal("TERM");
+    first.child.wait().unwrap();
+    let _second = Gateway::start(&file, &["--data", &data, "--listen", &listen]);
+    // A connection that ended with the first one may still have been thought to be there.
+    until(|| async { client.call::<i64>("add", json!({ "a": 2, "b": 2 })).await.is_ok_and(|sum| sum == 4) }).await;
+    let reopened = async { while !matches!(events.next().await, Some(andon::client::Event::Reopened)) {} };
+    // A session that was lost would have been opened anew.
+    assert!(tokio::time::timeout(Duration::from_millis(100), reopened).await.is_err());
+}

@@ -1,0 +1,200 @@
+//! A server over stdio that does what servers should not, when it is told to: for tests. It speaks 2025-06-18 and knows
+//! nothing of this project, so that nothing of it is taken for granted.
+//!
+//! `unruly [--slow MS] [--deaf] [--broken]`: begins late; ends neither with its input nor by SIGTERM; never begins.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+#[derive(Default)]
+struct State {
+    count: AtomicU64,
+    /// Tools that were added, and how often the first was described anew.
+    grown: AtomicU64,
+    turned: AtomicU64,
+    questions: AtomicU64,
+    waiting: Mutex<HashMap<String, Sender<Value>>>,
+}
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let has = |word: &str| words.iter().any(|known| known == word);
+    if let Some(index) = words.iter().position(|word| word == "--slow") {
+        let wait_ms = words.get(index + 1).and_then(|word| word.parse().ok()).unwrap_or(1000);
+        std::thread::sleep(Duration::from_millis(wait_ms));
+    }
+    if has("--broken") {
+        eprintln!("there is no database");
+        std::process::exit(3);
+    }
+    if has("--deaf") {
+        ignore_the_end();
+    }
+    let state: Arc<State> = Arc::default();
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
+        match (message["method"].as_str(), message.get("id")) {
+            (Some(method), Some(id)) => request(&state, method, id.clone(), message["params"].clone()),
+            (None, Some(id)) => {
+                let waiting = state.waiting.lock().expect("nobody panics").remove(id.as_str().unwrap_or_default());
+                if let Some(waiting) = waiting {
+                    drop(waiting.send(message["result"].clone()));
+                }
+            }
+            _ => {}
+        }
+    }
+    while has("--deaf") {
+        std::thread::sleep(Duration::from_secs(60));
+    }
+}
+
+fn say(message: &Value) {
+    let mut out = std::io::stdout().lock();
+    // Whoever does not read any more is not told.
+    drop(writeln!(out, "{message}").and_then(|()| out.flush()));
+}
+
+fn answer(id: &Value, result: &Value) {
+    say(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+}
+
+fn text(id: &Value, text: &str) {
+    answer(id, &json!({ "content": [{ "type": "text", "text": text }] }));
+}
+
+fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
+    match method {
+        "initialize" => answer(
+            &id,
+            &json!({
+                "protocolVersion": "2025-06-18",
+                "capabilities": { "tools": { "listChanged": true }, "logging": {} },
+                "serverInfo": { "name": "unruly", "version": "1" },
+                "instructions": "Mind the gap.",
+            }),
+        ),
+        "ping" | "logging/setLevel" => answer(&id, &json!({})),
+        "tools/list" => answer(&id, &json!({ "tools": tools(state) })),
+        "tools/call" => call(state, id, &params),
+        _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no such method" } })),
+    }
+}
+
+fn tools(state: &State) -> Vec<Value> {
+    const NAMES: [&str; 12] =
+        ["echo", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn"];
+    let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
+    let turned = state.turned.load(Ordering::SeqCst);
+    let flaky = ["flaky".to_owned()];
+    NAMES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain(flaky)
+        .chain(grown)
+        .map(|name| {
+            let description = if name == "echo" && turned > 0 { format!("Echoes. Version {turned}.") } else { name.clone() };
+            let annotations = json!({ "readOnlyHint": name == "flaky" });
+            json!({ "name": name, "description": description, "inputSchema": { "type": "object" }, "annotations": annotations })
+        })
+        .collect()
+}
+
+fn call(state: &Arc<State>, id: Value, params: &Value) {
+    let arguments = params["arguments"].clone();
+    let given = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
+    match params["name"].as_str().unwrap_or_default() {
+        "echo" => text(&id, &given("message")),
+        "pid" => text(&id, &std::process::id().to_string()),
+        "count" => text(&id, &(state.count.fetch_add(1, Ordering::SeqCst) + 1).to_string()),
+        "ask" => ask(state.clone(), id, given("message")),
+        "wait" => {
+            let wait = Duration::from_millis(arguments["ms"].as_u64().unwrap_or(100));
+            std::thread::spawn(move || {
+                std::thread::sleep(wait);
+                text(&id, "waited");
+            });
+        }
+        "crash" => {
+            eprintln!("going down");
+            std::process::exit(3);
+        }
+        "flaky" => {
+            let mark = given("mark");
+            if std::fs::metadata(&mark).is_err() {
+                drop(std::fs::write(&mark, "was here"));
+                std::process::exit(4);
+            }
+            text(&id, "second time lucky");
+        }
+        "garbage" => {
+            println!("this is no JSON\n{{\"jsonrpc\":\"2.0\"\n[]\n{}", "x".repeat(100_000));
+            say(&json!({ "jsonrpc": "2.0", "id": 987_654, "result": {} }));
+            say(&json!({ "jsonrpc": "2.0", "id": "made up", "method": "sampling/createMessage", "params": {} }));
+            text(&id, "that was garbage");
+        }
+        "twice" => (0..3).for_each(|number| text(&id, &format!("answer {number}"))),
+        "flood" => {
+            (0..20_000).for_each(|number| eprintln!("{number} {}", "e".repeat(200)));
+            let note = json!({ "level": "info", "data": "n".repeat(1000) });
+            (0..5_000)
+                .for_each(|_| say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": note })));
+            text(&id, "flooded");
+        }
+        "never" => {}
+        "grow" => {
+            state.grown.fetch_add(1, Ordering::SeqCst);
+            changed(&id);
+        }
+        "turn" => {
+            state.turned.fetch_add(1, Ordering::SeqCst);
+            changed(&id);
+        }
+        other => text(&id, &format!("there is no {other}")),
+    }
+}
+
+fn changed(id: &Value) {
+    say(&json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed" }));
+    text(id, "changed");
+}
+
+/// Asks the client, without saying for which call: that is all that this revision has.
+fn ask(state: Arc<State>, id: Value, message: String) {
+    std::thread::spawn(move || {
+        let question = format!("q{}", state.questions.fetch_add(1, Ordering::SeqCst));
+        let (sender, answered) = std::sync::mpsc::channel();
+        state.waiting.lock().expect("nobody panics").insert(question.clone(), sender);
+        let schema = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
+        let params = json!({ "message": message, "requestedSchema": schema });
+        say(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
+        match answered.recv() {
+            Ok(Value::Null) => text(&id, "refused"),
+            Ok(result) => {
+                text(&id, &format!("{} {}", result["action"].as_str().unwrap_or_default(), result["content"]));
+            }
+            Err(_) => text(&id, "nobody answered"),
+        }
+    });
+}
+
+#[cfg(unix)]
+fn ignore_the_end() {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let mut ends = signal(SignalKind::terminate()).expect("signals can be heard");
+            while ends.recv().await.is_some() {}
+        });
+    });
+}
+
+#[cfg(not(unix))]
+fn ignore_the_end() {}

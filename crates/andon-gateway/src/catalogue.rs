@@ -1,0 +1,243 @@
+//! What one server has, as it lists it: read page by page, within bounds, each item checked by itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use andon_client::{Client, Error, Options};
+use andon_schema::headers::{HeaderParam, header_params};
+use andon_types::capability::ServerCapabilities;
+use andon_types::content::{Prompt, Resource, ResourceTemplate};
+use andon_types::message::Json;
+use andon_types::meta::Implementation;
+use andon_types::template::UriTemplate;
+use andon_types::tools::Tool;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Pages of one list.
+const PAGES_MAX: usize = 200;
+/// Items of one list.
+const ITEMS_MAX: usize = 5_000;
+/// Bytes of one list.
+const LIST_BYTES_MAX: usize = 16 << 20;
+
+/// What a server says of itself, and everything that it lists.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Catalogue {
+    pub(crate) info: Option<Implementation>,
+    pub(crate) instructions: Option<String>,
+    pub(crate) capabilities: ServerCapabilities,
+    pub(crate) tools: Arc<Vec<Tool>>,
+    pub(crate) prompts: Arc<Vec<Prompt>>,
+    pub(crate) resources: Arc<Vec<Resource>>,
+    pub(crate) templates: Arc<Vec<ResourceTemplate>>,
+}
+
+/// Something that a server lists.
+pub(crate) trait Listed: DeserializeOwned + Serialize + Clone + PartialEq + Send + Sync + 'static {
+    const METHOD: &'static str;
+    /// The member of the result.
+    const MEMBER: &'static str;
+
+    /// What tells it apart from others of its kind.
+    fn key(&self) -> &str;
+
+    /// Why it cannot be offered to clients.
+    fn problem(&self) -> Option<String>;
+}
+
+impl Listed for Tool {
+    const METHOD: &'static str = "tools/list";
+    const MEMBER: &'static str = "tools";
+
+    fn key(&self) -> &str {
+        &self.name
+    }
+
+    fn problem(&self) -> Option<String> {
+        let is_object = self.input_schema.to_value().is_ok_and(|schema| schema.is_object());
+        (!is_object).then(|| "its \"inputSchema\" is no object".to_owned())
+    }
+}
+
+impl Listed for Prompt {
+    const METHOD: &'static str = "prompts/list";
+    const MEMBER: &'static str = "prompts";
+
+    fn key(&self) -> &str {
+        &self.name
+    }
+
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Listed for Resource {
+    const METHOD: &'static str = "resources/list";
+    const MEMBER: &'static str = "resources";
+
+    fn key(&self) -> &str {
+        &self.uri
+    }
+
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Listed for ResourceTemplate {
+    const METHOD: &'static str = "resources/templates/list";
+    const MEMBER: &'static str = "resourceTemplates";
+
+    fn key(&self) -> &str {
+        &self.uri_template
+    }
+
+    fn problem(&self) -> Option<String> {
+        UriTemplate::parse(&self.uri_template).err().map(|error| error.to_string())
+    }
+}
+
+impl Catalogue {
+    /// Everything that the server lists now.
+    ///
+    /// # Errors
+    /// When there is no connection any more. A list that the server cannot give is empty, and logged.
+    pub(crate) async fn load(client: &Client, server: &str) -> Result<Self, Error> {
+        let mut catalogue = Self {
+            info: client.server_info(),
+            instructions: client.instructions(),
+            capabilities: client.capabilities().unwrap_or_default(),
+            ..Self::default()
+        };
+        catalogue.load_tools(client, server).await?;
+        catalogue.load_prompts(client, server).await?;
+        catalogue.load_resources(client, server).await?;
+        Ok(catalogue)
+    }
+
+    pub(crate) async fn load_tools(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+        if self.capabilities.tools.is_some() {
+            let tools = list(client, server).await?;
+            self.tools = Arc::new(client.learn_tools(tools));
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn load_prompts(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+        if self.capabilities.prompts.is_some() {
+            self.prompts = Arc::new(list(client, server).await?);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn load_resources(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+        if self.capabilities.resources.is_some() {
+            self.resources = Arc::new(list(client, server).await?);
+            self.templates = Arc::new(list(client, server).await?);
+        }
+        Ok(())
+    }
+}
+
+/// The arguments that clients mirror in headers (2026-07-28).
+pub(crate) fn headers_of(tool: &Tool) -> Vec<HeaderParam> {
+    tool.input_schema.to_value().ok().and_then(|schema| header_params(&schema).ok()).unwrap_or_default()
+}
+
+/// All items of one list that can be offered. Errors of the server itself make it empty: others are not held up.
+async fn list<T: Listed>(client: &Client, server: &str) -> Result<Vec<T>, Error> {
+    match pages::<T>(client).await {
+        Ok(values) => Ok(sift(values, server)),
+        Err(error @ (Error::Transport(_) | Error::Closed | Error::TimedOut | Error::Unauthorized(_))) => Err(error),
+        Err(error) => {
+            tracing::warn!(server, list = T::METHOD, %error, "a server cannot list what it has");
+            Ok(Vec::new())
+        }
+    }
+}
+
+async fn pages<T: Listed>(client: &Client) -> Result<Vec<Value>, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Page {
+        next_cursor: Option<String>,
+        #[serde(flatten)]
+        members: Map<String, Value>,
+    }
+    let invalid = |why: &str| Error::Invalid(format!("{}: {why}", T::METHOD));
+    let (mut values, mut cursors, mut bytes) = (Vec::new(), HashSet::new(), 0);
+    let mut params = Map::new();
+    for _ in 0..PAGES_MAX {
+        let result: Json = client.request(T::METHOD, params, Options::default()).await?;
+        bytes += result.as_str().len();
+        if bytes > LIST_BYTES_MAX {
+            return Err(invalid("the list is too large"));
+        }
+        let mut page: Page = result.parse_owned().map_err(|error| invalid(&error.to_string()))?;
+        match page.members.remove(T::MEMBER) {
+            Some(Value::Array(listed)) => values.extend(listed),
+            _ => return Err(invalid("the result has no list")),
+        }
+        match page.next_cursor {
+            None => return Ok(values),
+            Some(cursor) if !cursors.insert(cursor.clone()) => return Err(invalid("a cursor is repeated")),
+            Some(cursor) => params = Map::from_iter([("cursor".to_owned(), cursor.into())]),
+        }
+    }
+    Err(invalid("there are too many pages"))
+}
+
+/// Those that are what they should be, each once.
+fn sift<T: Listed>(values: Vec<Value>, server: &str) -> Vec<T> {
+    let mut known = HashSet::new();
+    let mut items: Vec<T> = Vec::new();
+    for value in values {
+        if items.len() == ITEMS_MAX {
+            tracing::warn!(server, list = T::METHOD, "a list has more than {ITEMS_MAX} items: the others are left out");
+            break;
+        }
+        let read: Result<T, _> = serde_json::from_value(value);
+        let why = match &read {
+            Ok(item) => item.problem().or_else(|| {
+                let is_new = known.insert(item.key().to_owned());
+                (!is_new).then(|| "there is another one of that name".to_owned())
+            }),
+            Err(error) => Some(error.to_string()),
+        };
+        let name = read.as_ref().map(|item| andon_types::error::clip(item.key()).to_owned()).unwrap_or_default();
+        match (read, why) {
+            (Ok(item), None) => items.push(item),
+            (_, why) => tracing::warn!(server, list = T::METHOD, name, why, "an item is left out"),
+        }
+    }
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use andon_types::tools::Tool;
+    use serde_json::json;
+
+    use super::sift;
+
+    #[test]
+    fn a_bad_item_costs_no_other() {
+        let schema = json!({ "type": "object" });
+        let tools: Vec<Tool> = sift(
+            vec![
+                json!({ "name": "a", "inputSchema": schema }),
+                json!({ "name": "no schema" }),
+                json!({ "name": "b", "inputSchema": "none" }),
+                json!({ "name": "a", "description": "again", "inputSchema": schema }),
+                json!(7),
+                json!({ "name": "c", "inputSchema": schema, "unknown": true }),
+            ],
+            "test",
+        );
+        assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(tools[0].description.is_none());
+    }
+}

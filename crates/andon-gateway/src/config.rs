@@ -1,0 +1,350 @@
+//! The file that names the servers, as the well-known clients write it, and what Andon adds to it.
+//!
+//! `mcpServers` is what most clients call the object of servers, `servers` is what VS Code calls it. Andon's own settings
+//! are in an object `andon`, at the top for all servers and in a server for that one; or in a file of their own.
+
+mod expand;
+mod fields;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::jsonc::{self, Kind, Node};
+use fields::{Fields, Report};
+
+pub use crate::jsonc::Position;
+pub use settings::{Mode, Patterns, Policy, Retry, Settings};
+
+/// Bytes of one file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Servers in one file.
+const SERVERS_MAX: usize = 256;
+/// Characters of a server's name.
+const NAME_CHARS_MAX: usize = 64;
+/// What other clients say of a server and what means nothing here.
+const FOREIGN: [&str; 9] =
+    ["alwaysAllow", "autoApprove", "description", "dev", "gallery", "icon", "name", "trust", "version"];
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file is used all the same.
+    Warning,
+    /// The file is not used.
+    Error,
+}
+
+/// Something about a file that its author should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// Where; the beginning, if it is about the whole file.
+    pub at: Position,
+    /// How grave.
+    pub severity: Severity,
+    /// What, in words. Never a value from the file that could be a secret.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        };
+        write!(f, "{}:{}: {severity}: {}", self.file.display(), self.at, self.message)
+    }
+}
+
+/// All servers, in the order of the file.
+#[derive(Clone, PartialEq)]
+pub struct Config {
+    /// The servers.
+    pub servers: Vec<Server>,
+    /// What holds for servers that say nothing themselves.
+    pub defaults: Settings,
+}
+
+/// One server.
+#[derive(Clone, PartialEq)]
+pub struct Server {
+    /// Its name: 1 to 64 characters.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// How it is treated.
+    pub settings: Settings,
+}
+
+/// Where a server is. What may be a secret is in no log: there is no `Debug`.
+#[derive(Clone, PartialEq)]
+pub enum Place {
+    /// A program to start, without a shell.
+    Child {
+        /// The program.
+        program: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Variables of its environment, beside a few harmless ones that it inherits.
+        env: BTreeMap<String, String>,
+        /// The folder that it starts in.
+        folder: Option<PathBuf>,
+    },
+    /// A URL.
+    Remote {
+        /// `http:` or `https:`.
+        url: String,
+        /// Headers of every request.
+        headers: BTreeMap<String, String>,
+    },
+}
+
+/// What a file says, and what is to be said about it.
+pub struct Checked {
+    /// `None` if there is an error among the findings.
+    pub config: Option<Config>,
+    /// By place.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads `file` and, if there is one, the file with Andon's own `settings`; variables are those of this process.
+pub fn read(file: &Path, settings: Option<&Path>) -> Checked {
+    let lookup = |name: &str| std::env::var(name).ok();
+    let text = match text_of(file) {
+        Ok(text) => text,
+        Err(finding) => return Checked { config: None, findings: vec![finding] },
+    };
+    let own = match settings.map(|path| text_of(path).map(|text| (path, text))).transpose() {
+        Ok(own) => own,
+        Err(finding) => return Checked { config: None, findings: vec![finding] },
+    };
+    check((file, &text), own.as_ref().map(|(path, text)| (*path, text.as_str())), &lookup)
+}
+
+fn text_of(file: &Path) -> Result<String, Finding> {
+    let wrong = |why: String| Finding {
+        file: file.to_owned(),
+        at: Position { line: 1, column: 1 },
+        severity: Severity::Error,
+        message: why,
+    };
+    let about = std::fs::metadata(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if about.len() > FILE_BYTES_MAX {
+        return Err(wrong(format!("is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    std::fs::read_to_string(file).map_err(|error| wrong(format!("cannot be read: {error}")))
+}
+
+/// The same for texts that were read already.
+fn check(file: (&Path, &str), own: Option<(&Path, &str)>, lookup: &expand::Lookup<'_>) -> Checked {
+    let mut report = Report::new(file.0);
+    let own_node = own.and_then(|(path, text)| report.within(path, |report| report.parsed(jsonc::parse(text))));
+    let config = report
+        .parsed(jsonc::parse(file.1))
+        .and_then(|node| whole(&node, own.map(|(path, _)| path).zip(own_node.as_ref()), lookup, &mut report));
+    let mut findings = report.findings;
+    findings.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
+    let is_wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Checked { config: config.filter(|_| !is_wrong), findings }
+}
+
+fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, report: &mut Report) -> Option<Config> {
+    let mut top = Fields::of(node, "the file", report)?;
+    let mut defaults = Settings::default();
+    if let Some(node) = top.take("andon") {
+        settings::read(node, &mut defaults, settings::Whose::All, report);
+    }
+    let mut of_servers = BTreeMap::new();
+    if let Some((path, node)) = own {
+        report.within(path, |report| {
+            settings::read_own(node, &mut defaults, &mut of_servers, report);
+            Some(())
+        });
+    }
+    // Inputs ask a person; where one is used, that is the error.
+    let _known = (top.take("inputs"), top.take("$schema"));
+    let mut servers = Vec::new();
+    let mut is_there = false;
+    for name in ["mcpServers", "servers"] {
+        let Some(node) = top.take(name) else { continue };
+        is_there = true;
+        let Some(members) = fields::object(node, name, report) else { continue };
+        for member in members {
+            let mut settings = defaults.clone();
+            if let Some((path, node)) = own.map(|(path, _)| path).zip(of_servers.remove(&member.name)) {
+                report.within(path, |report| {
+                    settings::read(node, &mut settings, settings::Whose::One, report);
+                    Some(())
+                });
+            }
+            if let Some(server) = server(member, settings, lookup, report) {
+                servers.push(server);
+            }
+        }
+    }
+    if !is_there {
+        report.error(node.at, "there are no servers: an object \"mcpServers\" (or \"servers\") names them");
+    }
+    top.finish("the file", report);
+    for name in of_servers.keys() {
+        report.warn(node.at, format!("there are settings for {name:?}, which is no server of this file"));
+    }
+    if servers.len() > SERVERS_MAX {
+        report.error(node.at, format!("there are more than {SERVERS_MAX} servers"));
+    }
+    collisions(&servers, node, report);
+    Some(Config { servers, defaults })
+}
+
+/// Two servers whose names or prefixes look the same to clients could not be told apart.
+fn collisions(servers: &[Server], node: &Node, report: &mut Report) {
+    for (index, server) in servers.iter().enumerate() {
+        for other in &servers[..index] {
+            if crate::names::plain(&server.name) == crate::names::plain(&other.name) {
+                let why = format!("the servers {:?} and {:?} have the same name for clients", other.name, server.name);
+                report.error(node.at, why);
+            }
+        }
+    }
+}
+
+fn server(
+    member: &jsonc::Member,
+    mut settings: Settings,
+    lookup: &expand::Lookup<'_>,
+    report: &mut Report,
+) -> Option<Server> {
+    let name = member.name.clone();
+    let what = format!("the server {name:?}");
+    if name.is_empty() || name.chars().count() > NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        report.error(member.at, format!("a server's name has 1 to {NAME_CHARS_MAX} characters"));
+        return None;
+    }
+    let mut fields = Fields::of(&member.value, &what, report)?;
+    if let Some(node) = fields.take("andon") {
+        settings::read(node, &mut settings, settings::Whose::One, report);
+    }
+    let is_off = fields.take("disabled").is_some_and(|node| fields::flag(node, "disabled", report) == Some(true))
+        | fields.take("enabled").is_some_and(|node| fields::flag(node, "enabled", report) == Some(false));
+    let kind = fields.take("type").or_else(|| fields.take("transport"));
+    if let Some(node) = fields.take("timeout") {
+        report
+            .warn(node.at, "\"timeout\" has another unit in each client, and is not used: \"andon\" has \"timeout_s\"");
+    }
+    let mut env = BTreeMap::new();
+    let texts = Texts { lookup };
+    let command = fields.take("command");
+    let program = command.and_then(|node| texts.one(node, "command", report));
+    let args = fields.take("args").map(|node| texts.list(node, "args", report)).unwrap_or_default();
+    if let Some(node) = fields.take("env") {
+        env = texts.map(node, "env", report);
+    }
+    let folder = fields.take("cwd").and_then(|node| texts.one(node, "cwd", report)).map(PathBuf::from);
+    let url = ["url", "serverUrl", "httpUrl"].into_iter().filter_map(|name| fields.take(name)).next();
+    let is_placed = command.is_some() || url.is_some();
+    let url = url.and_then(|node| Some((node.at, texts.one(node, "url", report)?)));
+    let headers = fields.take("headers").map(|node| texts.map(node, "headers", report)).unwrap_or_default();
+    for name in FOREIGN {
+        fields.take(name);
+    }
+    fields.finish(&what, report);
+    if let Some(node) = kind {
+        check_kind(node, program.is_some(), report);
+    }
+    let place = match (program, url) {
+        (Some(program), None) if program.is_empty() => {
+            report.error(member.at, format!("{what} has an empty \"command\""));
+            return None;
+        }
+        (Some(program), None) => Place::Child { program, args, env, folder },
+        (None, Some((at, url))) => {
+            check_url(at, &url, report);
+            Place::Remote { url, headers }
+        }
+        (Some(_), Some((at, _))) => {
+            report.error(at, format!("{what} has both \"command\" and \"url\""));
+            return None;
+        }
+        // What is wrong with it was said.
+        (None, None) if is_placed => return None,
+        (None, None) => {
+            report.error(member.at, format!("{what} has neither \"command\" nor \"url\""));
+            return None;
+        }
+    };
+    (!is_off).then_some(Server { name, place, settings })
+}
+
+fn check_kind(node: &Node, is_child: bool, report: &mut Report) {
+    let Some(kind) = fields::text(node, "type", report) else { return };
+    let fits = match kind {
+        "stdio" => is_child,
+        "http" | "sse" | "streamable-http" | "streamableHttp" | "streamable_http" => !is_child,
+        _ => return report.error(node.at, "\"type\" is stdio, http or sse"),
+    };
+    if !fits {
+        let needs = if is_child { "\"url\"" } else { "\"command\"" };
+        report.error(node.at, format!("a server of this \"type\" has {needs}"));
+    }
+}
+
+fn check_url(at: Position, url: &str, report: &mut Report) {
+    match url::Url::parse(url) {
+        Err(error) => report.error(at, format!("\"url\" cannot be read: {error}")),
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => report.error(at, "\"url\" begins with http: or https:"),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            report.error(at, "\"url\" has a user name or password: use \"headers\"");
+        }
+        Ok(_) => {}
+    }
+}
+
+/// Texts with variables in them.
+struct Texts<'a> {
+    lookup: &'a expand::Lookup<'a>,
+}
+
+impl Texts<'_> {
+    fn one(&self, node: &Node, what: &str, report: &mut Report) -> Option<String> {
+        let text = fields::text(node, what, report)?;
+        match expand::expand(text, self.lookup) {
+            Ok(text) => Some(text),
+            Err(why) => {
+                report.error(node.at, why);
+                None
+            }
+        }
+    }
+
+    fn list(&self, node: &Node, what: &str, report: &mut Report) -> Vec<String> {
+        match &node.kind {
+            Kind::List(nodes) => nodes.iter().filter_map(|node| self.one(node, what, report)).collect(),
+            other => {
+                report.error(node.at, format!("\"{what}\" is a list of texts, and this is {}", other.noun()));
+                Vec::new()
+            }
+        }
+    }
+
+    fn map(&self, node: &Node, what: &str, report: &mut Report) -> BTreeMap<String, String> {
+        let members = fields::object(node, what, report).unwrap_or_default();
+        members
+            .iter()
+            .filter_map(|member| {
+                // Numbers and flags are what people mean by their text.
+                let value = match &member.value.kind {
+                    Kind::Number(number) => Some(number.to_string()),
+                    Kind::Bool(flag) => Some(flag.to_string()),
+                    _ => self.one(&member.value, &member.name, report),
+                };
+                Some((member.name.clone(), value?))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Checked, Mode, Place, Severity, check};
+
+fn of(text: &str) -> Checked {
+    let lookup = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
+    check((Path::new("mcp.json"), text), None, &lookup)
+}
+
+#[test]
+fn the_file_of_well_known_clients_is_read() {
+    let checked = of(r#"{
+        // as Claude Desktop writes it
+        "mcpServers": {
+            "files": {
+                "command": "npx", "args": ["-y", "server", "${HOME:-/tmp}"], "env": {"KEY": "${TOKEN}", "N": 1},
+                "autoApprove": ["read"], "andon": {"mode": "session", "timeout_s": 1.5, "tools": {"deny": ["write*"]}},
+            },
+            "remote": {"type": "http", "url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
+            "off": {"command": "x", "disabled": true},
+        },
+        "andon": {"timeout_s": 7},
+    }"#);
+    assert_eq!(checked.findings, []);
+    let config = checked.config.expect("it is fine");
+    let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
+    assert_eq!(names, ["files", "remote"]);
+    let Place::Child { program, args, env, folder } = &config.servers[0].place else { panic!("a child") };
+    assert_eq!((program.as_str(), args[2].as_str(), folder), ("npx", "/tmp", &None));
+    assert_eq!((env["KEY"].as_str(), env["N"].as_str()), ("s3cret", "1"));
+    assert_eq!(config.servers[0].settings.mode, Some(Mode::Session));
+    assert_eq!(config.servers[0].settings.timeout, Duration::from_millis(1500));
+    assert!(!config.servers[0].settings.tools.permit("write_file"));
+    let Place::Remote { headers, .. } = &config.servers[1].place else { panic!("a URL") };
+    assert_eq!(headers["Authorization"], "Bearer s3cret");
+    assert_eq!(config.servers[1].settings.timeout, Duration::from_secs(7));
+}
+
+#[test]
+fn the_file_of_vs_code_is_read() {
+    let checked = of(r#"{"inputs": [], "servers": {"a": {"type": "stdio", "command": "${env:TOKEN}"}}}"#);
+    assert_eq!(checked.findings, []);
+    let config = checked.config.expect("it is fine");
+    assert!(matches!(&config.servers[0].place, Place::Child { program, .. } if program == "s3cret"));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_line_and_column() {
+    let check = |text: &str, line: usize, column: usize, severity: Severity, word: &str| {
+        let checked = of(text);
+        assert_eq!(checked.findings.len(), 1, "{text}: {:?}", checked.findings);
+        let finding = &checked.findings[0];
+        assert_eq!((finding.at.line, finding.at.column), (line, column), "{finding}");
+        assert_eq!(finding.severity, severity, "{finding}");
+        assert!(finding.message.contains(word), "{finding}");
+        assert_eq!(checked.config.is_none(), severity == Severity::Error, "{finding}");
+    };
+    let (warning, error) = (Severity::Warning, Severity::Error);
+    check("{\n \"mcpServers\": {\n  \"a\": {\"comand\": \"x\", \"url\": \"http://h/\"}}}", 3, 9, warning, "comand");
+    check(r#"{"mcpServers": {"a": {}}}"#, 1, 17, error, "neither");
+    check(r#"{"mcpServers": {"a": {"command": "x", "url": "http://h/"}}}"#, 1, 46, error, "both");
+    check(r#"{"mcpServers": {"a": {"command": 7}, "b": {"command": "x"}}}"#, 1, 34, error, "a text");
+    check(r#"{"mcpServers": {"a": {"url": "ftp://h/"}}}"#, 1, 30, error, "http");
+    check(r#"{"mcpServers": {"a": {"url": "http://u:p@h/"}}}"#, 1, 30, error, "password");
+    check(r#"{"mcpServers": {"a": {"url": "http://h/${NOPE}"}}}"#, 1, 30, error, "NOPE");
+    check(r#"{"mcpServers": {"a": {"type": "http", "command": "x"}}}"#, 1, 31, error, "type");
+    check(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "x"}}}"#, 1, 1, error, "same name");
+    check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"mode": "mine"}}}}"#, 1, 57, error, "shared, session");
+    check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"timeout_s": 0}}}}"#, 1, 62, error, "above 0");
+    check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"nope": 0}}}}"#, 1, 49, warning, "nope");
+    check(r#"{"mcpServers": {"a": {"command": "x", "timeout": 60}}}"#, 1, 50, warning, "timeout_s");
+    check(r#"{"x": 1, "mcpServers": {}}"#, 1, 2, warning, "x");
+    check("{}", 1, 1, error, "no servers");
+    check("[]", 1, 1, error, "an object");
+    check("{", 1, 2, error, "expected");
+}
+
+#[test]
+fn own_settings_may_be_in_a_file_of_their_own() {
+    let files = r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}}"#;
+    let own = r#"{"in_flight_max": 3, "servers": {"b": {"in_flight_max": 9}, "c": {}}}"#;
+    let checked = check((Path::new("mcp.json"), files), Some((Path::new("andon.json"), own)), &|_| None);
+    let config = checked.config.expect("it is fine");
+    let most: Vec<usize> = config.servers.iter().map(|server| server.settings.in_flight_max).collect();
+    assert_eq!(most, [3, 9]);
+    assert_eq!(checked.findings.len(), 1);
+    assert!(checked.findings[0].message.contains("\"c\""));
+}
+
+#[test]
+fn secrets_are_in_no_finding() {
+    let checked =
+        of(r#"{"mcpServers": {"a": {"url": "nope ${TOKEN}", "headers": {"X": "${TOKEN} ${NO}"}, "env": 7}}}"#);
+    assert!(checked.findings.len() >= 3);
+    for finding in checked.findings {
+        assert!(!finding.to_string().contains("s3cret"), "{finding}");
+    }
+}

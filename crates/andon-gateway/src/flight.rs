@@ -1,0 +1,294 @@
+//! One call on its way through a server: its outcome, and the questions that the server asks meanwhile.
+//!
+//! A client of a session waits, and is asked over its call. A client of 2026-07-28 gets its answer, `input_required`, and
+//! comes back: until then the flight is parked, its server none the wiser.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use andon_client::Error;
+use andon_core::io::AskError;
+use andon_server::call::Call;
+use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
+use andon_types::message::Json;
+use andon_types::revision::{Era, Revision, Rules};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Questions of one call that wait to be asked.
+pub(crate) const QUESTIONS_MAX: usize = 16;
+/// Flights that are parked at once.
+const PARKED_MAX: usize = 1_000;
+/// How long a client may take to come back; servers give up about then.
+const PARKED_FOR: Duration = Duration::from_secs(600);
+/// What a server asks at once reaches a client of 2026-07-28 at once.
+const GATHER: Duration = Duration::from_millis(3);
+/// Under which a call remembers its flight. Not a name that a server would give a question.
+const FLIGHT: &str = "\u{1}flight";
+
+/// A question of a server.
+pub(crate) struct Asked {
+    pub(crate) request: InputRequest,
+    /// What the server calls it.
+    pub(crate) key: Option<String>,
+    pub(crate) answer: oneshot::Sender<Result<Value, ErrorObject>>,
+}
+
+/// A question that was put to the client.
+struct Pending {
+    key: String,
+    request: InputRequest,
+    /// None once it is answered.
+    answer: Mutex<Option<oneshot::Sender<Result<Value, ErrorObject>>>>,
+}
+
+/// The call that a flight is for now. A client of 2026-07-28 comes back with another one.
+#[derive(Default)]
+pub(crate) struct Line(Mutex<Option<Call>>);
+
+impl Line {
+    pub(crate) fn with(&self, act: impl FnOnce(&Call)) {
+        let call = lock(&self.0).clone();
+        if let Some(call) = call {
+            act(&call);
+        }
+    }
+}
+
+/// What a flight keeps as long as it lasts.
+pub(crate) trait Held: Send {
+    /// The flight arrived, however.
+    fn arrived(&mut self, outcome: &Result<Json, Error>);
+}
+
+pub(crate) struct Flight {
+    pub(crate) outcome: BoxFuture<'static, Result<Json, Error>>,
+    pub(crate) questions: mpsc::Receiver<Asked>,
+    pub(crate) line: Arc<Line>,
+    /// What its server speaks.
+    pub(crate) revision: Revision,
+    pub(crate) held: Box<dyn Held>,
+    pending: Vec<Pending>,
+    asked: u32,
+}
+
+impl Flight {
+    pub(crate) fn new(
+        outcome: BoxFuture<'static, Result<Json, Error>>,
+        questions: mpsc::Receiver<Asked>,
+        line: Arc<Line>,
+        revision: Revision,
+        held: Box<dyn Held>,
+    ) -> Self {
+        Self { outcome, questions, line, revision, held, pending: Vec::new(), asked: 0 }
+    }
+
+    fn take(&mut self, asked: Asked) {
+        self.asked += 1;
+        let taken = |key: &String| key == FLIGHT || self.pending.iter().any(|pending| pending.key == *key);
+        let key = asked.key.filter(|key| !taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
+        self.pending.push(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
+    }
+}
+
+/// Flights whose clients have not come back yet.
+#[derive(Default)]
+pub(crate) struct Parking(Mutex<HashMap<String, Parked>>);
+
+struct Parked {
+    flight: Flight,
+    subject: Option<String>,
+    until: Instant,
+}
+
+impl Parking {
+    fn put(&self, id: String, subject: Option<String>, flight: Flight) {
+        let now = Instant::now();
+        let mut parked = lock(&self.0);
+        if parked.len() >= PARKED_MAX {
+            tracing::warn!("too many calls wait for their clients: one is given up");
+            return;
+        }
+        parked.insert(id, Parked { flight, subject, until: now + PARKED_FOR });
+    }
+
+    /// The flight with this id, if it is this subject's.
+    fn take(&self, id: &str, subject: Option<&str>) -> Option<Flight> {
+        let mut parked = lock(&self.0);
+        let is_theirs = parked.get(id).is_some_and(|known| known.subject.as_deref() == subject);
+        if is_theirs { parked.remove(id).map(|known| known.flight) } else { None }
+    }
+
+    /// Gives up those whose clients do not come back.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let late: Vec<Parked> = {
+            let mut parked = lock(&self.0);
+            let ids: Vec<String> =
+                parked.iter().filter(|(_, known)| known.until <= now).map(|(id, _)| id.clone()).collect();
+            ids.iter().filter_map(|id| parked.remove(id)).collect()
+        };
+        if !late.is_empty() {
+            tracing::debug!(count = late.len(), "clients did not come back with answers");
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+}
+
+/// Whether `call` brings answers for a flight that is parked.
+///
+/// # Errors
+/// When it does, and the flight is gone.
+pub(crate) fn resume(call: &Call, parking: &Parking) -> Result<Option<Flight>, ErrorObject> {
+    let Some(id) = call.recall(FLIGHT) else { return Ok(None) };
+    let id: String = id.parse_owned().unwrap_or_default();
+    match parking.take(&id, call.principal().subject()) {
+        Some(flight) => Ok(Some(flight)),
+        None => Err(ErrorObject::invalid_request(
+            "the call that this answers is gone: its server ended, or the answer took too long; start over",
+        )),
+    }
+}
+
+/// Follows `flight` to its end, and asks the client of `call` what its server asks.
+///
+/// The future is dropped when the client went away, and then the flight is too; or when the call of a client of 2026-07-28
+/// ends with questions, and then the flight is parked.
+pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) -> (Result<Json, Error>, Revision) {
+    *lock(&flight.line.0) = Some(call.clone());
+    let is_modern = call.revision().era() == Era::Modern;
+    let mut seat = Seat {
+        flight: Some(flight),
+        parking: parking.clone(),
+        subject: call.principal().subject().map(str::to_owned),
+        parks_as: None,
+    };
+    loop {
+        if seat.flight().pending.is_empty() {
+            let flight = seat.flight();
+            tokio::select! {
+                biased;
+                outcome = &mut flight.outcome => return seat.arrive(outcome),
+                Some(asked) = flight.questions.recv() => flight.take(asked),
+            }
+            if is_modern {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+        while let Ok(asked) = seat.flight().questions.try_recv() {
+            seat.flight().take(asked);
+        }
+        if is_modern {
+            let id = new_id();
+            call.remember(FLIGHT, Json::from(Value::String(id.clone())));
+            seat.parks_as = Some(id);
+        }
+        if let Some(outcome) = ask(seat.flight(), call).await {
+            return seat.arrive(outcome);
+        }
+        seat.parks_as = None;
+        seat.flight().pending.clear();
+    }
+}
+
+/// Asks what is pending. `Some` if the flight arrived meanwhile.
+async fn ask(flight: &mut Flight, call: &Call) -> Option<Result<Json, Error>> {
+    let Flight { outcome, pending, .. } = flight;
+    let mut asking: FuturesUnordered<_> = pending
+        .iter()
+        .filter(|pending| lock(&pending.answer).is_some())
+        .map(|pending| async {
+            let withdrawn = std::future::poll_fn(|cx| match &mut *lock(&pending.answer) {
+                Some(answer) => answer.poll_closed(cx),
+                None => std::task::Poll::Ready(()),
+            });
+            let answered = tokio::select! {
+                biased;
+                answered = call.ask(Some(&pending.key), pending.request.clone(), None) => answered,
+                () = withdrawn => Err(AskError::Cancelled),
+            };
+            call.forget_answer(&pending.key);
+            let answered = answered.map_err(ErrorObject::from).and_then(|answer| {
+                let answer = answer.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?;
+                Ok(filled(&pending.request, answer, call.rules()))
+            });
+            if let Some(answer) = lock(&pending.answer).take() {
+                // A server that withdrew its question needs no answer.
+                drop(answer.send(answered));
+            }
+        })
+        .collect();
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut *outcome => return Some(outcome),
+            asked = asking.next() => asked?,
+        }
+    }
+}
+
+/// What a client answers whose revision has no defaults in forms gets those that its server meant (see the adaptation of
+/// questions).
+fn filled(request: &InputRequest, mut answer: Value, rules: &Rules) -> Value {
+    if let (InputRequest::Elicitation(params), false) = (request, rules.form_choices)
+        && let Some(schema) = params.get("requestedSchema")
+        && answer.get("action").and_then(Value::as_str) == Some("accept")
+        && let Some(content) = answer.get_mut("content").and_then(Value::as_object_mut)
+    {
+        andon_client::fill_defaults(schema, content);
+    }
+    answer
+}
+
+/// Where a flight is while it is followed.
+struct Seat {
+    flight: Option<Flight>,
+    parking: Arc<Parking>,
+    subject: Option<String>,
+    /// Set while a client of 2026-07-28 is asked: then the end of its call is not the end of the flight.
+    parks_as: Option<String>,
+}
+
+impl Seat {
+    fn flight(&mut self) -> &mut Flight {
+        self.flight.as_mut().expect("it is taken only when it has arrived or its seat is dropped")
+    }
+
+    fn arrive(&mut self, outcome: Result<Json, Error>) -> (Result<Json, Error>, Revision) {
+        let flight = self.flight();
+        flight.held.arrived(&outcome);
+        let revision = flight.revision;
+        self.flight = None;
+        (outcome, revision)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(flight) = self.flight.take() else { return };
+        lock(&flight.line.0).take();
+        if let Some(id) = self.parks_as.take() {
+            self.parking.put(id, self.subject.take(), flight);
+        }
+    }
+}
+
+/// Names a flight to its client, sealed; nobody guesses it.
+fn new_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

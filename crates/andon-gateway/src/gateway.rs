@@ -1,0 +1,327 @@
+//! All servers behind one endpoint, and behind one each.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use andon_client::Builder;
+use andon_http::Mounts;
+use andon_server::change::Changes;
+use andon_server::error::Error;
+use andon_server::host::Host;
+use andon_server::serve::DRAIN_TIMEOUT;
+use andon_server::service::Service;
+
+use crate::catalogue::Catalogue;
+use crate::config::{Config, Mode, Server};
+use crate::flight::{Parking, lock};
+use crate::names;
+use crate::pins::Pins;
+use crate::service::{Front, Scope};
+use crate::upstream::Upstream;
+
+pub use crate::upstream::Status;
+
+/// How often calls whose clients did not come back are given up.
+const SWEEP: Duration = Duration::from_secs(30);
+/// How long processes may take to end, after they were asked to.
+const LEAVE: Duration = Duration::from_secs(8);
+
+/// Makes the host of a service, which announces its changes: that of everything, or of the server with this name.
+pub type MakeHost = dyn Fn(Arc<dyn Service>, &Changes, Option<&str>) -> Result<Arc<Host>, Error> + Send + Sync;
+/// Adds credentials to the client of a URL for which the configuration has none.
+pub type Prepare = dyn Fn(Builder, &str) -> Builder + Send + Sync;
+
+/// How many clients there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clients {
+    /// The process that started this one, over stdio.
+    One,
+    /// Whoever comes.
+    Many,
+}
+
+/// What the program decides for a gateway.
+pub struct Options {
+    /// Who is served.
+    pub clients: Clients,
+    /// Of servers whose configuration does not say.
+    pub mode: Mode,
+    /// Where lists and definitions are kept, so that they are there before the servers are.
+    pub data: Option<PathBuf>,
+    /// Makes the hosts.
+    pub host: Box<MakeHost>,
+    /// Adds credentials.
+    pub prepare: Box<Prepare>,
+}
+
+/// Serves the servers of a configuration. Owns their processes: [`Gateway::stop`] ends them.
+pub struct Gateway {
+    hub: Arc<Hub>,
+    main: Arc<Endpoint>,
+}
+
+/// What everything that belongs to a gateway shares.
+pub(crate) struct Hub {
+    options: Shared,
+    pub(crate) prepare: Box<Prepare>,
+    pub(crate) clients: Clients,
+    pub(crate) pins: Pins,
+    pub(crate) parking: Arc<Parking>,
+    upstreams: RwLock<Arc<Vec<Arc<Upstream>>>>,
+    endpoints: Mutex<HashMap<Scope, Arc<Endpoint>>>,
+    next_endpoint: AtomicU64,
+    me: Weak<Hub>,
+}
+
+struct Shared {
+    mode: Mode,
+    data: Option<PathBuf>,
+    host: Box<MakeHost>,
+}
+
+struct Endpoint {
+    number: u64,
+    host: Arc<Host>,
+    changes: Changes,
+}
+
+impl Gateway {
+    /// Starts the servers of `config`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When there can be no host of everything.
+    pub fn start(config: &Config, options: Options) -> Result<Arc<Self>, Error> {
+        let Options { clients, mode, data, host, prepare } = options;
+        let hub = Arc::new_cyclic(|me| Hub {
+            pins: Pins::new(data.as_deref()),
+            options: Shared { mode, data, host },
+            prepare,
+            clients,
+            parking: Arc::default(),
+            upstreams: RwLock::default(),
+            endpoints: Mutex::default(),
+            next_endpoint: AtomicU64::new(0),
+            me: me.clone(),
+        });
+        let main = hub.endpoint(Scope::All)?;
+        drop(hub.apply(&config.servers));
+        tokio::spawn(sweep(Arc::downgrade(&hub.parking)));
+        Ok(Arc::new(Self { hub, main }))
+    }
+
+    /// The host of the endpoint with everything.
+    pub fn host(&self) -> Arc<Host> {
+        self.main.host.clone()
+    }
+
+    /// Serves `config` from now on. Servers that are the same run on, with everybody who uses them. Returns how many
+    /// were started and how many are ended.
+    pub fn reload(&self, config: &Config) -> (usize, usize) {
+        self.hub.pins.read_again();
+        let (started, ended) = self.hub.apply(&config.servers);
+        let count = ended.len();
+        tokio::spawn(async move {
+            for upstream in ended {
+                upstream.end().await;
+            }
+        });
+        for upstream in self.hub.upstreams().iter() {
+            upstream.heed_again();
+        }
+        self.hub.announce_all();
+        (started, count)
+    }
+
+    /// How each server fares, in the order of the file.
+    pub fn status(&self) -> Vec<Status> {
+        self.hub.upstreams().iter().map(|upstream| upstream.status()).collect()
+    }
+
+    /// How many calls wait for their clients to come back with answers.
+    pub fn parked(&self) -> usize {
+        self.hub.parking.len()
+    }
+
+    /// Lets the calls at the endpoints of single servers finish, and takes no more there. That of everything is drained by
+    /// whoever serves it.
+    pub async fn drain(&self) {
+        let hosts: Vec<_> = lock(&self.hub.endpoints)
+            .iter()
+            .filter(|(scope, _)| **scope != Scope::All)
+            .map(|(_, endpoint)| endpoint.host.clone())
+            .collect();
+        futures_util::future::join_all(hosts.iter().map(|host| host.drain(DRAIN_TIMEOUT))).await;
+    }
+
+    /// Ends all servers, and waits until no process is left, a few seconds at most.
+    pub async fn stop(&self) {
+        let upstreams = self.hub.upstreams();
+        let ending = async {
+            futures_util::future::join_all(upstreams.iter().map(|upstream| upstream.end())).await;
+            andon_client::children_ended().await;
+        };
+        if tokio::time::timeout(LEAVE, ending).await.is_err() {
+            tracing::error!("some servers did not end in time");
+        }
+    }
+}
+
+impl Mounts for Gateway {
+    /// `/mcp/<server>`.
+    fn host_at(&self, path: &str) -> Option<Arc<Host>> {
+        let name = path.strip_prefix("/mcp/")?;
+        let upstreams = self.hub.upstreams();
+        let upstream = upstreams.iter().find(|upstream| names::plain(&upstream.name) == name)?;
+        match self.hub.endpoint(Scope::One(upstream.name.clone())) {
+            Ok(endpoint) => Some(endpoint.host.clone()),
+            Err(error) => {
+                tracing::error!(server = &*upstream.name, %error, "no endpoint");
+                None
+            }
+        }
+    }
+}
+
+impl Hub {
+    pub(crate) fn upstreams(&self) -> Arc<Vec<Arc<Upstream>>> {
+        self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn upstream(&self, name: &str) -> Option<Arc<Upstream>> {
+        self.upstreams().iter().find(|upstream| &*upstream.name == name).cloned()
+    }
+
+    /// Whether somebody at the endpoint with this number watches this.
+    pub(crate) fn is_watched(&self, endpoint: u64, uri: &str) -> bool {
+        let endpoints = lock(&self.endpoints);
+        endpoints.values().any(|known| known.number == endpoint && known.host.is_watched(uri))
+    }
+
+    /// Replaces the servers by these; those that are the same stay. How many were started, and those to end.
+    fn apply(&self, servers: &[Server]) -> (usize, Vec<Arc<Upstream>>) {
+        let known = self.upstreams();
+        let mut started = Vec::new();
+        let next: Vec<Arc<Upstream>> = servers
+            .iter()
+            .map(|server| {
+                let same = known.iter().find(|upstream| upstream.is_of(server, self.options.mode));
+                same.cloned().unwrap_or_else(|| {
+                    let upstream = Upstream::new(server.clone(), self.options.mode, self.me.clone());
+                    if let Some(catalogue) = self.kept(&upstream.name) {
+                        upstream.remember(catalogue);
+                    }
+                    started.push(upstream.clone());
+                    upstream
+                })
+            })
+            .collect();
+        let ended: Vec<_> = known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))).cloned().collect();
+        *self.upstreams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        started.iter().for_each(Upstream::warm);
+        (started.len(), ended)
+    }
+
+    fn endpoint(&self, scope: Scope) -> Result<Arc<Endpoint>, Error> {
+        let mut endpoints = lock(&self.endpoints);
+        if let Some(endpoint) = endpoints.get(&scope) {
+            return Ok(endpoint.clone());
+        }
+        let number = self.next_endpoint.fetch_add(1, Ordering::Relaxed);
+        let changes = Changes::default();
+        let front = Front::new(scope.clone(), number, self.me.clone());
+        let name = match &scope {
+            Scope::All => None,
+            Scope::One(name) => Some(names::plain(name)),
+        };
+        let host = (self.options.host)(Arc::new(front), &changes, name.as_deref())?;
+        let endpoint = Arc::new(Endpoint { number, host, changes });
+        endpoints.insert(scope, endpoint.clone());
+        Ok(endpoint)
+    }
+
+    /// `upstream` has listed what it has; tells those clients whose lists have changed.
+    pub(crate) fn listed(
+        &self,
+        upstream: &Upstream,
+        before: Option<&Catalogue>,
+        after: &Catalogue,
+        is_one_of_many: bool,
+    ) {
+        if !is_one_of_many || before.is_none() {
+            self.keep(&upstream.name, after);
+        }
+        let is_other = |differs: fn(&Catalogue, &Catalogue) -> bool| before.is_none_or(|before| differs(before, after));
+        let tools = is_other(|a, b| a.tools != b.tools);
+        let prompts = is_other(|a, b| a.prompts != b.prompts);
+        let resources = is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
+        let endpoints: Vec<_> = [Scope::All, Scope::One(upstream.name.clone())]
+            .iter()
+            .filter_map(|scope| lock(&self.endpoints).get(scope).cloned())
+            .collect();
+        for endpoint in endpoints {
+            if tools {
+                endpoint.changes.tools();
+            }
+            if prompts {
+                endpoint.changes.prompts();
+            }
+            if resources {
+                endpoint.changes.resources();
+            }
+        }
+    }
+
+    fn announce_all(&self) {
+        let endpoints: Vec<_> = lock(&self.endpoints).values().cloned().collect();
+        for endpoint in endpoints {
+            endpoint.changes.tools();
+            endpoint.changes.prompts();
+            endpoint.changes.resources();
+        }
+    }
+
+    /// These resources changed: endpoint, and name there.
+    pub(crate) fn updated(&self, names: &[(u64, String)]) {
+        let endpoints: Vec<_> = lock(&self.endpoints).values().cloned().collect();
+        for (number, uri) in names {
+            if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.number == *number) {
+                endpoint.changes.updated(uri);
+            }
+        }
+    }
+
+    fn file_of(&self, server: &str) -> Option<PathBuf> {
+        Some(self.options.data.as_deref()?.join(format!("lists-{}.json", names::plain(server))))
+    }
+
+    /// What `server` listed in an earlier process.
+    fn kept(&self, server: &str) -> Option<Catalogue> {
+        let text = std::fs::read_to_string(self.file_of(server)?).ok()?;
+        serde_json::from_str(&text).inspect_err(|error| tracing::warn!(server, %error, "lists are not used")).ok()
+    }
+
+    fn keep(&self, server: &str, catalogue: &Catalogue) {
+        let Some(file) = self.file_of(server) else { return };
+        if let Err(error) = write(&file, catalogue) {
+            tracing::warn!(server, %error, "lists cannot be kept");
+        }
+    }
+}
+
+fn write(file: &Path, catalogue: &Catalogue) -> std::io::Result<()> {
+    let next = file.with_extension("next");
+    std::fs::write(&next, serde_json::to_vec(catalogue)?)?;
+    std::fs::rename(next, file)
+}
+
+async fn sweep(parking: Weak<Parking>) {
+    let mut ticks = tokio::time::interval(SWEEP);
+    loop {
+        ticks.tick().await;
+        let Some(parking) = parking.upgrade() else { return };
+        parking.sweep();
+    }
+}

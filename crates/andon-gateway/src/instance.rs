@@ -1,0 +1,242 @@
+//! One conversation with a server: kept alive by a task of its own, used by the calls of those who share it.
+
+mod attend;
+mod traffic;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use andon_client::Client;
+use andon_server::call::{Call, SessionRef, Voice};
+use andon_types::capability::{ClientCapabilities, Settings as Capabilities};
+use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
+use andon_types::revision::Era;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::catalogue::Catalogue;
+use crate::flight::lock;
+use crate::upstream::Upstream;
+use traffic::Traffic;
+use traffic::Watch;
+
+pub(crate) use traffic::Outgoing;
+
+/// How long a call waits for a server that is being restarted.
+const RESTART_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a client may take to say what its roots are.
+const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who shares a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// Everybody.
+    Shared,
+    /// One session of the endpoint with this number.
+    Session(u64, SessionRef),
+    /// One principal; `None` is nobody in particular.
+    Principal(Option<String>),
+    /// Calls that stand alone (2026-07-28), one at a time; the number tells those of a principal apart.
+    Alone(Option<String>, usize),
+}
+
+/// Where a conversation is.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// It is being opened.
+    Starting,
+    /// Calls can be made.
+    Ready(Ready),
+    /// It ended, and is opened again soon.
+    Waiting(Arc<str>),
+    /// It ends again and again, and rests.
+    Parked(Arc<str>),
+    /// Nobody needs it any more.
+    Ended,
+}
+
+/// What calls need.
+#[derive(Clone)]
+pub(crate) struct Ready {
+    pub(crate) client: Client,
+    pub(crate) catalogue: Arc<Catalogue>,
+}
+
+pub(crate) struct Instance {
+    pub(crate) key: Key,
+    pub(crate) upstream: Arc<Upstream>,
+    /// What the server is told that its client can do.
+    capabilities: ClientCapabilities,
+    phase: watch::Sender<Phase>,
+    since: Mutex<Instant>,
+    ending: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    traffic: Mutex<Traffic>,
+    watches: Mutex<HashMap<String, Watch>>,
+    /// Of the session that has the conversation to itself.
+    owner: Option<Voice>,
+    /// What that session has opened to its servers; false while it is being asked.
+    roots: watch::Sender<(bool, Option<Value>)>,
+}
+
+impl Instance {
+    /// Begins the conversation. `opener` is the call that needs it, if one does.
+    pub(crate) fn start(key: Key, upstream: Arc<Upstream>, opener: Option<&Call>) -> Arc<Self> {
+        let (capabilities, owner) = match (&key, opener) {
+            (Key::Session(..), Some(call)) => (bridged(call.client_capabilities()), Some(call.voice())),
+            _ => (everything(), None),
+        };
+        let instance = Arc::new(Self {
+            key,
+            upstream,
+            capabilities,
+            phase: watch::Sender::new(Phase::Starting),
+            since: Mutex::new(Instant::now()),
+            ending: watch::Sender::new(false),
+            task: Mutex::default(),
+            traffic: Mutex::default(),
+            watches: Mutex::default(),
+            owner,
+            roots: watch::Sender::new((true, None)),
+        });
+        if let (Key::Session(..), Some(call)) = (&instance.key, opener) {
+            instance.ask_for_roots(call);
+        }
+        let task = tokio::spawn(attend::supervise(instance.clone()));
+        *lock(&instance.task) = Some(task);
+        instance
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    /// How long it has been in its phase.
+    pub(crate) fn since(&self) -> Duration {
+        lock(&self.since).elapsed()
+    }
+
+    /// Waits until calls can be made: as long as the server may take to start, or a moment for one that is restarted.
+    ///
+    /// # Errors
+    /// What to tell the client.
+    pub(crate) async fn ready(&self) -> Result<Ready, ErrorObject> {
+        let name = &self.upstream.name;
+        let starting = Instant::now() + self.upstream.settings.start_timeout;
+        let restarting = Instant::now() + RESTART_WAIT;
+        let mut phases = self.phase.subscribe();
+        loop {
+            let phase = phases.borrow_and_update().clone();
+            let (deadline, why) = match phase {
+                Phase::Ready(ready) => return Ok(ready),
+                Phase::Starting => (starting, format!("the server {name:?} is still starting")),
+                Phase::Waiting(why) => {
+                    (restarting, format!("the server {name:?} ended and is being restarted: {}", without_words(&why)))
+                }
+                Phase::Parked(why) => {
+                    let why = format!("the server {name:?} ends again and again, and rests: {}", without_words(&why));
+                    return Err(ErrorObject::unavailable(why));
+                }
+                Phase::Ended => return Err(ErrorObject::unavailable(format!("the server {name:?} was ended"))),
+            };
+            match tokio::time::timeout_at(deadline, phases.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Err(ErrorObject::unavailable(why)),
+            }
+        }
+    }
+
+    /// The catalogue, once there is one; waits no longer than `most`, and only for a server that is starting.
+    pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Catalogue>> {
+        let mut phases = self.phase.subscribe();
+        let started = phases.wait_for(|phase| !matches!(phase, Phase::Starting));
+        drop(tokio::time::timeout(most, started).await);
+        match self.phase() {
+            Phase::Ready(ready) => Some(ready.catalogue),
+            _ => None,
+        }
+    }
+
+    /// Ends the conversation, and waits until its process is gone.
+    pub(crate) async fn end(&self) {
+        self.ending.send_replace(true);
+        let task = lock(&self.task).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(server = &*self.upstream.name, %error, "a supervisor failed");
+        }
+    }
+
+    /// Ends the conversation without waiting.
+    pub(crate) fn end_soon(&self) {
+        self.ending.send_replace(true);
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
+    /// Returns when the conversation is to end.
+    async fn is_to_end(&self) {
+        let mut ending = self.ending.subscribe();
+        // The sender lives as long as the instance.
+        drop(ending.wait_for(|ending| *ending).await);
+    }
+
+    /// Servers ask for roots as soon as they begin, and then no call need be open: the one that begins them is asked.
+    fn ask_for_roots(self: &Arc<Self>, opener: &Call) {
+        if opener.revision().era() == Era::Modern || opener.require(&InputRequest::roots()).is_err() {
+            return;
+        }
+        self.roots.send_replace((false, None));
+        let (instance, asking) = (self.clone(), opener.ask(None, InputRequest::roots(), Some(ROOTS_TIMEOUT)));
+        tokio::spawn(async move {
+            let roots = asking.await.ok().and_then(|roots| roots.parse_owned().ok());
+            instance.roots.send_replace((true, roots));
+        });
+    }
+
+    /// The roots that are known without a call.
+    async fn known_roots(&self) -> Value {
+        let mut roots = self.roots.subscribe();
+        let known = match roots.wait_for(|(is_there, _)| *is_there).await {
+            Ok(known) => known.1.clone(),
+            Err(_) => None,
+        };
+        known.unwrap_or_else(|| json!({ "roots": self.upstream.settings.roots }))
+    }
+
+    fn set(&self, phase: Phase) {
+        *lock(&self.since) = Instant::now();
+        self.phase.send_replace(phase);
+    }
+}
+
+/// Why a server ended, without what it wrote to its standard error: that is for the log.
+pub(crate) fn without_words(why: &str) -> &str {
+    why.split("; its last words").next().unwrap_or(why)
+}
+
+/// Of what a client can do, that which is passed on: tasks and extensions are not.
+fn bridged(capabilities: &ClientCapabilities) -> ClientCapabilities {
+    ClientCapabilities { extensions: None, other: Map::new(), ..capabilities.clone() }
+}
+
+/// A server that many share is told that its client can do everything; whether the client of a call can is found out
+/// when it is asked.
+fn everything() -> ClientCapabilities {
+    let settings = |value: Value| -> Option<Capabilities> { value.as_object().cloned() };
+    ClientCapabilities {
+        roots: settings(json!({ "listChanged": true })),
+        sampling: settings(json!({ "tools": {}, "context": {} })),
+        elicitation: settings(json!({ "form": {}, "url": {} })),
+        extensions: None,
+        other: Map::new(),
+    }
+}

@@ -1,0 +1,356 @@
+//! The calls over one conversation: which of them a question or a log of the server belongs to.
+//!
+//! Over HTTP a server says so. Over stdio servers of older revisions do not: then it belongs to the call that is open, if
+//! all open calls are of one client, and to nobody else.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use andon_client::{Client, Error, Listen, Listening, Options, Question};
+use andon_server::call::{Call, Voice};
+use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
+use andon_types::message::Json;
+use andon_types::meta::{LOG_LEVEL, Level};
+use andon_types::method::Method;
+use andon_types::revision::Revision;
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::{Instance, Key, Ready, bridged};
+use crate::flight::{Asked, Flight, Held, Line, QUESTIONS_MAX, lock};
+use crate::upstream::Admission;
+
+/// How long a call that was given up may still be what a server speaks of.
+const GHOST_FOR: Duration = Duration::from_secs(60);
+/// Elicitations by URL that may be completed later.
+const VISITS_MAX: usize = 256;
+/// Resources of one conversation that are watched.
+const WATCHES_MAX: usize = 1_000;
+
+/// One client of a conversation, as far as calls can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Caller {
+    Session(u64, andon_server::call::SessionRef),
+    /// Calls of 2026-07-28 stand alone.
+    Alone(u64),
+    /// The conversation is this client's own.
+    Owner,
+}
+
+#[derive(Default)]
+pub(super) struct Traffic {
+    last: u64,
+    open: BTreeMap<u64, Open>,
+    /// Calls that nobody waits for any more, and of which the server may not know yet.
+    ghosts: Vec<(Caller, Instant)>,
+    used_at: Option<Instant>,
+    /// Elicitations by URL, and who was asked.
+    visits: VecDeque<(String, Voice)>,
+}
+
+struct Open {
+    caller: Caller,
+    line: Arc<Line>,
+    questions: mpsc::Sender<Asked>,
+}
+
+/// Who hears of changes of one resource.
+pub(super) struct Watch {
+    /// None while it is being made again.
+    listening: Option<Listening>,
+    /// Endpoints, and what the resource is called there.
+    names: HashSet<(u64, String)>,
+}
+
+/// A request on its way out.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) params: Map<String, Value>,
+}
+
+impl Instance {
+    /// Makes a call for `call` of the endpoint with the number `endpoint`.
+    pub(crate) fn fly(
+        self: &Arc<Self>,
+        ready: &Ready,
+        (call, endpoint): (&Call, u64),
+        outgoing: Outgoing,
+        admission: Admission,
+    ) -> Flight {
+        let line = Arc::new(Line::default());
+        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        let id = {
+            let mut traffic = lock(&self.traffic);
+            traffic.last += 1;
+            let id = traffic.last;
+            let caller = match (&self.key, call.session()) {
+                (Key::Session(..), _) => Caller::Owner,
+                _ if self.upstream.has_one_client() => Caller::Owner,
+                (_, Some(session)) => Caller::Session(endpoint, session),
+                (_, None) => Caller::Alone(id),
+            };
+            traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender });
+            id
+        };
+        let revision = ready.client.revision().unwrap_or(call.revision());
+        let options = self.options(call, id, &line, revision);
+        let held = Aboard { instance: self.clone(), id, has_arrived: false, admission };
+        let client = ready.client.clone();
+        let outcome = Box::pin(async move { send(&client, outgoing, options).await });
+        Flight::new(outcome, questions, line, revision, Box::new(held))
+    }
+
+    fn options(&self, call: &Call, id: u64, line: &Arc<Line>, revision: Revision) -> Options {
+        let settings = &self.upstream.settings;
+        let (reports, logs) = (line.clone(), line.clone());
+        // A server that asks only those who can be asked finds it out here.
+        let capabilities = bridged(call.client_capabilities());
+        let mut options = Options::default()
+            .timeout(settings.timeout)
+            .timeout_max(settings.timeout_max)
+            .tag(id)
+            .capabilities(capabilities)
+            .on_progress(move |report| {
+                reports.with(|call| call.progress(report.progress, report.total, report.message.clone()));
+            })
+            .on_log(move |level, logger, data| logs.with(|call| call.log(level, logger.as_deref(), &data)));
+        let meta = call.meta().into_iter().flatten();
+        for (name, value) in meta.filter(|(name, _)| !is_ours(name)) {
+            options = options.meta(name.clone(), value.clone());
+        }
+        if revision.rules().log_level_per_request {
+            // A session filters by itself.
+            let wanted = call.meta().and_then(|meta| meta.get(LOG_LEVEL)).cloned();
+            let level = wanted.or_else(|| call.session().map(|_| json!(Level::Debug)));
+            if let Some(level) = level {
+                options = options.meta(LOG_LEVEL, level);
+            }
+        }
+        options
+    }
+
+    /// Puts a question of the server to the client that it is for.
+    pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
+        let is_about_roots = matches!(question.request, InputRequest::Roots(_));
+        let answer = self.put(question).await;
+        // Servers ask for roots when they like, and what was said before is better than nothing.
+        if is_about_roots && answer.is_err() { Ok(self.known_roots().await) } else { answer }
+    }
+
+    async fn put(&self, question: Question) -> Result<Value, ErrorObject> {
+        let whose = lock(&self.traffic).whose(question.tag).map(|open| (open.questions.clone(), open.line.clone()));
+        let (questions, line) = whose.map_err(|why| {
+            tracing::warn!(server = &*self.upstream.name, method = question.request.method(), why, "not asked");
+            ErrorObject::invalid_request(why)
+        })?;
+        self.note_elicitation(&question.request, &line);
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { request: question.request, key: question.key, answer };
+        if questions.try_send(asked).is_err() {
+            return Err(ErrorObject::unavailable("too many questions of one call at once, or the call is over"));
+        }
+        answered.await.unwrap_or_else(|_| Err(ErrorObject::invalid_request("the call that this belongs to is over")))
+    }
+
+    /// An elicitation by URL may be completed when its call is over.
+    fn note_elicitation(&self, request: &InputRequest, line: &Line) {
+        let id = request.params().get("elicitationId").and_then(Value::as_str).filter(|_| request.is_url());
+        if let Some(id) = id {
+            line.with(|call| {
+                let mut traffic = lock(&self.traffic);
+                if traffic.visits.len() >= VISITS_MAX {
+                    traffic.visits.pop_front();
+                }
+                traffic.visits.push_back((id.to_owned(), call.voice()));
+            });
+        }
+    }
+
+    /// Tells whoever was asked to visit a page that it is done.
+    pub(super) fn elicitation_complete(&self, id: &str) {
+        let voice = {
+            let mut traffic = lock(&self.traffic);
+            let index = traffic.visits.iter().position(|(known, _)| known == id);
+            index.and_then(|index| traffic.visits.remove(index))
+        };
+        if let Some((_, voice)) = voice {
+            voice.elicitation_complete(id);
+        }
+    }
+
+    /// Passes on what the server logs without saying for whom.
+    pub(super) fn log(&self, level: Level, logger: Option<&str>, data: &Value) {
+        let line = lock(&self.traffic).whose(None).ok().map(|open| open.line.clone());
+        match (line, &self.owner) {
+            (Some(line), _) => line.with(|call| call.log(level, logger, data)),
+            (None, Some(owner)) => owner.log(level, logger, data),
+            (None, None) => tracing::debug!(server = &*self.upstream.name, ?level, logger, %data, "a server logs"),
+        }
+    }
+
+    /// Whether no call is open, and none that was given up may still be spoken of.
+    pub(crate) fn is_free(&self) -> bool {
+        let traffic = lock(&self.traffic);
+        let now = Instant::now();
+        traffic.open.is_empty() && traffic.ghosts.iter().all(|(_, until)| *until <= now)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        lock(&self.traffic).open.len()
+    }
+
+    /// How long nobody has used it.
+    pub(super) fn idle(&self) -> Duration {
+        let traffic = lock(&self.traffic);
+        let is_used = !traffic.open.is_empty() || !lock(&self.watches).is_empty();
+        if is_used { Duration::ZERO } else { traffic.used_at.map_or_else(|| self.since(), |at| at.elapsed()) }
+    }
+
+    pub(crate) fn touch(&self) {
+        lock(&self.traffic).used_at = Some(Instant::now());
+    }
+
+    /// Hears of changes of the resource that its server calls `own`, and tells them under the name that it has at an
+    /// endpoint.
+    ///
+    /// # Errors
+    /// What the server answers.
+    pub(crate) async fn watch(&self, ready: &Ready, own: &str, name: (u64, String)) -> Result<(), Error> {
+        {
+            let mut watches = lock(&self.watches);
+            if let Some(watch) = watches.get_mut(own).filter(|watch| watch.listening.is_some()) {
+                watch.names.insert(name);
+                return Ok(());
+            }
+            if watches.len() >= WATCHES_MAX {
+                return Err(Error::Protocol(ErrorObject::unavailable("too many resources of this server are watched")));
+            }
+        }
+        let listening = ready.client.listen(Listen::default().uri(own)).await?;
+        let mut watches = lock(&self.watches);
+        let watch = watches.entry(own.to_owned()).or_insert_with(|| Watch { listening: None, names: HashSet::new() });
+        watch.listening = Some(listening);
+        watch.names.insert(name);
+        Ok(())
+    }
+
+    /// Nobody at the endpoint wants to hear of this any more.
+    pub(crate) fn unwatch(&self, name: &(u64, String)) {
+        lock(&self.watches).retain(|_, watch| {
+            watch.names.remove(name);
+            !watch.names.is_empty()
+        });
+    }
+
+    /// The names under which a resource is watched.
+    pub(super) fn watched_as(&self, own: &str) -> Vec<(u64, String)> {
+        lock(&self.watches).get(own).map(|watch| watch.names.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Watches again what was watched before, over a new connection; what changed in between is not known, so all of it
+    /// may have.
+    pub(super) async fn renew_watches(&self, client: &Client) {
+        let watched: Vec<String> = {
+            let mut watches = lock(&self.watches);
+            watches.values_mut().for_each(|watch| watch.listening = None);
+            watches.keys().cloned().collect()
+        };
+        for own in watched {
+            match client.listen(Listen::default().uri(own.as_str())).await {
+                Ok(listening) => {
+                    if let Some(watch) = lock(&self.watches).get_mut(&own) {
+                        watch.listening = Some(listening);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(server = &*self.upstream.name, uri = own, %error, "a subscription is lost");
+                }
+            }
+            self.upstream.updated(&self.watched_as(&own));
+        }
+    }
+}
+
+/// What Andon says for itself in the `_meta` of requests, and what names this round with the client.
+fn is_ours(name: &str) -> bool {
+    name == "progressToken" || name.starts_with("io.modelcontextprotocol/")
+}
+
+async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
+    let Outgoing { method, mut params } = outgoing;
+    params.remove("_meta");
+    if method != Method::ToolsCall {
+        return client.request(method.as_str(), params, options).await;
+    }
+    let name = params.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let arguments = match params.remove("arguments") {
+        Some(Value::Object(arguments)) => arguments,
+        _ => Map::new(),
+    };
+    client.call_tool_raw(&name, arguments, options).await
+}
+
+impl Traffic {
+    /// The call that something belongs to which the server says of the call `tag`, or of none.
+    ///
+    /// # Errors
+    /// In words that go to the server.
+    fn whose(&mut self, tag: Option<u64>) -> Result<&Open, &'static str> {
+        if let Some(tag) = tag {
+            return self.open.get(&tag).ok_or("the call that this belongs to is over");
+        }
+        let now = Instant::now();
+        self.ghosts.retain(|(_, until)| *until > now);
+        let Some((_, newest)) = self.open.last_key_value() else {
+            return Err("no call is open that this could belong to, and there is nobody to ask");
+        };
+        let others = self.open.values().map(|open| &open.caller).chain(self.ghosts.iter().map(|(caller, _)| caller));
+        if others.into_iter().any(|caller| *caller != newest.caller) {
+            return Err("several clients have calls open, and this does not say which it belongs to: \
+                        give each session its own server (\"mode\": \"session\")");
+        }
+        Ok(newest)
+    }
+}
+
+/// A call that is open, until it is dropped.
+struct Aboard {
+    instance: Arc<Instance>,
+    id: u64,
+    has_arrived: bool,
+    admission: Admission,
+}
+
+impl Held for Aboard {
+    fn arrived(&mut self, outcome: &Result<Json, Error>) {
+        self.has_arrived = true;
+        self.admission.record(outcome);
+    }
+}
+
+impl Drop for Aboard {
+    fn drop(&mut self) {
+        let mut traffic = lock(&self.instance.traffic);
+        let Some(open) = traffic.open.remove(&self.id) else { return };
+        let now = Instant::now();
+        traffic.used_at = Some(now);
+        if !self.has_arrived {
+            const GHOSTS_MAX: usize = 64;
+            if traffic.ghosts.len() >= GHOSTS_MAX {
+                traffic.ghosts.remove(0);
+            }
+            traffic.ghosts.push((open.caller, now + GHOST_FOR));
+        }
+    }
+}
+
+/// Answers questions for as long as there is somebody who could.
+pub(super) async fn answer(instance: Weak<Instance>, question: Question) -> Result<Value, ErrorObject> {
+    match instance.upgrade() {
+        Some(instance) => instance.question(question).await,
+        None => Err(ErrorObject::unavailable("nobody is there to be asked")),
+    }
+}

@@ -1,0 +1,50 @@
+//! Names of many servers in one list: unique, the same tomorrow, and of characters that clients take.
+
+use sha2::{Digest as _, Sha256};
+
+/// Characters of a name. The specification allows 128; well-known clients take no more than 64.
+const NAME_CHARS_MAX: usize = 64;
+
+/// Whether a tool's name may have this character (server, tools, "Tool Names").
+pub(crate) fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.')
+}
+
+/// A server's name in the characters that tools' names and paths have.
+pub(crate) fn plain(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii() && is_plain(c as u8) { c } else { '_' }).collect()
+}
+
+/// What the names of a server's tools begin with, if it is one of several.
+pub(crate) fn prefix(server: &str) -> String {
+    format!("{}__", plain(server))
+}
+
+/// The name with its prefix. One that gets too long is cut, and stays unique by a digest of all of it.
+pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
+    let whole = format!("{prefix}{name}");
+    // What a server calls itself without a prefix passes as it is.
+    if prefix.is_empty() || whole.len() <= NAME_CHARS_MAX {
+        return whole;
+    }
+    let digest = Sha256::digest(whole.as_bytes());
+    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept = whole.floor_char_boundary(NAME_CHARS_MAX - mark.len() - 1);
+    format!("{}_{mark}", &whole[..kept])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{plain, prefix, prefixed};
+
+    #[test]
+    fn names_are_plain_and_short_enough() {
+        assert_eq!(plain("my server/ä"), "my_server__");
+        assert_eq!(prefixed(&prefix("files"), "read"), "files__read");
+        assert_eq!(prefixed("", &"x".repeat(128)), "x".repeat(128));
+        let (one, other) = ("a".repeat(63), format!("{}b", "a".repeat(62)));
+        let (one, other) = (prefixed("files__", &one), prefixed("files__", &other));
+        assert_eq!((one.len(), other.len()), (64, 64));
+        assert_ne!(one, other);
+    }
+}

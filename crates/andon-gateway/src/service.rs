@@ -1,0 +1,374 @@
+//! What clients meet: an application whose tools, prompts and resources are those of the servers.
+
+mod lists;
+mod results;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use andon_server::call::Call;
+use andon_server::cursor::Cursors;
+use andon_server::seal::Seal;
+use andon_server::service::{Reply, Service, Text};
+use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
+use andon_types::error::{ErrorObject, clip};
+use andon_types::message::Json;
+use andon_types::meta::Implementation;
+use andon_types::method::Method;
+use andon_types::tools::Tool;
+use futures_util::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::config::Retry;
+use crate::flight::{Flight, follow, resume};
+use crate::gateway::Hub;
+use crate::instance::Outgoing;
+use crate::upstream::Upstream;
+use crate::view::View;
+
+/// Which servers an endpoint serves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Scope {
+    All,
+    One(Arc<str>),
+}
+
+/// Resources that one listen request may name.
+const LISTEN_RESOURCES_MAX: usize = 1_000;
+/// Views that are kept; one is enough where nobody has a conversation of its own.
+const VIEWS_MAX: usize = 16;
+/// How long somebody may take to subscribe again before a server is told that nobody listens.
+const LINGER: Duration = Duration::from_secs(1);
+
+pub(crate) struct Front {
+    scope: Scope,
+    number: u64,
+    hub: Weak<Hub>,
+    cursors: Cursors,
+    views: Mutex<Vec<Arc<View>>>,
+}
+
+/// A request that was understood: who serves it, and what it is there.
+struct Routed {
+    upstream: Arc<Upstream>,
+    params: Map<String, Value>,
+    /// Whether it may be sent twice.
+    is_repeatable: bool,
+}
+
+impl Front {
+    pub(crate) fn new(scope: Scope, number: u64, hub: Weak<Hub>) -> Self {
+        Self { scope, number, hub, cursors: Cursors::new(Seal::generate()), views: Mutex::default() }
+    }
+
+    fn hub(&self) -> Result<Arc<Hub>, ErrorObject> {
+        self.hub.upgrade().ok_or_else(|| ErrorObject::unavailable("the gateway is ending"))
+    }
+
+    fn upstreams(&self) -> Vec<Arc<Upstream>> {
+        let Some(hub) = self.hub.upgrade() else { return Vec::new() };
+        let all = hub.upstreams();
+        match &self.scope {
+            Scope::All => all.to_vec(),
+            Scope::One(name) => all.iter().filter(|upstream| upstream.name == *name).cloned().collect(),
+        }
+    }
+
+    async fn serve(self: Arc<Self>, call: Call, method: Method, params: Option<Json>) -> Result<Reply, ErrorObject> {
+        let params: Map<String, Value> = match &params {
+            Some(params) => params.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?,
+            None => Map::new(),
+        };
+        match method {
+            Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::TemplatesList => {
+                self.list(&call, method, &params).await
+            }
+            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
+                self.pass_on(&call, method, params).await
+            }
+            Method::Subscribe => self.subscribe(&call, &params).await,
+            Method::Unsubscribe => Ok(Reply { subject: Some(text_of(&params, "uri")?.into()), ..Reply::default() }),
+            Method::Listen => self.listen(&call, &params).await,
+            // The machines answer the rest themselves.
+            _ => Err(ErrorObject::method_not_found(method.as_str())),
+        }
+    }
+
+    /// Has the server answer that the request is for.
+    async fn pass_on(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        params: Map<String, Value>,
+    ) -> Result<Reply, ErrorObject> {
+        let hub = self.hub()?;
+        let asked = params.get("uri").and_then(Value::as_str).map(str::to_owned);
+        let routed = self.route(call, method, params).await?;
+        let settings = &routed.upstream.settings;
+        // The server's own time runs out first, and says what happened.
+        call.set_timeout(settings.start_timeout + settings.timeout + Duration::from_secs(5));
+        let mut flight = resume(call, &hub.parking)?;
+        let mut is_second = false;
+        loop {
+            let next = match flight.take() {
+                Some(flight) => flight,
+                None => self.depart(&routed, call, method).await?,
+            };
+            let (outcome, revision) = follow(next, call, &hub.parking).await;
+            match outcome {
+                Ok(result) => return results::reply(call, method, &result, revision),
+                Err(error) if routed.is_repeatable && !is_second && results::is_lost(&error) => {
+                    tracing::info!(server = &*routed.upstream.name, %error, "a call is made again");
+                    is_second = true;
+                }
+                Err(error) => {
+                    return Err(results::failure(&routed.upstream.name, error, asked.as_deref()));
+                }
+            }
+        }
+    }
+
+    async fn depart(&self, routed: &Routed, call: &Call, method: Method) -> Result<Flight, ErrorObject> {
+        let mut admission = routed.upstream.admit().await?;
+        let (instance, ready) = match routed.upstream.ready(call, self.number).await {
+            Ok(ready) => ready,
+            Err(error) => {
+                admission.failed();
+                return Err(error);
+            }
+        };
+        let outgoing = Outgoing { method, params: routed.params.clone() };
+        Ok(instance.fly(&ready, (call, self.number), outgoing, admission))
+    }
+
+    /// Finds out who serves a request, by the names that this client sees.
+    async fn route(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        mut params: Map<String, Value>,
+    ) -> Result<Routed, ErrorObject> {
+        // It is for the round with this client.
+        params.remove("inputResponses");
+        params.remove("requestState");
+        let view = self.view(call).await;
+        let (name, is_repeatable) = match method {
+            Method::ToolsCall => {
+                let asked = text_of(&params, "name")?;
+                let unknown = || ErrorObject::invalid_params(format!("unknown tool: {}", clip(&asked)));
+                let shown = view.tools.find(&asked).ok_or_else(unknown)?;
+                params.insert("name".to_owned(), shown.own.clone().into());
+                (shown.server.clone(), twice_is_as_good(&shown.wire))
+            }
+            Method::PromptsGet => {
+                let asked = text_of(&params, "name")?;
+                let unknown = || ErrorObject::invalid_params(format!("unknown prompt: {}", clip(&asked)));
+                let shown = view.prompts.find(&asked).ok_or_else(unknown)?;
+                params.insert("name".to_owned(), shown.own.clone().into());
+                (shown.server.clone(), true)
+            }
+            Method::ResourcesRead => {
+                let asked = text_of(&params, "uri")?;
+                let home = view.home(&asked).ok_or_else(|| ErrorObject::resource_not_found(&asked))?;
+                params.insert("uri".to_owned(), home.uri.into());
+                (home.server, true)
+            }
+            _ => (reference(&view, &mut params)?, true),
+        };
+        let upstream = self.hub()?.upstream(&name);
+        let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
+        let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
+        Ok(Routed { upstream, params, is_repeatable })
+    }
+
+    async fn subscribe(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
+        let uri = text_of(params, "uri")?;
+        let view = self.view(call).await;
+        self.watch(call, &view, &uri).await?;
+        Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
+    }
+
+    async fn watch(&self, call: &Call, view: &View, uri: &str) -> Result<(), ErrorObject> {
+        let home = view.home(uri).ok_or_else(|| ErrorObject::resource_not_found(uri))?;
+        let unknown = || ErrorObject::resource_not_found(uri);
+        let upstream = self.hub()?.upstream(&home.server).ok_or_else(unknown)?;
+        let (instance, ready) = upstream.ready(call, self.number).await?;
+        let watched = instance.watch(&ready, &home.uri, (self.number, uri.to_owned())).await;
+        watched.map_err(|error| results::failure(&home.server, error, Some(uri)))
+    }
+
+    async fn listen(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
+        #[derive(Deserialize, Default)]
+        #[serde(default, rename_all = "camelCase")]
+        struct Wanted {
+            tools_list_changed: bool,
+            prompts_list_changed: bool,
+            resources_list_changed: bool,
+            resource_subscriptions: Vec<String>,
+        }
+        let wanted = params.get("notifications").cloned().unwrap_or_else(|| json!({}));
+        let wanted: Wanted = serde_json::from_value(wanted)
+            .map_err(|error| ErrorObject::invalid_params(format!("bad \"notifications\": {error}")))?;
+        if wanted.resource_subscriptions.len() > LISTEN_RESOURCES_MAX {
+            let why = format!("a listen request names at most {LISTEN_RESOURCES_MAX} resources");
+            return Err(ErrorObject::invalid_params(why));
+        }
+        let mut honoured = Map::new();
+        for (name, is_wanted) in [
+            ("toolsListChanged", wanted.tools_list_changed),
+            ("promptsListChanged", wanted.prompts_list_changed),
+            ("resourcesListChanged", wanted.resources_list_changed),
+        ] {
+            if is_wanted {
+                honoured.insert(name.to_owned(), true.into());
+            }
+        }
+        let view = self.view(call).await;
+        let mut uris: Vec<Value> = Vec::new();
+        let mut seen = HashSet::new();
+        for uri in wanted.resource_subscriptions.into_iter().filter(|uri| seen.insert(uri.clone())) {
+            match self.watch(call, &view, &uri).await {
+                Ok(()) => uris.push(uri.into()),
+                Err(error) => tracing::debug!(uri = clip(&uri), %error, "not listened to"),
+            }
+        }
+        if !uris.is_empty() {
+            honoured.insert("resourceSubscriptions".to_owned(), uris.into());
+        }
+        Ok(Reply { body: Text::Owned(Value::Object(honoured).to_string()), ..Reply::default() })
+    }
+}
+
+/// Whether a tool says that it may be called twice.
+fn twice_is_as_good(tool: &Tool) -> bool {
+    let hints = tool.annotations.as_ref();
+    hints.is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
+}
+
+/// The server of the prompt or template that is completed; names it as the server does.
+fn reference(view: &View, params: &mut Map<String, Value>) -> Result<Arc<str>, ErrorObject> {
+    let wrong = || ErrorObject::invalid_params("\"ref\" is a prompt with a name, or a resource with a URI");
+    let reference = params.get_mut("ref").and_then(Value::as_object_mut).ok_or_else(wrong)?;
+    let member = match reference.get("type").and_then(Value::as_str) {
+        Some("ref/prompt") => "name",
+        Some("ref/resource") => "uri",
+        _ => return Err(wrong()),
+    };
+    let asked = reference.get(member).and_then(Value::as_str).ok_or_else(wrong)?.to_owned();
+    let unknown = || ErrorObject::invalid_params(format!("unknown reference: {}", clip(&asked)));
+    let (server, own) = if member == "name" {
+        let shown = view.prompts.find(&asked).ok_or_else(unknown)?;
+        (shown.server.clone(), shown.own.clone())
+    } else if let Some(shown) = view.templates.find(&asked) {
+        (shown.server.clone(), shown.own.clone())
+    } else {
+        let home = view.home(&asked).ok_or_else(unknown)?;
+        (home.server, home.uri)
+    };
+    reference.insert(member.to_owned(), own.into());
+    Ok(server)
+}
+
+fn text_of(params: &Map<String, Value>, name: &str) -> Result<String, ErrorObject> {
+    let text = params.get(name).and_then(Value::as_str).map(str::to_owned);
+    text.ok_or_else(|| ErrorObject::invalid_params(format!("\"{name}\" is a text")))
+}
+
+impl Service for Front {
+    fn identity(&self) -> (Implementation, Option<String>) {
+        let known: Vec<_> = self.upstreams().iter().map(|upstream| (upstream.name.clone(), upstream.known())).collect();
+        if let (Scope::One(_), [(name, catalogue)]) = (&self.scope, known.as_slice()) {
+            let info = catalogue.as_ref().and_then(|known| known.info.clone());
+            let instructions = catalogue.as_ref().and_then(|known| known.instructions.clone());
+            return (info.unwrap_or_else(|| Implementation::new(&**name, "0")), instructions);
+        }
+        let told = known.iter().filter_map(|(name, catalogue)| {
+            let instructions = catalogue.as_ref()?.instructions.as_deref()?;
+            Some(format!("# {name}\n\n{instructions}"))
+        });
+        let told: Vec<String> = told.collect();
+        let info = Implementation::new("andon", env!("CARGO_PKG_VERSION"));
+        (info, (!told.is_empty()).then(|| told.join("\n\n")))
+    }
+
+    /// Everything: what a server has is known when it is there, and clients do not ask again.
+    fn capabilities(&self) -> ServerCapabilities {
+        let listed = Some(Listed { list_changed: true });
+        ServerCapabilities {
+            tools: listed,
+            prompts: listed,
+            resources: Some(ResourcesCapability { subscribe: true, list_changed: true }),
+            logging: Some(Map::new()),
+            completions: Some(Map::new()),
+            tasks: None,
+            extensions: None,
+            other: Map::new(),
+        }
+    }
+
+    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
+        let name = match (method, params.map(Json::parse_owned::<Map<String, Value>>)) {
+            (Method::ToolsCall, Some(Ok(params))) => text_of(&params, "name").unwrap_or_default(),
+            (Method::ToolsCall, _) => return false,
+            _ => return true,
+        };
+        let view = self.known_view();
+        view.tools.find(&name).is_some_and(|shown| twice_is_as_good(&shown.wire))
+    }
+
+    fn watched(&self, uri: &str) {
+        let (number, uri, view, hub) = (self.number, uri.to_owned(), self.known_view(), self.hub.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let Some(home) = view.home(&uri) else { return };
+            let Some(upstream) = hub.upgrade().and_then(|hub| hub.upstream(&home.server)) else { return };
+            // Where each has a conversation of its own, the one that subscribed has done so.
+            let Some(instance) = upstream.shared() else { return };
+            let Ok(ready) = instance.ready().await else { return };
+            if let Err(error) = instance.watch(&ready, &home.uri, (number, uri)).await {
+                tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
+            }
+        });
+    }
+
+    fn unwatched(&self, uri: &str) {
+        let (number, uri, hub) = (self.number, uri.to_owned(), self.hub.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            tokio::time::sleep(LINGER).await;
+            let Some(hub) = hub.upgrade() else { return };
+            if hub.is_watched(number, &uri) {
+                return;
+            }
+            let name = (number, uri);
+            for upstream in hub.upstreams().iter() {
+                upstream.instances().iter().for_each(|instance| instance.unwatch(&name));
+            }
+        });
+    }
+
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+        #[derive(Deserialize)]
+        struct Called<'a> {
+            name: String,
+            #[serde(borrow, default)]
+            arguments: Option<&'a serde_json::value::RawValue>,
+        }
+        let Some(Ok(called)) = params.map(Json::parse::<Called<'_>>) else { return Ok(()) };
+        let view = self.known_view();
+        let Some(expected) = view.headers(&called.name) else { return Ok(()) };
+        let arguments = called.arguments.map_or("{}", serde_json::value::RawValue::get);
+        andon_schema::headers::check_headers(expected, arguments, headers)
+    }
+
+    fn call(
+        self: Arc<Self>,
+        call: Call,
+        method: Method,
+        params: Option<Json>,
+    ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
+        Box::pin(self.serve(call, method, params))
+    }
+}

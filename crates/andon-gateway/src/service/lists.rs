@@ -1,0 +1,118 @@
+//! The lists that clients of an endpoint see, of as many servers as are there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use andon_server::call::Call;
+use andon_server::service::{Reply, Text};
+use andon_types::adapt::Adapt;
+use andon_types::error::ErrorObject;
+use andon_types::meta::CacheHint;
+use andon_types::method::Method;
+use serde_json::{Map, Value};
+
+use super::{Front, Scope, VIEWS_MAX};
+use crate::catalogue::{Catalogue, Listed};
+use crate::config::Mode;
+use crate::flight::lock;
+use crate::names;
+use crate::upstream::{Purpose, Upstream};
+use crate::view::{Listing, Part, View};
+
+impl Front {
+    pub(super) async fn list(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        params: &Map<String, Value>,
+    ) -> Result<Reply, ErrorObject> {
+        let after = match params.get("cursor") {
+            None => 0,
+            Some(Value::String(cursor)) => self.cursors.open(method, call.principal(), cursor)?,
+            Some(_) => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
+        };
+        let view = self.view(call).await;
+        match method {
+            Method::ToolsList => Ok(self.page(call, method, &view.tools, after)),
+            Method::PromptsList => Ok(self.page(call, method, &view.prompts, after)),
+            Method::ResourcesList => Ok(self.page(call, method, &view.resources, after)),
+            _ => Ok(self.page(call, method, &view.templates, after)),
+        }
+    }
+
+    fn page<T: Listed + Adapt>(&self, call: &Call, method: Method, listing: &Listing<T>, after: u64) -> Reply {
+        let (page, next) = listing.page(call.revision(), usize::try_from(after).unwrap_or(usize::MAX));
+        let body = match next {
+            None => Text::Shared(page),
+            Some(next) => {
+                let cursor = self.cursors.seal(method, call.principal(), next as u64);
+                Text::Owned(format!("{},\"nextCursor\":\"{cursor}\"}}", &page[..page.len() - 1]))
+            }
+        };
+        Reply { body, cache: Some(CacheHint::default()), ..Reply::default() }
+    }
+
+    /// What this client sees. Waits a little for servers that are just starting, and then goes on without them: they
+    /// announce themselves.
+    pub(super) async fn view(&self, call: &Call) -> Arc<View> {
+        let upstreams = self.upstreams();
+        let parts = futures_util::future::join_all(upstreams.iter().map(|upstream| async {
+            let catalogue = self.catalogue(upstream, call).await?;
+            Some(self.part(upstream, catalogue, upstreams.len()))
+        }));
+        let parts: Vec<Part> = parts.await.into_iter().flatten().collect();
+        self.view_of(parts)
+    }
+
+    /// What clients see who have no conversation of their own.
+    pub(super) fn known_view(&self) -> Arc<View> {
+        let upstreams = self.upstreams();
+        let count = upstreams.len();
+        let parts = upstreams.iter().filter_map(|upstream| Some(self.part(upstream, upstream.known()?, count)));
+        self.view_of(parts.collect())
+    }
+
+    fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
+        let prefix = match (&self.scope, &upstream.settings.prefix) {
+            (Scope::One(_), _) => String::new(),
+            (Scope::All, Some(given)) => given.clone(),
+            (Scope::All, None) if servers == 1 => String::new(),
+            (Scope::All, None) => names::prefix(&upstream.name),
+        };
+        let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
+        Part { server, prefix, settings, catalogue, held: upstream.held() }
+    }
+
+    fn view_of(&self, parts: Vec<Part>) -> Arc<View> {
+        let mut views = lock(&self.views);
+        if let Some(view) = views.iter().find(|view| view.is_of(&parts)) {
+            return view.clone();
+        }
+        let view = Arc::new(View::new(parts));
+        if views.len() >= VIEWS_MAX {
+            views.remove(0);
+        }
+        views.push(view.clone());
+        view
+    }
+
+    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call) -> Option<Arc<Catalogue>> {
+        let wait = upstream.settings.list_wait;
+        if upstream.mode != Mode::Shared {
+            return match upstream.instance_for(call, self.number, Purpose::List) {
+                Ok(instance) => instance.listed(wait).await.or_else(|| upstream.known()),
+                // There is no room for one more conversation now: its calls will be told.
+                Err(_) => upstream.known(),
+            };
+        }
+        // What it listed before is good until it says otherwise.
+        match upstream.known() {
+            Some(known) => Some(known),
+            None => {
+                let instance = upstream.instance_for(call, self.number, Purpose::List).ok()?;
+                // It may have been there for long, and have listed just now.
+                instance.listed(wait.max(Duration::from_millis(1))).await.or_else(|| upstream.known())
+            }
+        }
+    }
+}

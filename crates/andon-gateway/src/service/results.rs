@@ -1,0 +1,106 @@
+//! Results and errors of a server as its clients may have them.
+
+use andon_client::{Error, Loss};
+use andon_server::call::Call;
+use andon_server::service::{Reply, Text};
+use andon_types::adapt::Adapt;
+use andon_types::content::{GetPromptResult, ReadResourceResult};
+use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::message::Json;
+use andon_types::meta::{CacheHint, SERVER_INFO};
+use andon_types::method::Method;
+use andon_types::revision::Revision;
+use andon_types::tools::CallToolResult;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::instance::without_words;
+
+/// The result of a server that speaks `revision`, in the shape that the client of `call` knows.
+///
+/// # Errors
+/// When it is no result.
+pub(super) fn reply(call: &Call, method: Method, result: &Json, revision: Revision) -> Result<Reply, ErrorObject> {
+    let mut members: Map<String, Value> =
+        result.parse_owned().map_err(|_| failure_of("the server's result is no object"))?;
+    let meta = match members.shift_remove("_meta") {
+        Some(Value::Object(mut meta)) => {
+            meta.shift_remove(SERVER_INFO);
+            (!meta.is_empty()).then_some(meta)
+        }
+        _ => None,
+    };
+    members.shift_remove("resultType");
+    let cache = match (members.shift_remove("ttlMs"), members.shift_remove("cacheScope")) {
+        (Some(ttl), Some(scope)) => {
+            serde_json::from_value::<CacheHint>(serde_json::json!({ "ttlMs": ttl, "cacheScope": scope })).ok()
+        }
+        _ => None,
+    };
+    let members = Value::Object(members);
+    let body = if revision == call.revision() { members.to_string() } else { shaped(call, method, members) };
+    Ok(Reply { body: Text::Owned(body), meta, cache, ..Reply::default() })
+}
+
+/// Leaves out or replaces what the client's revision does not know.
+fn shaped(call: &Call, method: Method, members: Value) -> String {
+    match method {
+        Method::ToolsCall => adapted::<CallToolResult>(call, members),
+        Method::PromptsGet => adapted::<GetPromptResult>(call, members),
+        Method::ResourcesRead => adapted::<ReadResourceResult>(call, members),
+        _ => members.to_string(),
+    }
+}
+
+fn adapted<T: Adapt + Serialize + DeserializeOwned>(call: &Call, members: Value) -> String {
+    match serde_json::from_value::<T>(members.clone()) {
+        Ok(mut result) => {
+            result.adapt(call.rules());
+            serde_json::to_string(&result).unwrap_or_else(|_| members.to_string())
+        }
+        // What is unknown here may be known to the client.
+        Err(_) => members.to_string(),
+    }
+}
+
+/// Whether the server was lost in the middle.
+pub(super) fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::Transport(Loss::Disconnected(_) | Loss::Unreachable(_) | Loss::SessionGone))
+}
+
+/// What the client is told of a call that failed; `asked` is the URI that it named.
+pub(super) fn failure(server: &str, error: Error, asked: Option<&str>) -> ErrorObject {
+    match error {
+        Error::Protocol(error) => translated(error, asked),
+        Error::Unanswerable(error) => error,
+        Error::TimedOut => failure_of(&format!("the server {server:?} did not answer in time; the call was cancelled")),
+        Error::Transport(loss) => {
+            let why = loss.to_string();
+            ErrorObject::unavailable(format!(
+                "the server {server:?} was lost during the call, and whether it was run is unknown: {}",
+                without_words(&why)
+            ))
+        }
+        Error::Unauthorized(_) => {
+            ErrorObject::unavailable(format!("the server {server:?} wants other credentials than Andon has"))
+        }
+        error => {
+            let why = error.to_string();
+            failure_of(&format!("the server {server:?} failed: {}", without_words(&why)))
+        }
+    }
+}
+
+/// A resource that is not there is spelt as the client's revision does, and named as the client does.
+fn translated(error: ErrorObject, asked: Option<&str>) -> ErrorObject {
+    let Some(asked) = asked else { return error };
+    let is_old = error.code == ErrorCode::ResourceNotFound as i32;
+    let names_uri = error.data.as_ref().is_some_and(|data| data.get("uri").is_some());
+    let is_new = error.code == ErrorCode::InvalidParams as i32 && names_uri;
+    if is_old || is_new { ErrorObject::resource_not_found(asked) } else { error }
+}
+
+fn failure_of(why: &str) -> ErrorObject {
+    ErrorObject::new(ErrorCode::InternalError, why)
+}

@@ -1,0 +1,231 @@
+//! What the clients of one endpoint see: the lists of several servers as one, and who serves which name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use andon_schema::headers::HeaderParam;
+use andon_types::adapt::Adapt;
+use andon_types::content::{Prompt, Resource, ResourceTemplate};
+use andon_types::revision::Revision;
+use andon_types::template::UriTemplate;
+use andon_types::tools::Tool;
+
+use crate::catalogue::{Catalogue, Listed, headers_of};
+use crate::config::Settings;
+use crate::names;
+
+/// Items of one page.
+pub(crate) const PAGE_SIZE: usize = 500;
+
+/// One server's part of a view.
+#[derive(Clone)]
+pub(crate) struct Part {
+    pub(crate) server: Arc<str>,
+    pub(crate) prefix: String,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    /// Tools whose changed definitions wait for approval.
+    pub(crate) held: Arc<Vec<String>>,
+}
+
+impl Part {
+    /// Whether nothing changed since `other` was made.
+    fn is_same(&self, other: &Part) -> bool {
+        self.server == other.server
+            && self.prefix == other.prefix
+            && Arc::ptr_eq(&self.settings, &other.settings)
+            && Arc::ptr_eq(&self.catalogue, &other.catalogue)
+            && self.held == other.held
+    }
+}
+
+pub(crate) struct View {
+    parts: Vec<Part>,
+    pub(crate) tools: Listing<Tool>,
+    pub(crate) prompts: Listing<Prompt>,
+    pub(crate) resources: Listing<Resource>,
+    pub(crate) templates: Listing<ResourceTemplate>,
+    patterns: Vec<(UriTemplate, usize)>,
+    headers: HashMap<String, Vec<HeaderParam>>,
+}
+
+/// One merged list.
+pub(crate) struct Listing<T> {
+    items: Vec<Shown<T>>,
+    by_name: HashMap<String, usize>,
+    /// By revision: the pages, encoded once.
+    encoded: Mutex<HashMap<Revision, Arc<Vec<Arc<str>>>>>,
+}
+
+/// One item as clients see it.
+pub(crate) struct Shown<T> {
+    pub(crate) wire: T,
+    pub(crate) server: Arc<str>,
+    /// What its server calls it.
+    pub(crate) own: String,
+}
+
+/// Who serves a URI, and what it is there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Home {
+    pub(crate) server: Arc<str>,
+    pub(crate) uri: String,
+}
+
+impl View {
+    pub(crate) fn new(parts: Vec<Part>) -> Self {
+        let (mut tools, mut prompts) = (Listing::default(), Listing::default());
+        let (mut resources, mut templates) = (Listing::default(), Listing::default());
+        let (mut patterns, mut headers) = (Vec::new(), HashMap::new());
+        for part in &parts {
+            for tool in part.catalogue.tools.iter().filter(|tool| shows_tool(part, tool)) {
+                let mut wire = tool.clone();
+                let given = part.settings.rename.get(&tool.name).unwrap_or(&tool.name);
+                wire.name = names::prefixed(&part.prefix, given);
+                if let Some(description) = part.settings.describe.get(&tool.name) {
+                    wire.description = Some(description.clone());
+                }
+                let mirrored = headers_of(tool);
+                if !mirrored.is_empty() {
+                    headers.insert(wire.name.clone(), mirrored);
+                }
+                tools.add(wire, part, &tool.name);
+            }
+            for prompt in part.catalogue.prompts.iter().filter(|prompt| part.settings.prompts.permit(&prompt.name)) {
+                let wire = Prompt { name: names::prefixed(&part.prefix, &prompt.name), ..prompt.clone() };
+                prompts.add(wire, part, &prompt.name);
+            }
+            for resource in part.catalogue.resources.iter().filter(|known| part.settings.resources.permit(&known.uri)) {
+                let mut wire = resource.clone();
+                if resources.has(&wire.uri) {
+                    wire.uri = format!("{}{}", scheme_prefix(&part.server), wire.uri);
+                }
+                resources.add(wire, part, &resource.uri);
+            }
+            for template in part.catalogue.templates.iter() {
+                let mut wire = template.clone();
+                if !part.settings.resources.permit(&wire.uri_template) {
+                    continue;
+                }
+                if templates.has(&wire.uri_template) {
+                    wire.uri_template = format!("{}{}", scheme_prefix(&part.server), wire.uri_template);
+                }
+                let index = templates.items.len();
+                templates.add(wire, part, &template.uri_template);
+                if let (true, Ok(pattern)) = (templates.items.len() > index, UriTemplate::parse(&template.uri_template))
+                {
+                    patterns.push((pattern, index));
+                }
+            }
+        }
+        Self { parts, tools, prompts, resources, templates, patterns, headers }
+    }
+
+    /// Whether it is made of these parts.
+    pub(crate) fn is_of(&self, parts: &[Part]) -> bool {
+        self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(own, other)| own.is_same(other))
+    }
+
+    /// What the call of a tool mirrors in headers.
+    pub(crate) fn headers(&self, tool: &str) -> Option<&[HeaderParam]> {
+        self.headers.get(tool).map(Vec::as_slice)
+    }
+
+    /// Who serves `uri`: whoever lists it, else the first whose template it fits, else the only one who has resources.
+    pub(crate) fn home(&self, uri: &str) -> Option<Home> {
+        if let Some(shown) = self.resources.find(uri) {
+            return Some(Home { server: shown.server.clone(), uri: shown.own.clone() });
+        }
+        let named = self.parts.iter().find_map(|part| Some((part, uri.strip_prefix(&scheme_prefix(&part.server))?)));
+        if let Some((part, own)) = named {
+            return part
+                .settings
+                .resources
+                .permit(own)
+                .then(|| Home { server: part.server.clone(), uri: own.to_owned() });
+        }
+        let fitting = self.patterns.iter().find(|(pattern, _)| pattern.matches(uri).is_some());
+        let server = match fitting {
+            Some((_, index)) => self.templates.items[*index].server.clone(),
+            None => {
+                let mut having = self.parts.iter().filter(|part| part.catalogue.capabilities.resources.is_some());
+                let only = having.next()?;
+                if having.next().is_some() {
+                    return None;
+                }
+                only.server.clone()
+            }
+        };
+        let part = self.parts.iter().find(|part| part.server == server)?;
+        part.settings.resources.permit(uri).then(|| Home { server, uri: uri.to_owned() })
+    }
+}
+
+/// What stands before the URIs of `server` that another server has too.
+fn scheme_prefix(server: &str) -> String {
+    let scheme: String = names::plain(server).chars().map(|c| if c == '_' { '-' } else { c }).collect();
+    format!("{scheme}+")
+}
+
+fn shows_tool(part: &Part, tool: &Tool) -> bool {
+    part.settings.tools.permit(&tool.name) && !part.held.contains(&tool.name)
+}
+
+impl<T> Default for Listing<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), by_name: HashMap::new(), encoded: Mutex::default() }
+    }
+}
+
+impl<T: Listed + Adapt> Listing<T> {
+    fn add(&mut self, wire: T, part: &Part, own: &str) {
+        let name = wire.key().to_owned();
+        if let Some(known) = self.by_name.get(&name) {
+            let other = &self.items[*known].server;
+            tracing::warn!(server = &*part.server, %other, name, list = T::METHOD, "a name is taken: left out");
+            return;
+        }
+        self.by_name.insert(name, self.items.len());
+        self.items.push(Shown { wire, server: part.server.clone(), own: own.to_owned() });
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    /// The item that clients know by `name`.
+    pub(crate) fn find(&self, name: &str) -> Option<&Shown<T>> {
+        self.by_name.get(name).map(|index| &self.items[*index])
+    }
+
+    /// The page after `after` items, and how many items there are up to its end if others follow.
+    pub(crate) fn page(&self, revision: Revision, after: usize) -> (Arc<str>, Option<usize>) {
+        let pages = {
+            let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+            encoded.entry(revision).or_insert_with(|| Arc::new(self.encode(revision))).clone()
+        };
+        let number = (after / PAGE_SIZE).min(pages.len() - 1);
+        let end = (number + 1) * PAGE_SIZE;
+        (pages[number].clone(), (number + 1 < pages.len()).then_some(end))
+    }
+
+    fn encode(&self, revision: Revision) -> Vec<Arc<str>> {
+        let rules = revision.rules();
+        let page = |items: &[Shown<T>]| {
+            let adapted: Vec<T> = items
+                .iter()
+                .map(|shown| {
+                    let mut wire = shown.wire.clone();
+                    wire.adapt(rules);
+                    wire
+                })
+                .collect();
+            let listed = serde_json::to_string(&adapted).expect("what was read from JSON can be written as JSON");
+            Arc::from(format!("{{\"{}\":{listed}}}", T::MEMBER))
+        };
+        if self.items.is_empty() { vec![page(&[])] } else { self.items.chunks(PAGE_SIZE).map(page).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use andon_types::capability::ServerCapabilities;
+use andon_types::revision::Revision;
+use serde_json::{Value, json};
+
+use super::{Home, Part, View};
+use crate::catalogue::Catalogue;
+use crate::config::{Patterns, Settings};
+
+fn part(server: &str, prefix: &str, settings: Settings, catalogue: Value) -> Part {
+    let mut catalogue: Catalogue = serde_json::from_value(catalogue).expect("a catalogue");
+    catalogue.capabilities = ServerCapabilities { resources: Some(Default::default()), ..Default::default() };
+    Part {
+        server: server.into(),
+        prefix: prefix.to_owned(),
+        settings: Arc::new(settings),
+        catalogue: Arc::new(catalogue),
+        held: Arc::default(),
+    }
+}
+
+fn catalogue(tools: &[&str], resources: &[&str], templates: &[&str]) -> Value {
+    let tool = |name: &&str| json!({ "name": name, "inputSchema": { "type": "object" } });
+    let resource = |uri: &&str| json!({ "uri": uri, "name": uri });
+    let template = |uri: &&str| json!({ "uriTemplate": uri, "name": uri });
+    json!({
+        "info": null, "instructions": null, "capabilities": {}, "prompts": [],
+        "tools": tools.iter().map(tool).collect::<Vec<_>>(),
+        "resources": resources.iter().map(resource).collect::<Vec<_>>(),
+        "templates": templates.iter().map(template).collect::<Vec<_>>(),
+    })
+}
+
+fn names(view: &View) -> Vec<String> {
+    let (page, _) = view.tools.page(Revision::LATEST, 0);
+    let page: Value = serde_json::from_str(&page).expect("JSON");
+    page["tools"].as_array().expect("a list").iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn tools_are_renamed_hidden_and_found_again() {
+    let settings = Settings {
+        tools: Patterns { allow: Vec::new(), deny: vec!["drop*".into()] },
+        rename: [("read".to_owned(), "look".to_owned())].into(),
+        describe: [("read".to_owned(), "Looks.".to_owned())].into(),
+        ..Settings::default()
+    };
+    let mut one = part("a", "a__", settings, catalogue(&["read", "drop_all", "held"], &[], &[]));
+    one.held = Arc::new(vec!["held".to_owned()]);
+    let view = View::new(vec![one, part("b", "b__", Settings::default(), catalogue(&["read"], &[], &[]))]);
+    assert_eq!(names(&view), ["a__look", "b__read"]);
+    let shown = view.tools.find("a__look").expect("it is there");
+    assert_eq!((&*shown.server, shown.own.as_str(), shown.wire.description.as_deref()), ("a", "read", Some("Looks.")));
+    assert!(view.tools.find("a__drop_all").is_none());
+}
+
+#[test]
+fn a_short_name_belongs_to_the_first_server_that_has_it() {
+    let parts = ["a", "b"].map(|name| part(name, "", Settings::default(), catalogue(&["same"], &[], &[])));
+    let view = View::new(parts.to_vec());
+    assert_eq!(names(&view), ["same"]);
+    assert_eq!(&*view.tools.find("same").expect("it is there").server, "a");
+}
+
+#[test]
+fn uris_find_their_server() {
+    let parts = vec![
+        part("a", "a__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}"])),
+        part("b_", "b__", Settings::default(), catalogue(&[], &["x:1"], &["note://{id}"])),
+    ];
+    let view = View::new(parts);
+    let check = |uri: &str, expected: Option<(&str, &str)>| {
+        let expected = expected.map(|(server, uri)| Home { server: server.into(), uri: uri.to_owned() });
+        assert_eq!(view.home(uri), expected, "{uri}");
+    };
+    check("x:1", Some(("a", "x:1")));
+    check("b-+x:1", Some(("b_", "x:1")));
+    check("note://7", Some(("b_", "note://7")));
+    check("doc://7", Some(("a", "doc://7")));
+    check("other:1", None);
+}
+
+#[test]
+fn the_only_server_with_resources_is_asked_for_those_that_nobody_lists() {
+    let settings =
+        Settings { resources: Patterns { allow: vec![], deny: vec!["*secret*".into()] }, ..Settings::default() };
+    let view = View::new(vec![part("a", "", settings, catalogue(&[], &[], &[]))]);
+    assert!(view.home("any:thing").is_some());
+    assert!(view.home("any:secret").is_none());
+}
+
+#[test]
+fn long_lists_have_pages() {
+    let names: Vec<String> = (0..1100).map(|number| format!("t{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let view = View::new(vec![part("a", "", Settings::default(), catalogue(&names, &[], &[]))]);
+    let (mut after, mut seen) = (0, 0);
+    loop {
+        let (page, next) = view.tools.page(Revision::LATEST, after);
+        seen += serde_json::from_str::<Value>(&page).expect("JSON")["tools"].as_array().expect("a list").len();
+        match next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, 1100);
+}

@@ -1,0 +1,326 @@
+//! The gateway over servers that misbehave, with clients of both eras: real processes, no mocks.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use andon_client::Event;
+use common::{Bench, SOON, call, event, is_alive, tools, unruly, until};
+use serde_json::json;
+
+const LEGACY: &str = "2025-11-25";
+const MODERN: &str = "2026-07-28";
+
+#[tokio::test]
+async fn a_question_of_an_old_server_reaches_clients_of_all_revisions() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "b": unruly(&[], json!({ "mode": "session" })) }));
+    for revision in [MODERN, LEGACY, "2025-06-18"] {
+        let (client, asked) = bench.person(revision, "Ada").await;
+        for server in ["a", "b"] {
+            let answer = call(&client, &format!("{server}__ask"), json!({ "message": "Who?" })).await.unwrap();
+            assert_eq!(answer, r#"accept {"name":"Ada"}"#, "{revision}");
+        }
+        assert_eq!(*asked.lock().unwrap(), ["Who?", "Who?"], "{revision}");
+    }
+    assert_eq!(bench.gateway.parked(), 0);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn questions_never_reach_another_client() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "b": unruly(&[], json!({ "mode": "session" })) }));
+    for server in ["a", "b"] {
+        let mut people = Vec::new();
+        for number in 0..4 {
+            let name = format!("p{number}");
+            people.push((bench.person(LEGACY, &name).await, name));
+        }
+        let asking = people.iter().map(|((client, asked), name)| async move {
+            for _ in 0..10 {
+                let answer = call(client, &format!("{server}__ask"), json!({ "message": name })).await.unwrap();
+                // On a server that all share it is unclear whose question it is: nobody is asked then.
+                let own = format!(r#"accept {{"name":"{name}"}}"#);
+                assert!(answer == own || (server == "a" && answer == "refused"), "{answer}");
+            }
+            assert!(asked.lock().unwrap().iter().all(|message| message == name));
+        });
+        futures_util::future::join_all(asking).await;
+    }
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_is_restarted_and_calls_in_flight_are_told() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    let first = call(&client, "pid", json!({})).await.unwrap();
+    let (waiting, crashing) =
+        tokio::join!(call(&client, "wait", json!({ "ms": 20_000 })), call(&client, "crash", json!({})));
+    for outcome in [waiting, crashing] {
+        let why = outcome.unwrap_err().to_string();
+        assert!(why.contains("was lost during the call"), "{why}");
+        assert!(!why.contains("going down"), "what it says to its operator is not for clients: {why}");
+    }
+    let second = call(&client, "pid", json!({})).await.unwrap();
+    assert_ne!(first, second);
+    let status = bench.status("a");
+    assert_eq!((status.restarts, status.state.as_str()), (1, "ready"));
+    assert!(status.last_error.unwrap().contains("going down"));
+    bench.gateway.stop().await;
+    assert!(!is_alive(&first) && !is_alive(&second));
+}
+
+#[tokio::test]
+async fn a_crash_loop_rests_and_costs_nobody_else() {
+    let bench = Bench::new(json!({
+        "good": unruly(&[], json!({})),
+        "bad": unruly(&["--broken"], json!({ "restarts_max": 2 })),
+        "absent": { "command": "no-such-program-anywhere", "andon": { "restarts_max": 1 } },
+    }));
+    let client = bench.client(MODERN).await;
+    until(|| async { ["bad", "absent"].iter().all(|name| bench.status(name).state == "parked") }).await;
+    assert!(bench.status("bad").last_error.unwrap().contains("there is no database"));
+    assert!(bench.status("absent").last_error.unwrap().contains("cannot be started"));
+    assert!(tools(&client).await.iter().all(|name| name.starts_with("good__")));
+    assert_eq!(call(&client, "good__echo", json!({ "message": "here" })).await.unwrap(), "here");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_start_holds_nobody_up_and_is_announced() {
+    let bench = Bench::new(json!({
+        "quick": unruly(&[], json!({})),
+        "slow": unruly(&["--slow", "2500"], json!({ "list_wait_s": 0.3 })),
+    }));
+    let client = bench.client(LEGACY).await;
+    let mut events = client.events();
+    until(|| async { bench.status("quick").state == "ready" }).await;
+    let begun = Instant::now();
+    let listed = tools(&client).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(listed.contains(&"quick__echo".to_owned()) && !listed.contains(&"slow__echo".to_owned()));
+    event(&mut events, |event| matches!(event, Event::ToolsChanged)).await;
+    until(|| async { tools(&client).await.contains(&"slow__echo".to_owned()) }).await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn lists_are_there_before_the_server_is() {
+    let bench = Bench::with(json!({ "a": unruly(&[], json!({})) }), true);
+    until(|| async { bench.status("a").state == "ready" }).await;
+    bench.gateway.stop().await;
+    let slow = bench.configure(json!({ "a": unruly(&["--slow", "1500"], json!({})) }));
+    let gateway = common::start(&slow, Some(bench.folder.path().to_owned()));
+    let (client, _) = common::person(gateway.host(), LEGACY, "Ada").await;
+    let begun = Instant::now();
+    assert!(tools(&client).await.contains(&"echo".to_owned()));
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(call(&client, "echo", json!({ "message": "waited for" })).await.unwrap(), "waited for");
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn p5_a_server_that_ignores_its_end_is_killed_with_its_group() {
+    let program = common::example("unruly");
+    // As launchers do it: the server is a child of what was started.
+    let launched = json!({ "command": "sh", "args": ["-c", "\"$0\" --deaf; true", program] });
+    let bench = Bench::new(json!({ "a": launched, "b": unruly(&["--deaf"], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    let mut pids = Vec::new();
+    for server in ["a", "b"] {
+        pids.push(call(&client, &format!("{server}__pid"), json!({})).await.unwrap());
+    }
+    assert!(pids.iter().all(|pid| is_alive(pid)));
+    bench.gateway.stop().await;
+    assert!(pids.iter().all(|pid| !is_alive(pid)), "{pids:?}");
+}
+
+#[tokio::test]
+async fn p6_noise_floods_and_second_answers_are_survived() {
+    let bench = Bench::new(json!({ "loud": unruly(&[], json!({})), "calm": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    let calm = async {
+        let mut most = Duration::ZERO;
+        for _ in 0..50 {
+            let begun = Instant::now();
+            assert_eq!(call(&client, "calm__echo", json!({ "message": "x" })).await.unwrap(), "x");
+            most = most.max(begun.elapsed());
+        }
+        most
+    };
+    let loud = async {
+        assert_eq!(call(&client, "loud__garbage", json!({})).await.unwrap(), "that was garbage");
+        assert_eq!(call(&client, "loud__twice", json!({})).await.unwrap(), "answer 0");
+        assert_eq!(call(&client, "loud__flood", json!({})).await.unwrap(), "flooded");
+        assert_eq!(call(&client, "loud__echo", json!({ "message": "still here" })).await.unwrap(), "still here");
+    };
+    let (most, ()) = tokio::join!(calm, loud);
+    assert!(most < Duration::from_secs(2), "{most:?}");
+    assert_eq!(bench.status("loud").restarts, 0);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_given_a_rest() {
+    let bench = Bench::new(json!({
+        "hung": unruly(&[], json!({ "timeout_s": 0.2, "breaker_failures": 3, "breaker_rest_s": 600 })),
+        "fine": unruly(&[], json!({})),
+    }));
+    let client = bench.client(MODERN).await;
+    for _ in 0..3 {
+        let why = call(&client, "hung__never", json!({})).await.unwrap_err().to_string();
+        assert!(why.contains("did not answer in time"), "{why}");
+    }
+    let begun = Instant::now();
+    let why = call(&client, "hung__echo", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("rests"), "{why}");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(bench.status("hung").breaker, "open");
+    assert_eq!(call(&client, "fine__echo", json!({ "message": "x" })).await.unwrap(), "x");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_and_others_do_not() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({ "in_flight_max": 2 })), "b": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    assert_eq!(call(&client, "a__echo", json!({ "message": "x" })).await.unwrap(), "x");
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { call(&client, "a__wait", json!({ "ms": 4000 })).await })
+        })
+        .collect();
+    until(|| async { bench.status("a").in_flight == 2 }).await;
+    let why = call(&client, "a__echo", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("as many calls as the server"), "{why}");
+    assert_eq!(call(&client, "b__echo", json!({ "message": "x" })).await.unwrap(), "x");
+    for waiting in calls {
+        assert_eq!(waiting.await.unwrap().unwrap(), "waited");
+    }
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn modes_say_who_shares_a_server() {
+    let bench = Bench::new(json!({
+        "shared": unruly(&[], json!({})),
+        "own": unruly(&[], json!({ "mode": "session", "instances_max": 2 })),
+        "mine": unruly(&[], json!({ "mode": "principal" })),
+    }));
+    let (one, two, three) = (bench.client(LEGACY).await, bench.client(LEGACY).await, bench.client(LEGACY).await);
+    for (server, expected) in [("shared", ["1", "2"]), ("own", ["1", "1"]), ("mine", ["1", "2"])] {
+        let count = format!("{server}__count");
+        let counted = [call(&one, &count, json!({})).await.unwrap(), call(&two, &count, json!({})).await.unwrap()];
+        assert_eq!(counted, expected, "{server}");
+    }
+    let why = call(&three, "own__count", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("as many of the server"), "{why}");
+    assert_eq!(call(&three, "shared__count", json!({})).await.unwrap(), "3");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_of_ones_own_ends_when_it_is_idle_and_begins_again() {
+    let settings = json!({ "mode": "session", "idle_timeout_s": 0.1 });
+    let bench = Bench::new(json!({ "own": unruly(&[], settings) }));
+    let client = bench.client(LEGACY).await;
+    let first = call(&client, "pid", json!({})).await.unwrap();
+    until(|| async { bench.status("own").instances == 0 }).await;
+    assert!(!is_alive(&first));
+    assert_ne!(call(&client, "pid", json!({})).await.unwrap(), first);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn changed_tools_are_held_back_until_they_are_approved() {
+    let bench = Bench::with(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }), true);
+    let client = bench.client(LEGACY).await;
+    assert!(tools(&client).await.contains(&"echo".to_owned()));
+    call(&client, "turn", json!({})).await.unwrap();
+    until(|| async { !tools(&client).await.contains(&"echo".to_owned()) }).await;
+    let why = call(&client, "echo", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("unknown tool"), "{why}");
+    assert_eq!(bench.status("a").held, ["echo"]);
+    let approved = andon_gateway::approve(bench.folder.path(), Some("a"), None).unwrap();
+    assert!(approved[0].2.contains("Version 1"), "{approved:?}");
+    let config = bench.configure(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }));
+    assert_eq!(bench.gateway.reload(&config), (0, 0));
+    assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn new_tools_are_announced() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    for revision in [LEGACY, MODERN] {
+        let client = bench.client(revision).await;
+        let before = tools(&client).await.len();
+        let mut listening = client.listen(andon_client::Listen::lists()).await.unwrap();
+        call(&client, "grow", json!({})).await.unwrap();
+        let heard = async { while !matches!(listening.next().await, Some(Event::ToolsChanged)) {} };
+        tokio::time::timeout(SOON, heard).await.expect("it is announced");
+        assert_eq!(tools(&client).await.len(), before + 1, "{revision}");
+    }
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_touches_only_what_changed() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "b": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    let a = call(&client, "a__pid", json!({})).await.unwrap();
+    let b = call(&client, "b__pid", json!({})).await.unwrap();
+    let running = tokio::spawn({
+        let client = client.clone();
+        async move { call(&client, "a__wait", json!({ "ms": 1500 })).await }
+    });
+    until(|| async { bench.status("a").in_flight == 1 }).await;
+    let config = bench.configure(json!({
+        "a": unruly(&[], json!({})),
+        "b": unruly(&[], json!({ "tools": { "deny": ["echo"] } })),
+        "c": unruly(&[], json!({ "rename": { "echo": "say" } })),
+    }));
+    assert_eq!(bench.gateway.reload(&config), (2, 1));
+    until(|| async { tools(&client).await.contains(&"c__say".to_owned()) }).await;
+    assert_eq!(running.await.unwrap().unwrap(), "waited", "what did not change runs on");
+    assert_eq!(call(&client, "a__pid", json!({})).await.unwrap(), a);
+    assert_ne!(call(&client, "b__pid", json!({})).await.unwrap(), b);
+    until(|| async { !is_alive(&b) }).await;
+    assert!(!tools(&client).await.contains(&"b__echo".to_owned()));
+    assert!(call(&client, "b__echo", json!({})).await.is_err(), "denied on call too");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_may_be_called_twice_is_called_again_if_one_wants() {
+    for (retry, is_repeated) in [("never", false), ("idempotent", true)] {
+        let bench = Bench::new(json!({ "a": unruly(&[], json!({ "retry": retry })) }));
+        let client = bench.client(MODERN).await;
+        let mark = bench.folder.path().join("mark").display().to_string();
+        let outcome = call(&client, "flaky", json!({ "mark": mark })).await;
+        assert_eq!(outcome.is_ok(), is_repeated, "{retry}: {outcome:?}");
+        bench.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_parked_question_is_bound_to_its_call() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let (client, _) = bench.person(MODERN, "Ada").await;
+    // A server that ends while its question is open: the client comes back, and is told.
+    let asked = client.request(
+        "tools/call",
+        json!({ "name": "ask", "arguments": {}, "inputResponses": {}, "requestState": "made up" })
+            .as_object()
+            .unwrap()
+            .clone(),
+        andon_client::Options::default(),
+    );
+    let why = asked.await.unwrap_err().to_string();
+    assert!(why.contains("requestState"), "{why}");
+    assert_eq!(bench.gateway.parked(), 0);
+    bench.gateway.stop().await;
+}
