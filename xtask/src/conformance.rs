@@ -42,21 +42,54 @@ pub(crate) fn run() -> Outcome {
     }
     for scenario in OLD_AUTHORIZATION {
         let arguments = ["--command", &client, "--scenario", scenario, "--spec-version", "2025-03-26"];
-        missed.extend(play(&folder, "client", "2025-03-26", &[scenario], &arguments)?);
+        missed.extend(play(&folder, "client", "client", "2025-03-26", (&[scenario], &arguments))?);
     }
     if missed.is_empty() { Ok(()) } else { Err(format!("scenarios missed:\n{}", missed.join("\n"))) }
 }
 
-/// One side at one revision. What was missed.
-fn leg(folder: &Path, side: &str, revision: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
-    let names = std::fs::read_to_string(root().join(format!("conformance/expected/{side}-{revision}.txt")))
-        .map_err(|error| format!("the names of the scenarios: {error}"))?;
-    let names: Vec<&str> = names.lines().filter(|line| !line.is_empty()).collect();
-    play(folder, side, revision, &names, arguments)
+/// The server side of both revisions at `url`, where the fixture is behind something; `excused` has a line for each scenario
+/// that cannot pass there: `label` or `*`, revision, name, reason. What was missed.
+pub(crate) fn through(label: &str, url: &str, excused: &str) -> Result<Vec<String>, String> {
+    let folder = npm("conformance", &PACKAGES)?;
+    let mut missed = Vec::new();
+    for revision in REVISIONS {
+        let names = expected("server", revision)?;
+        let is_excused = |name: &str| {
+            excused.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.next().is_some_and(|word| word == "*" || word == label)
+                    && words.next() == Some(revision)
+                    && words.next() == Some(name)
+                    && words.next().is_some()
+            })
+        };
+        let names: Vec<&str> = names.lines().filter(|line| !line.is_empty() && !is_excused(line)).collect();
+        let arguments = ["--url", url, "--requirements", revision];
+        missed.extend(play(&folder, &format!("server-{label}"), "server", revision, (&names, &arguments))?);
+    }
+    Ok(missed)
 }
 
-fn play(folder: &Path, side: &str, revision: &str, names: &[&str], arguments: &[&str]) -> Result<Vec<String>, String> {
-    let out = target().join("conformance").join("out").join(format!("{side}-{revision}"));
+fn expected(side: &str, revision: &str) -> Result<String, String> {
+    std::fs::read_to_string(root().join(format!("conformance/expected/{side}-{revision}.txt")))
+        .map_err(|error| format!("the names of the scenarios: {error}"))
+}
+
+/// One side at one revision. What was missed.
+fn leg(folder: &Path, side: &str, revision: &str, arguments: &[&str]) -> Result<Vec<String>, String> {
+    let names = expected(side, revision)?;
+    let names: Vec<&str> = names.lines().filter(|line| !line.is_empty()).collect();
+    play(folder, side, side, revision, (&names, arguments))
+}
+
+fn play(
+    folder: &Path,
+    label: &str,
+    side: &str,
+    revision: &str,
+    (names, arguments): (&[&str], &[&str]),
+) -> Result<Vec<String>, String> {
+    let out = target().join("conformance").join("out").join(format!("{label}-{revision}"));
     // What an earlier run left is no result of this one.
     drop(std::fs::remove_dir_all(&out));
     let suite = folder.join("node_modules/@modelcontextprotocol/conformance/dist/index.js");
@@ -67,7 +100,7 @@ fn play(folder: &Path, side: &str, revision: &str, names: &[&str], arguments: &[
     let _judged_by_the_gate = command.status().map_err(|error| format!("the suite did not start: {error}"))?;
     let results = read(&out)?;
     let bad: Vec<String> = names.iter().filter_map(|name| judge(revision, name, results.get(*name))).collect();
-    println!("{side} {revision}: {}/{} scenarios", names.len() - bad.len(), names.len());
+    println!("{label} {revision}: {}/{} scenarios", names.len() - bad.len(), names.len());
     Ok(bad)
 }
 

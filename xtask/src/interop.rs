@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::Outcome;
 use crate::tools::{Server, cargo, finish, node, npm, program, root, target};
 
-const NODE: &str = "node@22.23.3";
+pub(crate) const NODE: &str = "node@22.23.3";
 /// Folder, package, script.
 const TYPESCRIPT: [(&str, &str, &str); 2] = [
     ("interop-typescript-1", "@modelcontextprotocol/sdk@1.32.2", "typescript1.mjs"),
@@ -33,7 +33,8 @@ fn servers() -> Outcome {
     visit("everything", &[&url])?;
     drop(everything);
 
-    let (python, script) = (python()?.display().to_string(), scripts().join("server2.py").display().to_string());
+    let (python, script) =
+        (python("interop-python", PYTHON)?.display().to_string(), scripts().join("server2.py").display().to_string());
     let mut http = Command::new(&python);
     http.args([&script, "--http"]);
     let http = Server::of(http)?;
@@ -62,7 +63,7 @@ fn visit(whose: &str, words: &[&str]) -> Outcome {
 }
 
 /// It wants to be told its port, and says when it listens in words of its own.
-fn everything_over_http(node: &str, script: &str) -> Result<(Server, String), String> {
+pub(crate) fn everything_over_http(node: &str, script: &str) -> Result<(Server, String), String> {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.map_err(|error| format!("no free port: {error}"))?.port().to_string();
     let mut command = Command::new(node);
@@ -91,7 +92,7 @@ fn clients() -> Outcome {
         }
     }
     tasks()?;
-    let python = python()?;
+    let python = python("interop-python", PYTHON)?;
     for place in places.iter().chain([&sse]) {
         let mut command = Command::new(&python);
         command.arg(scripts().join("python2.py")).args(place);
@@ -116,20 +117,20 @@ fn scripts() -> PathBuf {
     root().join("conformance").join("interop")
 }
 
-/// The Python of an environment that has the official SDK.
-fn python() -> Result<PathBuf, String> {
-    let folder = target().join("interop-python");
+/// The Python of an environment in the folder `name` that has `package`.
+pub(crate) fn python(name: &str, package: &str) -> Result<PathBuf, String> {
+    let folder = target().join(name);
     let stamp = folder.join("installed");
     let python = folder.join("bin").join("python");
-    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == PYTHON) {
+    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == package) {
         return Ok(python);
     }
     let mut create = Command::new("python3");
     create.args(["-m", "venv"]).arg(&folder);
     finish(create).map_err(|why| format!("Python 3.10 or newer, with venv, is needed: {why}"))?;
     let mut install = Command::new(Path::new(&python));
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PYTHON]);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
     finish(install).map_err(|why| format!("pip is needed, with its registry: {why}"))?;
-    std::fs::write(&stamp, PYTHON).map_err(|error| error.to_string())?;
+    std::fs::write(&stamp, package).map_err(|error| error.to_string())?;
     Ok(python)
 }

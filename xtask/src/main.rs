@@ -3,6 +3,7 @@
 mod conformance;
 mod crash;
 mod fuzz;
+mod gateway;
 mod interop;
 mod keyring;
 mod revisions;

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use crate::tools::{cargo, output};
-use crate::{Outcome, conformance, crash, fuzz, interop, keyring, revisions, tidy};
+use crate::{Outcome, conformance, crash, fuzz, gateway, interop, keyring, revisions, tidy};
 
 struct Step {
     name: &'static str,
     run: fn() -> Outcome,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", run: || cargo(&["fmt", "--all", "--check"], &[]) },
     Step { name: "tidy", run: tidy::run },
     Step { name: "revisions", run: revisions::check },
@@ -25,6 +25,7 @@ const STEPS: [Step; 12] = [
     Step { name: "crash", run: crash::run },
     Step { name: "conformance", run: conformance::run },
     Step { name: "interop", run: interop::run },
+    Step { name: "gateway", run: gateway::run },
     Step { name: "keyring", run: keyring::run },
 ];
 

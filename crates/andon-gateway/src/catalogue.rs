@@ -23,7 +23,7 @@ const ITEMS_MAX: usize = 5_000;
 const LIST_BYTES_MAX: usize = 16 << 20;
 
 /// What a server says of itself, and everything that it lists.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Catalogue {
     pub(crate) info: Option<Implementation>,
     pub(crate) instructions: Option<String>,

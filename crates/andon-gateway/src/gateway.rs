@@ -17,6 +17,7 @@ use andon_server::service::Service;
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Mode, Server};
 use crate::flight::{Parking, lock};
+use crate::instance::Stale;
 use crate::names;
 use crate::pins::Pins;
 use crate::service::{Front, Scope};
@@ -243,20 +244,11 @@ impl Hub {
     }
 
     /// `upstream` has listed what it has; tells those clients whose lists have changed.
-    pub(crate) fn listed(
-        &self,
-        upstream: &Upstream,
-        before: Option<&Catalogue>,
-        after: &Catalogue,
-        is_one_of_many: bool,
-    ) {
-        if !is_one_of_many || before.is_none() {
-            self.keep(&upstream.name, after);
-        }
+    pub(crate) fn listed(&self, upstream: &Upstream, before: Option<&Catalogue>, after: &Catalogue, said: Stale) {
         let is_other = |differs: fn(&Catalogue, &Catalogue) -> bool| before.is_none_or(|before| differs(before, after));
-        let tools = is_other(|a, b| a.tools != b.tools);
-        let prompts = is_other(|a, b| a.prompts != b.prompts);
-        let resources = is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
+        let tools = said.tools || is_other(|a, b| a.tools != b.tools);
+        let prompts = said.prompts || is_other(|a, b| a.prompts != b.prompts);
+        let resources = said.resources || is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
         let endpoints: Vec<_> = [Scope::All, Scope::One(upstream.name.clone())]
             .iter()
             .filter_map(|scope| lock(&self.endpoints).get(scope).cloned())
@@ -303,7 +295,11 @@ impl Hub {
         serde_json::from_str(&text).inspect_err(|error| tracing::warn!(server, %error, "lists are not used")).ok()
     }
 
-    fn keep(&self, server: &str, catalogue: &Catalogue) {
+    /// Keeps what `server` lists for the next process, if that is news.
+    pub(crate) fn keep(&self, server: &str, catalogue: &Catalogue, before: Option<&Catalogue>) {
+        if before.is_some_and(|before| before == catalogue) {
+            return;
+        }
         let Some(file) = self.file_of(server) else { return };
         if let Err(error) = write(&file, catalogue) {
             tracing::warn!(server, %error, "lists cannot be kept");

@@ -24,6 +24,7 @@ use crate::upstream::Upstream;
 use traffic::Traffic;
 use traffic::Watch;
 
+pub(crate) use attend::Stale;
 pub(crate) use traffic::Outgoing;
 
 /// How long a call waits for a server that is being restarted.
@@ -159,6 +160,14 @@ impl Instance {
         match self.phase() {
             Phase::Ready(ready) => Some(ready.catalogue),
             _ => None,
+        }
+    }
+
+    /// Whether what the server asks always says for which call.
+    pub(crate) fn says_whose(&self) -> bool {
+        match &*self.phase.borrow() {
+            Phase::Ready(ready) => ready.client.revision().is_some_and(|revision| !revision.rules().server_requests),
+            _ => false,
         }
     }
 

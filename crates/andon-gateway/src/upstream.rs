@@ -18,10 +18,13 @@ use crate::catalogue::Catalogue;
 use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
-use crate::instance::{Instance, Key, Phase, Ready, without_words};
+use crate::instance::{Instance, Key, Phase, Ready, Stale, without_words};
 
 /// How long a call waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
+
+/// A conversation that was idle for so long makes room for another, where there is none left.
+const EVICT_AFTER: Duration = Duration::from_secs(10);
 
 /// What a conversation is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,9 +167,14 @@ impl Upstream {
     fn one_that_is_free(&self, subject: Option<String>, purpose: Purpose) -> Key {
         let is_shared = purpose == Purpose::List || self.has_one_client();
         let instances = lock(&self.instances);
-        let is_free = |key: &Key| instances.get(key).is_none_or(|known| known.is_free() && !known.is_ending());
+        // A server that says which call it asks for needs no call to be alone.
+        let is_free = |key: &Key| {
+            instances.get(key).is_none_or(|known| (known.says_whose() || known.is_free()) && !known.is_ending())
+        };
+        let has_room = instances.len() < self.settings.instances_max || self.evictable(&instances).is_some();
         let mut keys = (0..self.settings.instances_max).map(|number| Key::Alone(subject.clone(), number));
-        keys.find(|key| is_shared || is_free(key)).unwrap_or(Key::Alone(subject, 0))
+        let fits = |key: &Key| has_room || instances.contains_key(key);
+        keys.find(|key| is_shared || (fits(key) && is_free(key))).unwrap_or(Key::Alone(subject, 0))
     }
 
     fn instance(self: &Arc<Self>, key: Key, call: Option<&Call>) -> Option<Arc<Instance>> {
@@ -176,11 +184,19 @@ impl Upstream {
             return Some(instance.clone());
         }
         if instances.len() >= self.settings.instances_max && key != Key::Shared {
-            return None;
+            let evicted = self.evictable(&instances)?;
+            evicted.end_soon();
+            instances.remove(&evicted.key);
         }
         let instance = Instance::start(key.clone(), self.clone(), call);
         instances.insert(key, instance.clone());
         Some(instance)
+    }
+
+    /// The conversation that has been idle longest, if that is long enough for it to make room.
+    fn evictable(&self, instances: &HashMap<Key, Arc<Instance>>) -> Option<Arc<Instance>> {
+        let idlest = instances.values().filter(|known| known.is_free()).max_by_key(|known| known.idle())?;
+        (idlest.idle() >= EVICT_AFTER).then(|| idlest.clone())
     }
 
     /// Whether all calls are of one client.
@@ -228,12 +244,13 @@ impl Upstream {
         *lock(&self.known) = Some(Arc::new(catalogue));
     }
 
-    /// A conversation has read the lists.
-    pub(crate) fn listed(&self, instance: &Instance, catalogue: &Arc<Catalogue>) {
+    /// A conversation has read the lists; these its server said to have changed.
+    pub(crate) fn listed(&self, catalogue: &Arc<Catalogue>, said: Stale) {
         let before = lock(&self.known).replace(catalogue.clone());
         if let Some(hub) = self.hub.upgrade() {
             *lock(&self.held) = Arc::new(hub.pins.heed(&self.name, self.settings.definitions, &catalogue.tools));
-            hub.listed(self, before.as_deref(), catalogue, instance.key != Key::Shared);
+            hub.keep(&self.name, catalogue, before.as_deref());
+            hub.listed(self, before.as_deref(), catalogue, said);
         }
     }
 

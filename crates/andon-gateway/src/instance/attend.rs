@@ -93,7 +93,7 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     let opened_at = Instant::now();
     let catalogue = Arc::new(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(instance, &catalogue);
+    instance.upstream.listed(&catalogue, Stale::default());
     instance.renew_watches(&client).await;
     let why = attend(instance, &client, (catalogue, events)).await;
     // Before its process is ended, so that no call begins on its way out.
@@ -166,12 +166,12 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
     Ok((client, catalogue, events))
 }
 
-/// What of the lists has to be read again.
+/// Which of its lists a server says to have changed.
 #[derive(Default, Clone, Copy)]
-struct Stale {
-    tools: bool,
-    prompts: bool,
-    resources: bool,
+pub(crate) struct Stale {
+    pub(crate) tools: bool,
+    pub(crate) prompts: bool,
+    pub(crate) resources: bool,
 }
 
 impl Stale {
@@ -295,6 +295,6 @@ async fn read_again(
     }
     let catalogue = Arc::new(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(instance, &catalogue);
+    instance.upstream.listed(&catalogue, stale);
     Ok(catalogue)
 }

@@ -134,18 +134,22 @@ impl Instance {
 
     /// Puts a question of the server to the client that it is for.
     pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
+        let method = question.request.method();
         let is_about_roots = matches!(question.request, InputRequest::Roots(_));
-        let answer = self.put(question).await;
-        // Servers ask for roots when they like, and what was said before is better than nothing.
-        if is_about_roots && answer.is_err() { Ok(self.known_roots().await) } else { answer }
+        match self.put(question).await {
+            // Servers ask for roots when they like, and what was said before is better than nothing.
+            Err(_) if is_about_roots => Ok(self.known_roots().await),
+            Err(error) => {
+                tracing::warn!(server = &*self.upstream.name, method, %error, "a question of a server has no answer");
+                Err(error)
+            }
+            answered => answered,
+        }
     }
 
     async fn put(&self, question: Question) -> Result<Value, ErrorObject> {
         let whose = lock(&self.traffic).whose(question.tag).map(|open| (open.questions.clone(), open.line.clone()));
-        let (questions, line) = whose.map_err(|why| {
-            tracing::warn!(server = &*self.upstream.name, method = question.request.method(), why, "not asked");
-            ErrorObject::invalid_request(why)
-        })?;
+        let (questions, line) = whose.map_err(ErrorObject::invalid_request)?;
         self.note_elicitation(&question.request, &line);
         let (answer, answered) = oneshot::channel();
         let asked = Asked { request: question.request, key: question.key, answer };
@@ -203,7 +207,7 @@ impl Instance {
     }
 
     /// How long nobody has used it.
-    pub(super) fn idle(&self) -> Duration {
+    pub(crate) fn idle(&self) -> Duration {
         let traffic = lock(&self.traffic);
         let is_used = !traffic.open.is_empty() || !lock(&self.watches).is_empty();
         if is_used { Duration::ZERO } else { traffic.used_at.map_or_else(|| self.since(), |at| at.elapsed()) }
