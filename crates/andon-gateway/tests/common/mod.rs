@@ -1,4 +1,5 @@
 //! A gateway over real processes, and clients of any revision, in one process.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
