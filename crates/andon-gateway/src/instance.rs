@@ -152,11 +152,12 @@ impl Instance {
         }
     }
 
-    /// The catalogue, once there is one; waits no longer than `most`, and only for a server that is starting.
+    /// The catalogue, once there is one; waits only for a server that is starting, and no longer than until it has been
+    /// starting for `most`.
     pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Catalogue>> {
         let mut phases = self.phase.subscribe();
         let started = phases.wait_for(|phase| !matches!(phase, Phase::Starting));
-        drop(tokio::time::timeout(most, started).await);
+        drop(tokio::time::timeout(most.saturating_sub(self.since()), started).await);
         match self.phase() {
             Phase::Ready(ready) => Some(ready.catalogue),
             _ => None,

@@ -148,30 +148,22 @@ impl Front {
         // It is for the round with this client.
         params.remove("inputResponses");
         params.remove("requestState");
-        let view = self.view(call).await;
-        let (name, is_repeatable) = match method {
-            Method::ToolsCall => {
-                let asked = text_of(&params, "name")?;
-                let unknown = || ErrorObject::invalid_params(format!("unknown tool: {}", clip(&asked)));
-                let shown = view.tools.find(&asked).ok_or_else(unknown)?;
-                params.insert("name".to_owned(), shown.own.clone().into());
-                (shown.server.clone(), twice_is_as_good(&shown.wire))
-            }
-            Method::PromptsGet => {
-                let asked = text_of(&params, "name")?;
-                let unknown = || ErrorObject::invalid_params(format!("unknown prompt: {}", clip(&asked)));
-                let shown = view.prompts.find(&asked).ok_or_else(unknown)?;
-                params.insert("name".to_owned(), shown.own.clone().into());
-                (shown.server.clone(), true)
-            }
-            Method::ResourcesRead => {
-                let asked = text_of(&params, "uri")?;
-                let home = view.home(&asked).ok_or_else(|| ErrorObject::resource_not_found(&asked))?;
-                params.insert("uri".to_owned(), home.uri.into());
-                (home.server, true)
-            }
-            _ => (reference(&view, &mut params)?, true),
+        // What is known costs no waiting for servers that are just starting.
+        let located = match locate(&self.known_view(), method, &params) {
+            Ok(located) => located,
+            Err(_) => locate(&*self.view(call, name_in(&params)).await, method, &params)?,
         };
+        let Located { server: name, own, is_repeatable } = located;
+        match method {
+            Method::Complete => {
+                if let Some(reference) = params.get_mut("ref").and_then(Value::as_object_mut) {
+                    let member = if reference.contains_key("name") { "name" } else { "uri" };
+                    reference.insert(member.to_owned(), own.into());
+                }
+            }
+            Method::ResourcesRead => drop(params.insert("uri".to_owned(), own.into())),
+            _ => drop(params.insert("name".to_owned(), own.into())),
+        }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
         let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
@@ -180,7 +172,8 @@ impl Front {
 
     async fn subscribe(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
         let uri = text_of(params, "uri")?;
-        let view = self.view(call).await;
+        let known = self.known_view();
+        let view = if known.home(&uri).is_some() { known } else { self.view(call, "").await };
         self.watch(call, &view, &uri).await?;
         Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
     }
@@ -220,7 +213,7 @@ impl Front {
                 honoured.insert(name.to_owned(), true.into());
             }
         }
-        let view = self.view(call).await;
+        let view = if wanted.resource_subscriptions.is_empty() { self.known_view() } else { self.view(call, "").await };
         let mut uris: Vec<Value> = Vec::new();
         let mut seen = HashSet::new();
         for uri in wanted.resource_subscriptions.into_iter().filter(|uri| seen.insert(uri.clone())) {
@@ -242,28 +235,66 @@ fn twice_is_as_good(tool: &Tool) -> bool {
     hints.is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
 }
 
-/// The server of the prompt or template that is completed; names it as the server does.
-fn reference(view: &View, params: &mut Map<String, Value>) -> Result<Arc<str>, ErrorObject> {
+/// Who serves a request, and what is named there.
+struct Located {
+    server: Arc<str>,
+    /// What its server calls it.
+    own: String,
+    /// Whether it may be sent twice.
+    is_repeatable: bool,
+}
+
+/// Finds out who serves a request, by the names that clients see in `view`.
+fn locate(view: &View, method: Method, params: &Map<String, Value>) -> Result<Located, ErrorObject> {
+    let unknown = |what: &str, asked: &str| ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)));
+    match method {
+        Method::ToolsCall => {
+            let asked = text_of(params, "name")?;
+            let shown = view.tools.find(&asked).ok_or_else(|| unknown("tool", &asked))?;
+            let is_repeatable = twice_is_as_good(&shown.wire);
+            Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable })
+        }
+        Method::PromptsGet => {
+            let asked = text_of(params, "name")?;
+            let shown = view.prompts.find(&asked).ok_or_else(|| unknown("prompt", &asked))?;
+            Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable: true })
+        }
+        Method::ResourcesRead => {
+            let asked = text_of(params, "uri")?;
+            let home = view.home(&asked).ok_or_else(|| ErrorObject::resource_not_found(&asked))?;
+            Ok(Located { server: home.server, own: home.uri, is_repeatable: true })
+        }
+        _ => reference(view, params),
+    }
+}
+
+/// The server of the prompt or template that is completed.
+fn reference(view: &View, params: &Map<String, Value>) -> Result<Located, ErrorObject> {
     let wrong = || ErrorObject::invalid_params("\"ref\" is a prompt with a name, or a resource with a URI");
-    let reference = params.get_mut("ref").and_then(Value::as_object_mut).ok_or_else(wrong)?;
-    let member = match reference.get("type").and_then(Value::as_str) {
-        Some("ref/prompt") => "name",
-        Some("ref/resource") => "uri",
-        _ => return Err(wrong()),
-    };
-    let asked = reference.get(member).and_then(Value::as_str).ok_or_else(wrong)?.to_owned();
-    let unknown = || ErrorObject::invalid_params(format!("unknown reference: {}", clip(&asked)));
-    let (server, own) = if member == "name" {
-        let shown = view.prompts.find(&asked).ok_or_else(unknown)?;
-        (shown.server.clone(), shown.own.clone())
-    } else if let Some(shown) = view.templates.find(&asked) {
-        (shown.server.clone(), shown.own.clone())
-    } else {
-        let home = view.home(&asked).ok_or_else(unknown)?;
-        (home.server, home.uri)
-    };
-    reference.insert(member.to_owned(), own.into());
-    Ok(server)
+    let reference = params.get("ref").and_then(Value::as_object).ok_or_else(wrong)?;
+    let text = |member: &str| reference.get(member).and_then(Value::as_str);
+    let unknown = |asked: &str| ErrorObject::invalid_params(format!("unknown reference: {}", clip(asked)));
+    let located = |server: Arc<str>, own: String| Located { server, own, is_repeatable: true };
+    match (text("type"), text("name"), text("uri")) {
+        (Some("ref/prompt"), Some(name), None) => {
+            let shown = view.prompts.find(name).ok_or_else(|| unknown(name))?;
+            Ok(located(shown.server.clone(), shown.own.clone()))
+        }
+        (Some("ref/resource"), None, Some(uri)) => match view.templates.find(uri) {
+            Some(shown) => Ok(located(shown.server.clone(), shown.own.clone())),
+            None => {
+                let home = view.home(uri).ok_or_else(|| unknown(uri))?;
+                Ok(located(home.server, home.uri))
+            }
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// The name that a request names something by, as far as it tells whose it is.
+fn name_in(params: &Map<String, Value>) -> &str {
+    let named = params.get("name").or_else(|| params.get("ref")?.get("name"));
+    named.and_then(Value::as_str).unwrap_or_default()
 }
 
 fn text_of(params: &Map<String, Value>, name: &str) -> Result<String, ErrorObject> {

@@ -101,6 +101,11 @@ async fn a_slow_start_holds_nobody_up_and_is_announced() {
     let listed = tools(&client).await;
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert!(listed.contains(&"quick__echo".to_owned()) && !listed.contains(&"slow__echo".to_owned()));
+    let begun = Instant::now();
+    assert_eq!(call(&client, "quick__echo", json!({ "message": "now" })).await.unwrap(), "now");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Who names it, waits for it.
+    assert_eq!(call(&client, "slow__echo", json!({ "message": "later" })).await.unwrap(), "later");
     event(&mut events, |event| matches!(event, Event::ToolsChanged)).await;
     until(|| async { tools(&client).await.contains(&"slow__echo".to_owned()) }).await;
     bench.gateway.stop().await;

@@ -1,7 +1,6 @@
 //! The lists that clients of an endpoint see, of as many servers as are there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use andon_server::call::Call;
 use andon_server::service::{Reply, Text};
@@ -31,7 +30,7 @@ impl Front {
             Some(Value::String(cursor)) => self.cursors.open(method, call.principal(), cursor)?,
             Some(_) => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
-        let view = self.view(call).await;
+        let view = self.view(call, "").await;
         match method {
             Method::ToolsList => Ok(self.page(call, method, &view.tools, after)),
             Method::PromptsList => Ok(self.page(call, method, &view.prompts, after)),
@@ -53,11 +52,13 @@ impl Front {
     }
 
     /// What this client sees. Waits a little for servers that are just starting, and then goes on without them: they
-    /// announce themselves.
-    pub(super) async fn view(&self, call: &Call) -> Arc<View> {
+    /// announce themselves. For the one whose prefix `name` has it waits until it has started.
+    pub(super) async fn view(&self, call: &Call, name: &str) -> Arc<View> {
         let upstreams = self.upstreams();
         let parts = futures_util::future::join_all(upstreams.iter().map(|upstream| async {
-            let catalogue = self.catalogue(upstream, call).await?;
+            let prefix = self.prefix(upstream, upstreams.len());
+            let is_meant = !prefix.is_empty() && name.starts_with(&prefix);
+            let catalogue = self.catalogue(upstream, call, is_meant).await?;
             Some(self.part(upstream, catalogue, upstreams.len()))
         }));
         let parts: Vec<Part> = parts.await.into_iter().flatten().collect();
@@ -73,14 +74,18 @@ impl Front {
     }
 
     fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
-        let prefix = match (&self.scope, &upstream.settings.prefix) {
+        let prefix = self.prefix(upstream, servers);
+        let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
+        Part { server, prefix, settings, catalogue, held: upstream.held() }
+    }
+
+    fn prefix(&self, upstream: &Upstream, servers: usize) -> String {
+        match (&self.scope, &upstream.settings.prefix) {
             (Scope::One(_), _) => String::new(),
             (Scope::All, Some(given)) => given.clone(),
             (Scope::All, None) if servers == 1 => String::new(),
             (Scope::All, None) => names::prefix(&upstream.name),
-        };
-        let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
-        Part { server, prefix, settings, catalogue, held: upstream.held() }
+        }
     }
 
     fn view_of(&self, parts: Vec<Part>) -> Arc<View> {
@@ -96,8 +101,9 @@ impl Front {
         view
     }
 
-    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call) -> Option<Arc<Catalogue>> {
-        let wait = upstream.settings.list_wait;
+    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call, is_meant: bool) -> Option<Arc<Catalogue>> {
+        let settings = &upstream.settings;
+        let wait = if is_meant { settings.start_timeout } else { settings.list_wait };
         if upstream.mode != Mode::Shared {
             return match upstream.instance_for(call, self.number, Purpose::List) {
                 Ok(instance) => instance.listed(wait).await.or_else(|| upstream.known()),
@@ -110,8 +116,7 @@ impl Front {
             Some(known) => Some(known),
             None => {
                 let instance = upstream.instance_for(call, self.number, Purpose::List).ok()?;
-                // It may have been there for long, and have listed just now.
-                instance.listed(wait.max(Duration::from_millis(1))).await.or_else(|| upstream.known())
+                instance.listed(wait).await.or_else(|| upstream.known())
             }
         }
     }
