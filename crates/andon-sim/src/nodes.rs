@@ -100,6 +100,8 @@ enum Purpose {
     Journal(u64),
     Coming,
     Delete(Wire),
+    /// Before a session is deleted that is not in memory.
+    End(Wire),
     /// Before a stream is taken up after this event.
     Look(Wire, String),
     Forget,
@@ -464,6 +466,7 @@ impl World {
         match purpose {
             Purpose::Coming => self.came(node, key, told),
             Purpose::Forget => {}
+            Purpose::End(wire) => self.end_stored(node, key, wire, &told),
             Purpose::Look(wire, last) => self.looked(node, key, wire, last, told),
             Purpose::Delete(wire) => match told {
                 Told::Deleted(Ok(())) => self.reply(node, wire, Reply::Deleted),

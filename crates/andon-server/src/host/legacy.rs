@@ -163,14 +163,13 @@ impl Host {
         }
         let cell = Cell::new(self.number(), inbound.principal.clone(), self, session, journal);
         let mut answer = self.answer(&cell, vec![message], Vec::new()).await;
-        let is_refused = matches!(answer, Answer::Ready { status: 503, .. });
-        if is_refused || cell.with(|session| session.phase()) == Phase::NotInitialized {
+        if matches!(answer, Answer::Ready { status: 503, .. }) {
+            // Nobody knows its id. It may get as far as the store, and keeps its place until it expires there.
+            return answer;
+        }
+        if cell.with(|session| session.phase()) == Phase::NotInitialized {
             self.sessions.give_back(&inbound.principal);
             cell.input(Input::End);
-            // Nobody knows its id: if it got as far as the store, it expires there.
-            if let Some(journal) = cell.journal().filter(|_| is_refused) {
-                drop(journal.delete());
-            }
             return answer;
         }
         cell.bind(key.stored_id());

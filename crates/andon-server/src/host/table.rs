@@ -114,7 +114,9 @@ impl Table {
 
     /// Gives back the place of a session of `owner`.
     pub(super) fn count_out(&self, owner: u128) {
-        self.count.fetch_sub(1, Ordering::AcqRel);
+        // When a store does not say whether it deleted a session, that may be counted twice: never below none.
+        let one_less = |count: usize| Some(count.saturating_sub(1));
+        self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).expect("it always gives a count");
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owned) = owners.get_mut(&owner) {
             *owned -= 1;

@@ -75,6 +75,9 @@ impl World {
             return self.serve(node, key, wire, request);
         }
         let is_first = !self.nodes[node].coming.contains_key(&key);
+        if let (Request::Delete, true) = (&request, is_first) {
+            return self.ask(node, key, Ask::Load, Purpose::End(wire));
+        }
         self.nodes[node].coming.entry(key).or_default().waiting.push((wire, request));
         if is_first {
             self.ask(node, key, Ask::Load, Purpose::Coming);
@@ -313,6 +316,15 @@ impl World {
             self.reply(node, wire, Reply::Deleted);
         }
         self.ask(node, key, Ask::Delete(None), Purpose::Delete(wire));
+    }
+
+    /// A session that is not in memory is to be ended, and this is what the store has of it.
+    pub(super) fn end_stored(&mut self, node: usize, key: u128, wire: Wire, told: &Told) {
+        match told {
+            Told::Loaded(Ok(Some(_))) => self.ask(node, key, Ask::Delete(None), Purpose::Delete(wire)),
+            Told::Loaded(Ok(None)) => self.reply(node, wire, Reply::Refused(404)),
+            _ => self.reply(node, wire, Reply::Refused(503)),
+        }
     }
 
     /// Takes a session out of memory for good.
