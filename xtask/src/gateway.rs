@@ -91,7 +91,8 @@ fn suite() -> Outcome {
     let child = |andon: Value| json!({ "command": fixture, "args": ["--listen", "stdio"], "andon": andon });
     let config = json!({ "mcpServers": {
         "stdio": child(json!({ "mode": "session" })),
-        "stdio-2025": child(json!({ "mode": "session", "protocol": "2025-11-25" })),
+        // The suite leaves sessions and questions open, dozens at once.
+        "stdio-2025": child(json!({ "mode": "session", "protocol": "2025-11-25", "instances_max": 100 })),
         "http": { "url": remote.url },
         "http-2025": { "url": remote.url, "andon": { "protocol": "2025-11-25" } },
     }});

@@ -25,7 +25,7 @@ use crate::config::Retry;
 use crate::flight::{Flight, follow, resume};
 use crate::gateway::Hub;
 use crate::instance::Outgoing;
-use crate::upstream::{Purpose, Upstream};
+use crate::upstream::Upstream;
 use crate::view::View;
 
 /// Which servers an endpoint serves.
@@ -132,7 +132,8 @@ impl Front {
 
     async fn depart(&self, routed: &Routed, call: &Call, method: Method) -> Result<Flight, ErrorObject> {
         let mut admission = routed.upstream.admit().await?;
-        let instance = routed.upstream.instance_for(call, self.number, Purpose::Call)?;
+        let reserved = routed.upstream.reserve(call, self.number)?;
+        let instance = &reserved.instance;
         let ready = instance.ready().await.inspect_err(|_| admission.failed())?;
         let outgoing = Outgoing { method, params: routed.params.clone() };
         Ok(instance.fly(&ready, (call, self.number), outgoing, admission))

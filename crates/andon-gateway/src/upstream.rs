@@ -18,7 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
-use crate::instance::{Instance, Key, Phase, Ready, Stale, without_words};
+use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, Stale, without_words};
 
 /// How long a call waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
@@ -160,6 +160,25 @@ impl Upstream {
                 self.name
             ))
         })
+    }
+
+    /// The same for one call, which is about to be made.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) fn reserve(self: &Arc<Self>, call: &Call, endpoint: u64) -> Result<Reserved, ErrorObject> {
+        const ATTEMPTS: usize = 16;
+        let attempts = if self.has_one_client() { 0 } else { ATTEMPTS };
+        for _ in 0..attempts {
+            let instance = self.instance_for(call, endpoint, Purpose::Call)?;
+            // Another call may have been faster; then there is another conversation.
+            if let Some(reserved) = instance.reserve(Sharing::Refused) {
+                return Ok(reserved);
+            }
+        }
+        // Where there is no room calls share, and what the server asks may have to be refused.
+        let instance = self.instance_for(call, endpoint, Purpose::Call)?;
+        Ok(instance.reserve(Sharing::Accepted).expect("nothing stands against sharing"))
     }
 
     /// Calls that stand alone have a conversation to themselves while they last, so that what a server asks is theirs. Where
@@ -309,7 +328,7 @@ impl Upstream {
         call: &Call,
         endpoint: u64,
     ) -> Result<(Arc<Instance>, Ready), ErrorObject> {
-        let instance = self.instance_for(call, endpoint, Purpose::Call)?;
+        let instance = self.instance_for(call, endpoint, Purpose::List)?;
         let ready = instance.ready().await?;
         Ok((instance, ready))
     }

@@ -44,6 +44,8 @@ enum Caller {
 pub(super) struct Traffic {
     last: u64,
     open: BTreeMap<u64, Open>,
+    /// Calls that wait until they can be made.
+    reserved: usize,
     /// Calls that nobody waits for any more, and of which the server may not know yet.
     ghosts: Vec<(Caller, Instant)>,
     used_at: Option<Instant>,
@@ -199,7 +201,18 @@ impl Instance {
     pub(crate) fn is_free(&self) -> bool {
         let traffic = lock(&self.traffic);
         let now = Instant::now();
-        traffic.open.is_empty() && traffic.ghosts.iter().all(|(_, until)| *until <= now)
+        traffic.is_free(now)
+    }
+
+    /// Reserves the conversation for one call. `None` if the call wants it to itself, and another was faster.
+    pub(crate) fn reserve(self: &Arc<Self>, sharing: Sharing) -> Option<Reserved> {
+        let is_shared = sharing == Sharing::Accepted || !matches!(self.key, Key::Alone(..)) || self.says_whose();
+        let mut traffic = lock(&self.traffic);
+        if !is_shared && !traffic.is_free(Instant::now()) {
+            return None;
+        }
+        traffic.reserved += 1;
+        Some(Reserved { instance: self.clone() })
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -298,6 +311,10 @@ async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<J
 }
 
 impl Traffic {
+    fn is_free(&self, now: Instant) -> bool {
+        self.reserved == 0 && self.open.is_empty() && self.ghosts.iter().all(|(_, until)| *until <= now)
+    }
+
     /// The call that something belongs to which the server says of the call `tag`, or of none.
     ///
     /// # Errors
@@ -317,6 +334,24 @@ impl Traffic {
                         give each session its own server (\"mode\": \"session\")");
         }
         Ok(newest)
+    }
+}
+
+/// Whether a call may share a conversation with others that stand alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    Accepted,
+    Refused,
+}
+
+/// A conversation that a call is about to use.
+pub(crate) struct Reserved {
+    pub(crate) instance: Arc<Instance>,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        lock(&self.instance.traffic).reserved -= 1;
     }
 }
 
