@@ -19,6 +19,7 @@ pub fn status(error: &ErrorObject, rules: &Rules) -> u16 {
         ErrorCode::Unavailable,
     ];
     match CODES.into_iter().find(|code| *code as i32 == error.code) {
+        Some(ErrorCode::Unavailable) if error.is_outage() => 503,
         Some(ErrorCode::Unavailable) => 429,
         Some(ErrorCode::MethodNotFound) if rules.result_type => 404,
         Some(ErrorCode::InvalidParams) if rules.result_type => 400,

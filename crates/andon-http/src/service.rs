@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use andon_server::host::{Answer, Beginning, Host, Inbound, ResponseStream};
+use andon_server::host::{Answer, Beginning, Host, Inbound, ResponseStream, retry_after};
 use andon_server::observe::{named_request_span, request_span};
 use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
@@ -176,7 +176,8 @@ impl HttpService {
             }
             Ok(Beginning::Whole(frame)) => {
                 stream.delivered();
-                self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s: None })
+                let retry_after_s = retry_after(frame.status);
+                self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s })
             }
             Ok(Beginning::Events) | Err(_) => {
                 stream.begin_events();

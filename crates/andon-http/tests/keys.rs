@@ -167,3 +167,30 @@ async fn values_under_a_handle_are_of_whoever_made_it_on_every_revision() {
     let headers = [alice[0], ("Mcp-Session-Id", session.as_str())];
     assert_eq!(text(&post(next.address, &headers, &message).await), format!("3 {handle}"));
 }
+
+#[tokio::test]
+async fn x10_a_key_that_cannot_be_looked_up_is_503_and_nothing_runs() {
+    let faulty = Arc::new(FaultyStore::new(store()));
+    let outage: Arc<dyn Store> = faulty.clone();
+    let server = start_in(&outage).await;
+    let session = open(server.address, "2025-11-25", &[]).await;
+    faulty.outage(true);
+    let key = [("Idempotency-Key", "k")];
+    let refused = call_modern(&server, "count", json!({}), &key).await;
+    assert_eq!((refused.status, refused.code()), (503, -32000), "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    // The first that has to be written down finds the outage; it is told so as well.
+    let first = post(server.address, &[("Mcp-Session-Id", &session)], &call(1, "count")).await;
+    assert_eq!(first.status, 503, "{first:?}");
+    faulty.outage(false);
+    let up = async {
+        loop {
+            let again = call_modern(&server, "count", json!({}), &key).await;
+            if again.status == 200 {
+                break text(&again);
+            }
+        }
+    };
+    let ran = tokio::time::timeout(std::time::Duration::from_secs(20), up).await.expect("the store is back");
+    assert_eq!(ran, "1", "nothing ran while it was not written down");
+}

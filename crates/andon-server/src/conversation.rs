@@ -474,7 +474,7 @@ async fn start_when_durable<M: Machine>(
     match durable {
         Ok(()) => cell.start_all(&host, vec![Start { begin, cancel, until: None }]),
         Err(NotDurable::Stalled) => {
-            let error = ErrorObject::unavailable("what this does cannot be written down now: nothing was done");
+            let error = ErrorObject::outage("what this does cannot be written down now: nothing was done");
             cell.input(Input::Done { call: begin.id, outcome: Err(error) });
         }
         Err(NotDurable::Lost | NotDurable::Ended) => {}

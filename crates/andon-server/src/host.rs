@@ -132,6 +132,15 @@ pub fn retry_after_s() -> u32 {
     5 + u32::from(random) % 11
 }
 
+/// The same, by the status of an answer.
+pub fn retry_after(status: u16) -> Option<u32> {
+    match status {
+        429 => Some(1),
+        503 => Some(retry_after_s()),
+        _ => None,
+    }
+}
+
 /// Conversations by number.
 type Subscribers = HashMap<u64, Weak<dyn Conversation>>;
 

@@ -230,7 +230,7 @@ impl Host {
             Err(StoreError::Conflict { .. }) => {
                 Err(ErrorObject::unavailable("the same call runs elsewhere: try again"))
             }
-            Err(_) => Err(ErrorObject::unavailable("calls with an idempotency key cannot be written down now")),
+            Err(_) => Err(ErrorObject::outage("calls with an idempotency key cannot be written down now")),
         }
     }
 

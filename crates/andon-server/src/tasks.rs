@@ -448,5 +448,5 @@ fn read(stored: &Stored) -> Result<Task, ErrorObject> {
 /// What a client is told of a store that failed.
 fn refusal(error: &StoreError) -> ErrorObject {
     tracing::error!(%error, "the store of tasks failed");
-    ErrorObject::unavailable("the server cannot read or keep tasks now; try again later")
+    ErrorObject::outage("the server cannot read or keep tasks now; try again later")
 }

@@ -89,6 +89,17 @@ impl ErrorObject {
         Self::new(ErrorCode::Unavailable, message)
     }
 
+    /// -32000 because what the server needs does not answer, such as its store. Nobody's limit: others fare no better.
+    pub fn outage(message: impl Into<String>) -> Self {
+        Self::unavailable(message).with_data(json!({ "kind": "outage" }))
+    }
+
+    /// Whether it is one of [`ErrorObject::outage`].
+    pub fn is_outage(&self) -> bool {
+        self.code == ErrorCode::Unavailable as i32
+            && self.data.as_ref().is_some_and(|data| data.get("kind").is_some_and(|kind| kind == "outage"))
+    }
+
     /// No resource at `uri`. The canonical form is the newest (-32602); see [`ErrorObject::adapt`].
     pub fn resource_not_found(uri: &str) -> Self {
         Self::new(ErrorCode::InvalidParams, "resource not found").with_data(json!({ "uri": clip(uri) }))

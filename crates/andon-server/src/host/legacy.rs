@@ -11,7 +11,7 @@ use andon_types::revision::{Era, Revision};
 
 use super::stream::Source;
 use super::table::{Full, SessionCell, SessionKey};
-use super::{Answer, Head, Host, Inbound, ResponseStream, request_id};
+use super::{Answer, Head, Host, Inbound, ResponseStream, request_id, retry_after};
 use crate::conversation::{Cell, Conversation as _};
 use crate::journal::{Commit, NotDurable};
 use crate::outlet::Held;
@@ -326,8 +326,4 @@ fn refuse_attach(error: AttachError) -> Answer {
         }
     };
     Answer::error(status, None, &ErrorObject::invalid_request(why))
-}
-
-fn retry_after(status: u16) -> Option<u32> {
-    (status == 429).then_some(1)
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::stream::Source;
-use super::{Answer, Head, Host, Inbound, ResponseStream};
+use super::{Answer, Head, Host, Inbound, ResponseStream, retry_after};
 use crate::call::Call;
 use crate::conversation::{Cell, Conversation as _};
 use crate::outlet::Outlet;
@@ -52,7 +52,7 @@ impl Host {
                 match stream.take_complete() {
                     Some(frames) if frames.len() == 1 => {
                         let (status, body) = (frames[0].frame.status, frames[0].frame.text.clone());
-                        Answer::Ready { status, body, session_id: None, retry_after_s: None }
+                        Answer::Ready { status, body, session_id: None, retry_after_s: retry_after(status) }
                     }
                     Some(frames) => {
                         stream.put_back(frames);
