@@ -84,11 +84,13 @@ impl Host {
             return Ok(Some(cell));
         }
         for _ in 0..TAKE_OVERS_MAX {
+            // By this time what is read is judged: however long the answer took, it was not over when it was read.
+            let now = self.now();
             let stored = self.storage.store().load(Key { kind: Kind::Session, id }).await?;
             let Some(stored) = stored else { return Ok(None) };
             let record = SessionRecord::decode(&stored.record.bytes).map_err(unreadable)?;
             // Another's session is as absent as none, and so is one whose time is over and that was not swept yet.
-            let is_over = record.expires_at(&self.limits).is_some_and(|at| at <= self.now());
+            let is_over = record.expires_at(&self.limits).is_some_and(|at| at <= now);
             if record.subject.as_deref() != principal.subject() || is_over {
                 return Ok(None);
             }

@@ -25,8 +25,8 @@ pub enum Bug {
     DeleteBeforePersist,
     /// 202 leaves before what was accepted is durable.
     AcceptBeforePersist,
-    /// A node deletes what it takes for expired, whoever has it.
-    BlindExpiry,
+    /// That a session is used is not written down.
+    ForgottenUse,
     /// An outage is answered as if the session were gone.
     OutageIsGone,
     /// Subscriptions do not come back with their session.
@@ -47,7 +47,7 @@ impl Bug {
         Self::SilentCalls,
         Self::DeleteBeforePersist,
         Self::AcceptBeforePersist,
-        Self::BlindExpiry,
+        Self::ForgottenUse,
         Self::OutageIsGone,
         Self::ForgottenSubscriptions,
     ];

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use andon_core::io::{Frame, StreamId, Timestamp};
 use andon_core::session::record::LoggedEvent;
 
-use super::World;
 use super::node::decode;
 use super::store::Flavour;
 use super::wire::{Reply, Wire};
+use super::{Watch, World};
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -50,6 +50,12 @@ impl World {
         if !matches!(reply, Reply::Refused(_) | Reply::End | Reply::Deleted) {
             self.is_not_over(node, who, key);
         }
+        if let Reply::Frame(Frame { id: Some(id), .. }) = reply {
+            self.check.tags.insert(key, id.tag);
+        }
+        if self.watch == Watch::Clients {
+            return;
+        }
         let Some(state) = self.store.durable(key) else {
             if let Reply::Json { session: Some(_), .. } | Reply::Frame(_) = reply {
                 self.broken(&format!("something of session {key} leaves, of which nothing is durable"));
@@ -73,9 +79,6 @@ impl World {
             },
             _ => false,
         };
-        if let Reply::Frame(Frame { id: Some(id), .. }) = reply {
-            self.check.tags.insert(key, id.tag);
-        }
         if is_broken {
             let flavour = self.store.flavour;
             self.broken(&format!("on {flavour:?}, this leaves node {node} before it is durable: {reply:?}"));

@@ -26,6 +26,8 @@ pub(super) struct Client {
     /// The session, once its id is known.
     pub(super) key: Option<u128>,
     is_initialized: bool,
+    /// It says now and then that it is there, and nothing that has to be written down.
+    is_quiet: bool,
     /// DELETE was sent.
     pub(super) is_ending: bool,
     /// When 204 arrived.
@@ -36,6 +38,8 @@ pub(super) struct Client {
     is_gone: bool,
     /// When the session last did something for it.
     heard_at: u64,
+    /// Once it did nothing for so long that it might have expired.
+    has_lapsed: bool,
     /// The session answered after all faults were over.
     is_well: bool,
     asked: BTreeMap<i64, Asked>,
@@ -106,16 +110,18 @@ struct Line {
 }
 
 impl Client {
-    pub(super) fn new(revision: Revision, home: usize) -> Self {
+    pub(super) fn new(revision: Revision, home: usize, is_quiet: bool) -> Self {
         Self {
             revision,
             key: None,
             is_initialized: false,
+            is_quiet,
             is_ending: false,
             ended_at: None,
             ended_by: None,
             is_gone: false,
             heard_at: 0,
+            has_lapsed: false,
             is_well: false,
             asked: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -126,6 +132,12 @@ impl Client {
             next_id: 0,
             home,
         }
+    }
+
+    /// The session did something for it.
+    fn heard(&mut self, now: u64, idle_ms: u64) {
+        self.has_lapsed |= self.heard_at > 0 && now - self.heard_at >= idle_ms;
+        self.heard_at = now;
     }
 
     /// A resource changed.
@@ -211,6 +223,12 @@ impl World {
     }
 
     fn wander(&mut self, who: usize) {
+        if self.clients[who].is_quiet {
+            if self.rng.u32(..8) == 0 {
+                self.ask_for(who, What::Ping, "ping", json!({}));
+            }
+            return;
+        }
         match self.rng.u32(..40) {
             0..=8 => self.call(who, "write"),
             9..=13 => self.call(who, "read"),

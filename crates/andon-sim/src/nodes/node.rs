@@ -38,6 +38,8 @@ pub(super) struct Node {
     pub(super) paused: Vec<(u128, u64)>,
     pub(super) cells: BTreeMap<u128, Cell>,
     coming: BTreeMap<u128, Coming>,
+    /// Sessions that are being deleted from the store, and who comes for them meanwhile.
+    ending: BTreeMap<u128, Vec<(Wire, Request)>>,
     next_cell: u64,
 }
 
@@ -47,6 +49,8 @@ struct Coming {
     waiting: Vec<(Wire, Request)>,
     tries: u32,
     record: Option<(SessionRecord, Rev)>,
+    /// When it was asked for, by which it is judged whether it expired.
+    read_at: Timestamp,
     taken_at: Timestamp,
     events: Vec<LoggedEvent>,
     /// Streams whose events are yet to be read.
@@ -74,14 +78,26 @@ impl World {
         if self.cell(node, key).is_some() {
             return self.serve(node, key, wire, request);
         }
+        if let Some(waiting) = self.nodes[node].ending.get_mut(&key) {
+            return waiting.push((wire, request));
+        }
         let is_first = !self.nodes[node].coming.contains_key(&key);
         if let (Request::Delete, true) = (&request, is_first) {
+            self.nodes[node].ending.entry(key).or_default();
             return self.ask(node, key, Ask::Load, Purpose::End(wire));
         }
         self.nodes[node].coming.entry(key).or_default().waiting.push((wire, request));
         if is_first {
-            self.ask(node, key, Ask::Load, Purpose::Coming);
+            self.load(node, key);
         }
+    }
+
+    fn load(&mut self, node: usize, key: u128) {
+        let now = self.now;
+        if let Some(coming) = self.nodes[node].coming.get_mut(&key) {
+            coming.read_at = now;
+        }
+        self.ask(node, key, Ask::Load, Purpose::Coming);
     }
 
     /// What a load, a write or a read of a session that comes back brought.
@@ -91,7 +107,7 @@ impl World {
         match told {
             Told::Loaded(Ok(Some(stored))) => {
                 let record = SessionRecord::decode(&stored.record.bytes).expect("only records are written");
-                if record.expires_at(&self.limits).is_some_and(|at| at <= self.now) {
+                if record.expires_at(&self.limits).is_some_and(|at| at <= coming.read_at) {
                     return self.turn_away(node, key, 404);
                 }
                 coming.unread = record.streams.iter().map(|stream| StreamId(stream.id)).collect();
@@ -112,7 +128,7 @@ impl World {
                 if coming.tries < TAKE_OVERS_MAX =>
             {
                 coming.tries += 1;
-                self.ask(node, key, Ask::Load, Purpose::Coming);
+                self.load(node, key);
             }
             Told::Replayed(Ok(replay)) => {
                 let read = |event: &andon_core::port::Event| {
@@ -312,6 +328,7 @@ impl World {
 
     fn delete(&mut self, node: usize, key: u128, wire: Wire) {
         self.end(node, key);
+        self.nodes[node].ending.entry(key).or_default();
         if self.bug == Some(Bug::DeleteBeforePersist) {
             self.reply(node, wire, Reply::Deleted);
         }
@@ -322,8 +339,16 @@ impl World {
     pub(super) fn end_stored(&mut self, node: usize, key: u128, wire: Wire, told: &Told) {
         match told {
             Told::Loaded(Ok(Some(_))) => self.ask(node, key, Ask::Delete(None), Purpose::Delete(wire)),
-            Told::Loaded(Ok(None)) => self.reply(node, wire, Reply::Refused(404)),
-            _ => self.reply(node, wire, Reply::Refused(503)),
+            Told::Loaded(Ok(None)) => self.ended(node, key, wire, Reply::Refused(404)),
+            _ => self.ended(node, key, wire, Reply::Refused(503)),
+        }
+    }
+
+    /// A session is no longer being deleted: who came for it meanwhile is served.
+    pub(super) fn ended(&mut self, node: usize, key: u128, wire: Wire, reply: Reply) {
+        self.reply(node, wire, reply);
+        for (wire, request) in self.nodes[node].ending.remove(&key).unwrap_or_default() {
+            self.receive(node, wire, request);
         }
     }
 
@@ -364,7 +389,7 @@ impl World {
 
     /// What a host does now and then with all of its sessions, and with what expired in the store.
     pub(super) fn sweep(&mut self, node: usize) {
-        let now = self.now;
+        let (now, bug) = (self.now, self.bug);
         let keys: Vec<u128> = self.nodes[node].cells.keys().copied().collect();
         for key in keys {
             let Some(cell) = self.cell(node, key).filter(|cell| cell.is_open) else { continue };
@@ -373,7 +398,9 @@ impl World {
                 continue;
             }
             cell.session.forget_streams(now);
-            cell.session.touch(now);
+            if bug != Some(Bug::ForgottenUse) {
+                cell.session.touch(now);
+            }
             if cell.session.is_expired(now) {
                 self.expire(node, key);
                 continue;
@@ -391,8 +418,7 @@ impl World {
         let Some(rev) = self.cell(node, key).and_then(|cell| cell.journal.rest()) else { return };
         self.note(|| format!("    node {node} takes session {key} for expired"));
         self.end(node, key);
-        let expect = (self.bug != Some(Bug::BlindExpiry)).then_some(rev);
-        self.ask(node, key, Ask::Delete(expect), Purpose::Forget);
+        self.ask(node, key, Ask::Delete(Some(rev)), Purpose::Forget);
     }
 
     fn set_aside(&mut self, node: usize, key: u128) {

@@ -1,4 +1,4 @@
-use super::{Bug, run_all, run_nodes};
+use super::{Bug, Watch, run_all, run_all_watched, run_nodes};
 
 /// How many worlds there are in a test.
 const SEEDS: u64 = 10_000;
@@ -24,9 +24,9 @@ fn what_was_acknowledged_survives_ten_thousand_worlds() {
 }
 
 #[test]
-fn every_planted_bug_is_found() {
+fn every_planted_bug_is_found_by_what_clients_see() {
     for bug in Bug::ALL {
-        let found = run_all(0..SEEDS, Some(bug));
+        let found = run_all_watched(0..SEEDS, Some(bug), Watch::Clients);
         let Err(broken) = found else { panic!("{bug:?} is not found") };
         println!("{bug:?} is found by seed {}: {}", broken.seed, broken.why);
         assert!(!broken.history.is_empty(), "the history says how");

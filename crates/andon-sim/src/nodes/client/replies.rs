@@ -15,7 +15,9 @@ impl World {
         match status {
             503 | 429 => {}
             404 if client.is_ending => client.is_gone = client.ended_at.is_some() || what == Use::Ending,
-            404 if now - client.heard_at >= idle.saturating_sub(super::super::SLACK_MS) => client.is_gone = true,
+            404 if client.has_lapsed || now - client.heard_at >= idle.saturating_sub(super::super::SLACK_MS) => {
+                client.is_gone = true;
+            }
             404 => {
                 if let Use::Resuming(stream, last) = what {
                     // It was told that already, on another connection.
@@ -34,9 +36,9 @@ impl World {
     }
 
     pub(super) fn accepted(&mut self, who: usize, what: Use) {
-        let now = self.now.0;
+        let (now, idle) = (self.now.0, self.idle_ms);
         let client = &mut self.clients[who];
-        client.heard_at = now;
+        client.heard(now, idle);
         match what {
             Use::Initialized => {
                 client.is_initialized = true;
@@ -53,9 +55,9 @@ impl World {
     }
 
     pub(super) fn heard_json(&mut self, who: usize, what: Use, status: u16, text: &str, session: Option<u128>) {
-        let now = self.now.0;
+        let (now, idle) = (self.now.0, self.idle_ms);
         let client = &mut self.clients[who];
-        client.heard_at = now;
+        client.heard(now, idle);
         if let (Use::Opening, Some(key)) = (what, session) {
             client.key = Some(key);
             self.tally.acks += 1;
@@ -69,9 +71,10 @@ impl World {
     }
 
     pub(super) fn heard_event(&mut self, who: usize, wire: Wire, frame: Frame) {
-        let (Some(EventId { stream, sequence, .. }), now) = (frame.id, self.now.0) else { return };
+        let Some(EventId { stream, sequence, .. }) = frame.id else { return };
+        let (now, idle) = (self.now.0, self.idle_ms);
         let client = &mut self.clients[who];
-        client.heard_at = now;
+        client.heard(now, idle);
         let Some(Line { what, stream: known, next }) = client.lines.get_mut(&wire) else { return };
         let first = u32::from(!client.revision.rules().priming_event);
         let expected = match (&next, &what) {
