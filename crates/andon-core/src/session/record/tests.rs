@@ -8,7 +8,7 @@ use andon_types::scan::ScanLimits;
 use serde_json::json;
 
 use super::{Changes, Life, LoggedEvent, SessionRecord};
-use crate::io::{CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
+use crate::io::{CallId, Frame, Input, ListKind, Output, Reply, StreamId, Timestamp};
 use crate::limits::Limits;
 use crate::offer::Offer;
 use crate::session::{AttachError, Phase, Session, Shape, StreamKind};
@@ -243,4 +243,52 @@ fn who_came_back_in_the_last_moment_is_not_idle() {
     let (now, used) = (second.now, second.now.after(limits.idle_timeout));
     second.session.touch(now);
     assert!(written(&mut second).is_some_and(|at| at > Some(used)), "at the next look");
+}
+
+#[test]
+fn nobody_comes_back_for_a_stream_that_was_not_promised() {
+    let mut bench = Bench::ready();
+    let (stream, _) = bench.call(2);
+    let (now, id) = (bench.now, format!("7-{:x}-0", stream.0));
+    assert_eq!(bench.session.resume(now, &id), Err(AttachError::Unknown), "another node gave the number to another");
+    bench.session.promise(stream);
+    assert!(bench.session.resume(now, &id).is_ok());
+}
+
+#[test]
+fn what_was_announced_to_nobody_is_announced_again() {
+    let mut bench = Bench::ready();
+    let lost = bench.session.attach(bench.now).expect("room");
+    assert_eq!(announced(&bench.input(Input::Changed(ListKind::Tools))), [lost]);
+    bench.input(Input::Detached { stream: lost });
+    // It got no event, so that it cannot come back for the stream: it opens another one.
+    let other = bench.session.attach(bench.now).expect("room");
+    bench.now = bench.now.after(Duration::from_secs(1));
+    assert_eq!(announced(&bench.input(Input::Tick)), [other]);
+    // Once is enough.
+    bench.session.attach(bench.now).expect("room");
+    bench.now = bench.now.after(Duration::from_secs(1));
+    assert!(announced(&bench.input(Input::Tick)).is_empty());
+}
+
+#[test]
+fn what_was_announced_on_a_connection_that_was_dead_already_is_announced_again() {
+    let mut bench = Bench::ready();
+    let dead = bench.session.attach(bench.now).expect("room");
+    let other = bench.session.attach(bench.now).expect("room");
+    assert_eq!(announced(&bench.input(Input::Changed(ListKind::Tools))), [dead]);
+    bench.input(Input::Detached { stream: dead });
+    bench.now = bench.now.after(Duration::from_secs(1));
+    assert_eq!(announced(&bench.input(Input::Tick)), [other]);
+}
+
+/// Where changes of the list of tools were announced.
+fn announced(out: &[Output]) -> Vec<StreamId> {
+    let on = |output: &Output| match output {
+        Output::Send { stream, frame } => {
+            frame.text.as_deref().is_some_and(|text| text.contains("tools/list_changed")).then_some(*stream)
+        }
+        _ => None,
+    };
+    out.iter().filter_map(on).collect()
 }
