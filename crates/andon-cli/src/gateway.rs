@@ -36,7 +36,7 @@ pub(crate) struct Check {
     /// The file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// A file with settings of Andon's own.
+    /// A file with settings of Andon's own: JSON, or TOML if its name ends in `.toml`.
     #[arg(long, value_name = "FILE")]
     settings: Option<PathBuf>,
 }

@@ -88,7 +88,7 @@ struct Serve {
     /// The file that names the servers, as other clients have it: mcp.json, claude_desktop_config.json, ...
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A file with settings of Andon's own, beside those in FILE.
+    /// A file with settings of Andon's own, beside those in FILE: JSON, or TOML if its name ends in `.toml`.
     #[arg(long, value_name = "FILE", requires = "file")]
     settings: Option<PathBuf>,
     /// The address to listen on; port 0 takes a free one.

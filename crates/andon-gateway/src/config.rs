@@ -1,7 +1,8 @@
 //! The file that names the servers, as the well-known clients write it, and what Andon adds to it.
 //!
 //! `mcpServers` is what most clients call the object of servers, `servers` is what VS Code calls it. Andon's own settings
-//! are in an object `andon`, at the top for all servers and in a server for that one; or in a file of their own.
+//! are in an object `andon`, at the top for all servers and in a server for that one; or in a file of their own, which may
+//! be TOML.
 
 mod expand;
 mod fields;
@@ -12,6 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::jsonc::{self, Kind, Node};
+use crate::tables;
 use fields::{Fields, Report};
 
 pub use crate::jsonc::Position;
@@ -110,7 +112,8 @@ pub struct Checked {
     pub findings: Vec<Finding>,
 }
 
-/// Reads `file` and, if there is one, the file with Andon's own `settings`; variables are those of this process.
+/// Reads `file` and, if there is one, the file with Andon's own `settings`, which is TOML if its name ends in `.toml`;
+/// variables are those of this process.
 pub fn read(file: &Path, settings: Option<&Path>) -> Checked {
     let lookup = |name: &str| std::env::var(name).ok();
     let text = match text_of(file) {
@@ -141,7 +144,7 @@ fn text_of(file: &Path) -> Result<String, Finding> {
 /// The same for texts that were read already.
 fn check(file: (&Path, &str), own: Option<(&Path, &str)>, lookup: &expand::Lookup<'_>) -> Checked {
     let mut report = Report::new(file.0);
-    let own_node = own.and_then(|(path, text)| report.within(path, |report| report.parsed(jsonc::parse(text))));
+    let own_node = own.and_then(|(path, text)| report.within(path, |report| report.parsed(parse_own(path, text))));
     let config = report
         .parsed(jsonc::parse(file.1))
         .and_then(|node| whole(&node, own.map(|(path, _)| path).zip(own_node.as_ref()), lookup, &mut report));
@@ -149,6 +152,11 @@ fn check(file: (&Path, &str), own: Option<(&Path, &str)>, lookup: &expand::Looku
     findings.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
     let is_wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
     Checked { config: config.filter(|_| !is_wrong), findings }
+}
+
+fn parse_own(path: &Path, text: &str) -> Result<Node, (Position, String)> {
+    let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+    if is_toml { tables::parse(text) } else { jsonc::parse(text) }
 }
 
 fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, report: &mut Report) -> Option<Config> {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The most nested lists and objects.
-const DEPTH_MAX: usize = 32;
+pub(crate) const DEPTH_MAX: usize = 32;
 
 /// A place in a file, both counted from 1; columns are characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +12,15 @@ pub struct Position {
     pub line: usize,
     /// The column.
     pub column: usize,
+}
+
+impl Position {
+    /// Where the byte at `offset` of `text` stands.
+    pub(crate) fn of(text: &str, offset: usize) -> Self {
+        let before = &text[..text.floor_char_boundary(offset)];
+        let line_start = before.rfind('\n').map_or(0, |index| index + 1);
+        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
 }
 
 impl fmt::Display for Position {
@@ -84,9 +93,7 @@ impl Parser<'_> {
     }
 
     fn at(&self, offset: usize) -> Position {
-        let before = &self.text[..self.text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |index| index + 1);
-        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        Position::of(self.text, offset)
     }
 
     fn wrong(&self, why: impl Into<String>) -> (Position, String) {

@@ -15,6 +15,7 @@ mod names;
 mod pins;
 mod restarts;
 mod service;
+mod tables;
 mod upstream;
 mod view;
 

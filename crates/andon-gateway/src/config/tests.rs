@@ -89,6 +89,30 @@ fn own_settings_may_be_in_a_file_of_their_own() {
 }
 
 #[test]
+fn own_settings_may_be_toml() {
+    let files = r#"{"mcpServers": {"a": {"command": "x"}, "b": {"command": "x"}}}"#;
+    let of = |own: &str| check((Path::new("mcp.json"), files), Some((Path::new("andon.TOML"), own)), &|_| None);
+    let own = "in_flight_max = 3\n\n[servers.b]\nin_flight_max = 9\ntimeout_s = 1.5\ntools.deny = [\"write*\"]\n";
+    let checked = of(own);
+    assert_eq!(checked.findings, []);
+    let config = checked.config.expect("it is fine");
+    let most: Vec<usize> = config.servers.iter().map(|server| server.settings.in_flight_max).collect();
+    assert_eq!(most, [3, 9]);
+    assert_eq!(config.servers[1].settings.timeout, Duration::from_millis(1500));
+    assert!(!config.servers[1].settings.tools.permit("write_file"));
+    for (own, finding) in [
+        ("# a\n\ntimeout_s = 0", "andon.TOML:3:13: error: \"timeout_s\" is a number above 0"),
+        ("[servers.a]\nnope = 1", "andon.TOML:2:1: warning: "),
+        ("[servers.a]\n  mode = mine", "andon.TOML:2:10: error: "),
+        ("servers = 7", "andon.TOML:1:11: error: \"servers\" is an object"),
+    ] {
+        let findings = of(own).findings;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].to_string().starts_with(finding), "{}", findings[0]);
+    }
+}
+
+#[test]
 fn secrets_are_in_no_finding() {
     let checked =
         of(r#"{"mcpServers": {"a": {"url": "nope ${TOKEN}", "headers": {"X": "${TOKEN} ${NO}"}, "env": 7}}}"#);
