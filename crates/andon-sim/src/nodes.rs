@@ -375,13 +375,7 @@ impl World {
                 self.later(at, Event::Sweep(node));
             }
             Event::Probe { node, incarnation } => self.probe(node, incarnation),
-            Event::Change(node, uri) => {
-                let keys: Vec<u128> = self.nodes[node].cells.keys().copied().collect();
-                for key in keys {
-                    self.turn(node, key, Input::Updated(uri.into()));
-                    self.advance(node, key);
-                }
-            }
+            Event::Change(node, uri) => self.hears_of(node, uri),
             Event::Fault => self.fault(),
             Event::StoreBack => {
                 self.note(|| "!!! the store is back".to_owned());
@@ -391,6 +385,14 @@ impl World {
                 self.note(|| format!("!!! node {node} starts"));
                 self.nodes[node].is_up = true;
             }
+        }
+    }
+
+    fn hears_of(&mut self, node: usize, uri: &str) {
+        let keys: Vec<u128> = self.nodes[node].cells.keys().copied().collect();
+        for key in keys {
+            self.turn(node, key, Input::Updated(uri.into()));
+            self.advance(node, key);
         }
     }
 
