@@ -38,7 +38,8 @@ pub(super) struct Client {
     is_gone: bool,
     /// When the session last did something for it.
     heard_at: u64,
-    /// Once it did nothing for so long that it might have expired.
+    /// Once it did nothing for so long that the session would have expired before long. That it was used again is written
+    /// down with the next sweep, if its node lives to see that.
     has_lapsed: bool,
     /// The session answered after all faults were over.
     is_well: bool,
@@ -136,7 +137,7 @@ impl Client {
 
     /// The session did something for it.
     fn heard(&mut self, now: u64, idle_ms: u64) {
-        self.has_lapsed |= self.heard_at > 0 && now - self.heard_at >= idle_ms;
+        self.has_lapsed |= self.heard_at > 0 && now - self.heard_at >= idle_ms / 2;
         self.heard_at = now;
     }
 
