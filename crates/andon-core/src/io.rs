@@ -335,6 +335,8 @@ pub enum Output {
         /// Whether it is there.
         present: bool,
     },
+    /// Session only: the client says that its roots changed.
+    RootsChanged,
     /// Something from the peer was dropped, for the metrics: a late response, an unknown notification.
     Dropped(&'static str),
 }

@@ -312,6 +312,7 @@ impl Session {
             // What was said first may be on its way to the store still.
             "notifications/initialized" => self.mark(Dirty::Now),
             "notifications/cancelled" => self.cancelled(notification.params.as_ref(), out),
+            "notifications/roots/list_changed" if self.phase == Phase::Initialized => out.push(Output::RootsChanged),
             "notifications/roots/list_changed" | "notifications/progress" => {}
             _ => out.push(Output::Dropped("unknown notification")),
         }

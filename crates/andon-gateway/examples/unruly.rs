@@ -20,6 +20,8 @@ struct State {
     turned: AtomicU64,
     questions: AtomicU64,
     waiting: Mutex<HashMap<String, Sender<Value>>>,
+    /// As they were when the client said that they changed.
+    roots: Mutex<Option<String>>,
 }
 
 fn main() {
@@ -46,6 +48,13 @@ fn main() {
                 if let Some(waiting) = waiting {
                     drop(waiting.send(message["result"].clone()));
                 }
+            }
+            (Some("notifications/roots/list_changed"), None) => {
+                let state = state.clone();
+                std::thread::spawn(move || {
+                    let roots = question(&state, "roots/list", json!({})).map(|result| result["roots"].to_string());
+                    *state.roots.lock().expect("nobody panics") = roots;
+                });
             }
             _ => {}
         }
@@ -88,8 +97,8 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
 }
 
 fn tools(state: &State) -> Vec<Value> {
-    const NAMES: [&str; 12] =
-        ["echo", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn"];
+    const NAMES: [&str; 13] =
+        ["echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn"];
     let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
     let turned = state.turned.load(Ordering::SeqCst);
     let flaky = ["flaky".to_owned()];
@@ -111,6 +120,7 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
     let given = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
     match params["name"].as_str().unwrap_or_default() {
         "echo" => text(&id, &given("message")),
+        "roots" => text(&id, state.roots.lock().expect("nobody panics").as_deref().unwrap_or("none")),
         "pid" => text(&id, &std::process::id().to_string()),
         "count" => text(&id, &(state.count.fetch_add(1, Ordering::SeqCst) + 1).to_string()),
         "ask" => ask(state.clone(), id, given("message")),
@@ -168,20 +178,25 @@ fn changed(id: &Value) {
 /// Asks the client, without saying for which call: that is all that this revision has.
 fn ask(state: Arc<State>, id: Value, message: String) {
     std::thread::spawn(move || {
-        let question = format!("q{}", state.questions.fetch_add(1, Ordering::SeqCst));
-        let (sender, answered) = std::sync::mpsc::channel();
-        state.waiting.lock().expect("nobody panics").insert(question.clone(), sender);
         let schema = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
         let params = json!({ "message": message, "requestedSchema": schema });
-        say(&json!({ "jsonrpc": "2.0", "id": question, "method": "elicitation/create", "params": params }));
-        match answered.recv() {
-            Ok(Value::Null) => text(&id, "refused"),
-            Ok(result) => {
+        match question(&state, "elicitation/create", params) {
+            Some(Value::Null) => text(&id, "refused"),
+            Some(result) => {
                 text(&id, &format!("{} {}", result["action"].as_str().unwrap_or_default(), result["content"]));
             }
-            Err(_) => text(&id, "nobody answered"),
+            None => text(&id, "nobody answered"),
         }
     });
+}
+
+/// Sends a request, and waits for its result; an error is null.
+fn question(state: &State, method: &str, params: Value) -> Option<Value> {
+    let id = format!("q{}", state.questions.fetch_add(1, Ordering::SeqCst));
+    let (sender, answered) = std::sync::mpsc::channel();
+    state.waiting.lock().expect("nobody panics").insert(id.clone(), sender);
+    say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
+    answered.recv().ok()
 }
 
 #[cfg(unix)]

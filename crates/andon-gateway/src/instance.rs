@@ -4,11 +4,13 @@ mod attend;
 mod traffic;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andon_client::Client;
-use andon_server::call::{Call, SessionRef, Voice};
+use andon_core::io::AskError;
+use andon_server::call::{Call, Voice};
 use andon_types::capability::{ClientCapabilities, Settings as Capabilities};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
@@ -38,8 +40,8 @@ const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum Key {
     /// Everybody.
     Shared,
-    /// One session of the endpoint with this number.
-    Session(u64, SessionRef),
+    /// One session of the endpoint with this number, by its key.
+    Session(u64, u128),
     /// One principal; `None` is nobody in particular.
     Principal(Option<String>),
     /// Calls that stand alone (2026-07-28), one at a time; the number tells those of a principal apart.
@@ -83,6 +85,10 @@ pub(crate) struct Instance {
     owner: Option<Voice>,
     /// What that session has opened to its servers; false while it is being asked.
     roots: watch::Sender<(bool, Option<Value>)>,
+    /// The server has not heard yet that they changed.
+    roots_stale: AtomicBool,
+    /// It is being told, by one task at most.
+    roots_told: AtomicBool,
 }
 
 impl Instance {
@@ -104,6 +110,8 @@ impl Instance {
             watches: Mutex::default(),
             owner,
             roots: watch::Sender::new((true, None)),
+            roots_stale: AtomicBool::new(false),
+            roots_told: AtomicBool::new(false),
         });
         if let (Key::Session(..), Some(call)) = (&instance.key, opener) {
             instance.ask_for_roots(call);
@@ -204,11 +212,40 @@ impl Instance {
         if opener.revision().era() == Era::Modern || opener.require(&InputRequest::roots()).is_err() {
             return;
         }
-        self.roots.send_replace((false, None));
+        self.roots.send_modify(|(is_there, _)| *is_there = false);
         let (instance, asking) = (self.clone(), opener.ask(None, InputRequest::roots(), Some(ROOTS_TIMEOUT)));
         tokio::spawn(async move {
-            let roots = asking.await.ok().and_then(|roots| roots.parse_owned().ok());
-            instance.roots.send_replace((true, roots));
+            let asked = asking.await;
+            if matches!(asked, Err(AskError::Cancelled)) {
+                // The call was over first: the next one is asked.
+                instance.roots_stale.store(true, Ordering::SeqCst);
+            }
+            let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
+            instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
+        });
+    }
+
+    /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
+    fn tell_of_roots(self: &Arc<Self>, call: &Call) {
+        if !self.roots_stale.load(Ordering::SeqCst) || self.roots_told.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if matches!(self.key, Key::Session(..)) {
+            self.ask_for_roots(call);
+        }
+        let instance = self.clone();
+        tokio::spawn(async move {
+            while instance.roots_stale.swap(false, Ordering::SeqCst) {
+                let Phase::Ready(ready) = instance.phase() else { break };
+                if !ready.client.revision().is_some_and(|revision| revision.rules().server_requests) {
+                    break;
+                }
+                let told = ready.client.notify("notifications/roots/list_changed", Map::new()).await;
+                if let Err(error) = told {
+                    tracing::debug!(server = &*instance.upstream.name, %error, "a server was not told of roots");
+                }
+            }
+            instance.roots_told.store(false, Ordering::SeqCst);
         });
     }
 

@@ -345,6 +345,16 @@ impl Service for Front {
         view.tools.find(&name).is_some_and(|shown| twice_is_as_good(&shown.wire))
     }
 
+    fn session_ended(&self, session: u128) {
+        self.upstreams().iter().for_each(|upstream| upstream.session_ended(self.number, session));
+    }
+
+    fn roots_changed(&self, session: u128) {
+        for upstream in self.upstreams() {
+            upstream.instances().iter().for_each(|instance| instance.roots_changed(self.number, session));
+        }
+    }
+
     fn watched(&self, uri: &str) {
         let (number, uri, view, hub) = (self.number, uri.to_owned(), self.known_view(), self.hub.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };

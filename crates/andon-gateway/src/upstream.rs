@@ -147,7 +147,7 @@ impl Upstream {
         purpose: Purpose,
     ) -> Result<Arc<Instance>, ErrorObject> {
         let subject = call.principal().subject().map(str::to_owned);
-        let key = match (self.mode, call.session()) {
+        let key = match (self.mode, call.session_key()) {
             (Mode::Shared, _) => Key::Shared,
             (Mode::Session, Some(session)) => Key::Session(endpoint, session),
             (Mode::Session, None) => self.one_that_is_free(subject, purpose),
@@ -237,6 +237,13 @@ impl Upstream {
         let mut instances = lock(&self.instances);
         if instances.get(&ended.key).is_some_and(|known| Arc::ptr_eq(known, ended)) {
             instances.remove(&ended.key);
+        }
+    }
+
+    /// A session of the endpoint is over: what was its own ends.
+    pub(crate) fn session_ended(&self, endpoint: u64, session: u128) {
+        if let Some(instance) = lock(&self.instances).get(&Key::Session(endpoint, session)) {
+            instance.end_soon();
         }
     }
 

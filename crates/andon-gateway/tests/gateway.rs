@@ -6,7 +6,10 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use andon_client::Event;
+use andon_client::{Client, Event};
+use andon_server::principal::Principal;
+use andon_types::client::Root;
+use andon_types::revision::Revision;
 use common::{Bench, SOON, call, event, is_alive, tools, unruly, until};
 use serde_json::json;
 
@@ -236,6 +239,49 @@ async fn a_session_of_ones_own_ends_when_it_is_idle_and_begins_again() {
     until(|| async { bench.status("own").instances == 0 }).await;
     assert!(!is_alive(&first));
     assert_ne!(call(&client, "pid", json!({})).await.unwrap(), first);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_of_ones_own_ends_with_its_client() {
+    let bench = Bench::new(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
+    let (one, two) = (bench.client(LEGACY).await, bench.client(LEGACY).await);
+    let first = call(&one, "pid", json!({})).await.unwrap();
+    let second = call(&two, "pid", json!({})).await.unwrap();
+    assert_eq!(bench.status("own").instances, 2);
+    one.close().await;
+    until(|| async { bench.status("own").instances == 1 && !is_alive(&first) }).await;
+    assert_eq!(call(&two, "pid", json!({})).await.unwrap(), second, "that of another session goes on");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn changed_roots_reach_the_servers_that_a_session_uses() {
+    let root = |name: &str| Root { uri: format!("file:///{name}"), name: None };
+    let bench = Bench::new(json!({
+        "own": unruly(&[], json!({ "mode": "session" })), "all": unruly(&[], json!({ "mode": "shared" })),
+    }));
+    let connect = || {
+        let builder = Client::builder((bench.gateway.host(), Principal::anonymous()));
+        builder.protocol(Revision::parse(LEGACY).unwrap()).without_cache().roots([root("before")]).connect()
+    };
+    let (one, two) = (connect().await.unwrap(), connect().await.unwrap());
+    for client in [&one, &two] {
+        assert_eq!(call(client, "own__roots", json!({})).await.unwrap(), "none");
+    }
+    one.set_roots([root("after")]).await.unwrap();
+    until(|| async { call(&one, "own__roots", json!({})).await.unwrap().contains("file:///after") }).await;
+    assert_eq!(call(&two, "own__roots", json!({})).await.unwrap(), "none", "it is not about the other session");
+    // A server that all share is told while the session has a call open there, which is who can be asked.
+    let open = tokio::spawn({
+        let client = one.clone();
+        async move { call(&client, "all__wait", json!({ "ms": 3000 })).await }
+    });
+    until(|| async { bench.status("all").in_flight == 1 }).await;
+    two.set_roots([root("of two")]).await.unwrap();
+    one.set_roots([root("later")]).await.unwrap();
+    until(|| async { call(&one, "all__roots", json!({})).await.unwrap().contains("file:///later") }).await;
+    open.await.unwrap().unwrap();
     bench.gateway.stop().await;
 }
 

@@ -119,6 +119,14 @@ impl Call {
         self.0.session
     }
 
+    /// What [`Service::session_ended`](crate::service::Service::session_ended) calls the session by: the hash of its id,
+    /// which is the same in the process that comes next, or a number where sessions have no ids, as over stdio. `None` in
+    /// the modern era, which has no sessions.
+    pub fn session_key(&self) -> Option<u128> {
+        let SessionRef(number) = self.0.session?;
+        Some(self.binding().unwrap_or(u128::from(number)))
+    }
+
     /// What speaks to the session when the call is over.
     pub fn voice(&self) -> Voice {
         Voice(Arc::downgrade(&self.0.conversation))

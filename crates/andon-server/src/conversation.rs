@@ -185,6 +185,11 @@ where
         self.binding.get_or_init(|| binding);
     }
 
+    /// What services call the session by.
+    pub(crate) fn key(&self) -> u128 {
+        self.binding.get().copied().unwrap_or(u128::from(self.number))
+    }
+
     /// Looks at the machine, or uses it in ways that have no outputs.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut M) -> T) -> T {
         look(&mut self.core().machine)
@@ -365,6 +370,7 @@ where
             }
             // Only `park` asks for it, and takes it itself.
             Output::Park => {}
+            Output::RootsChanged => host.service().roots_changed(self.key()),
             Output::Dropped(what) => tracing::debug!(conversation = self.number, what, "dropped"),
         }
         None

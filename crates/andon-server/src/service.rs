@@ -44,8 +44,15 @@ pub trait Service: Send + Sync + 'static {
         method != Method::ToolsCall
     }
 
-    /// The session whose id has the hash `session` is over. What could only be reached through it can go.
+    /// The session that its calls name by [`Call::session_key`] is over. What could only be reached through it can go.
+    /// Must not block.
     fn session_ended(&self, session: u128) {
+        let _ = session;
+    }
+
+    /// The client of the session that its calls name by [`Call::session_key`] says that its roots changed (Roots, "Root
+    /// List Changes"). A call of the session may ask for them. Must not block.
+    fn roots_changed(&self, session: u128) {
         let _ = session;
     }
 

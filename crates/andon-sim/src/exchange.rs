@@ -183,7 +183,7 @@ impl Modern {
                 Output::Subscription { uri, present: false } => {
                     assert!(self.subscribed.remove(&*uri), "unsubscribed without a subscription");
                 }
-                Output::Close { .. } | Output::Dropped(_) => {}
+                Output::Close { .. } | Output::RootsChanged | Output::Dropped(_) => {}
             }
         }
     }

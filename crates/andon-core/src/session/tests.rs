@@ -194,6 +194,15 @@ fn r6_r15_a_question_has_one_outcome() {
 }
 
 #[test]
+fn changed_roots_are_passed_on_once_the_session_is_initialized() {
+    let text = json!({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"}).to_string();
+    let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
+    assert!(matches!(bench.say(&text).as_slice(), [Output::RootsChanged]));
+    bench.input(Input::End);
+    assert!(bench.say(&text).is_empty());
+}
+
+#[test]
 fn tmo3_questions_and_calls_end_by_their_deadlines() {
     let mut bench = Bench::ready(Shape::Pipe, "2025-11-25");
     let call = bench.call(1);

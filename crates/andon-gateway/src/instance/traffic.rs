@@ -4,6 +4,7 @@
 //! all open calls are of one client, and to nobody else.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ const WATCHES_MAX: usize = 1_000;
 /// One client of a conversation, as far as calls can tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Caller {
-    Session(u64, andon_server::call::SessionRef),
+    /// The endpoint, and the key of the session.
+    Session(u64, u128),
     /// Calls of 2026-07-28 stand alone.
     Alone(u64),
     /// The conversation is this client's own.
@@ -88,7 +90,7 @@ impl Instance {
             let mut traffic = lock(&self.traffic);
             traffic.last += 1;
             let id = traffic.last;
-            let caller = match (&self.key, call.session()) {
+            let caller = match (&self.key, call.session_key()) {
                 (Key::Session(..), _) => Caller::Owner,
                 _ if self.upstream.has_one_client() => Caller::Owner,
                 (_, Some(session)) => Caller::Session(endpoint, session),
@@ -97,6 +99,8 @@ impl Instance {
             traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender });
             id
         };
+        // Their server asks when it hears of it, and this call can be asked.
+        self.tell_of_roots(call);
         let revision = ready.client.revision().unwrap_or(call.revision());
         let options = self.options(call, id, &line, revision);
         let held = Aboard { instance: self.clone(), id, has_arrived: false, admission };
@@ -184,6 +188,25 @@ impl Instance {
         };
         if let Some((_, voice)) = voice {
             voice.elicitation_complete(id);
+        }
+    }
+
+    /// The roots of the client changed whose session has this key, at the endpoint with this number: if it uses this
+    /// conversation, its server hears of it, as soon as a call is open that can be asked for them.
+    pub(crate) fn roots_changed(self: &Arc<Self>, endpoint: u64, session: u128) {
+        let caller = match self.key {
+            Key::Session(..) if self.key == Key::Session(endpoint, session) => Caller::Owner,
+            Key::Session(..) | Key::Alone(..) => return,
+            _ if self.upstream.has_one_client() => Caller::Owner,
+            _ => Caller::Session(endpoint, session),
+        };
+        let open = lock(&self.traffic).open.values().find(|open| open.caller == caller).map(|open| open.line.clone());
+        // Of those who share it, only who uses it now can be asked.
+        if open.is_some() || caller == Caller::Owner {
+            self.roots_stale.store(true, Ordering::SeqCst);
+        }
+        if let Some(line) = open {
+            line.with(|call| self.tell_of_roots(call));
         }
     }
 

@@ -133,13 +133,16 @@ impl Connection {
 
     /// Ends the conversation: what is in flight is cancelled, and nothing more is said.
     pub(super) fn end(&self) {
-        self.host.pipes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.number);
+        let known = self.host.pipes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.session.number);
         self.session.input(Input::End);
         let exchanges = std::mem::take(&mut *self.exchanges.lock().unwrap_or_else(PoisonError::into_inner));
         for cell in exchanges.values() {
             cell.hang_up();
         }
         self.outlet.shut();
+        if known.is_some() {
+            self.host.service().session_ended(self.session.key());
+        }
     }
 
     fn route(&self, message: Message) {

@@ -123,7 +123,11 @@ impl Cell {
                 self.starts.retain(|(start, _)| start.id != call);
             }
             // Updates are given to all sessions here, and no handler asks.
-            Output::Answered { .. } | Output::Park | Output::Subscription { .. } | Output::Dropped(_) => {}
+            Output::Answered { .. }
+            | Output::Park
+            | Output::Subscription { .. }
+            | Output::RootsChanged
+            | Output::Dropped(_) => {}
         }
     }
 }

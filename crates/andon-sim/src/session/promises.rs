@@ -111,7 +111,7 @@ impl Client {
                 }
             }
             Output::Park => panic!("a session does not park"),
-            Output::Dropped(_) => {}
+            Output::RootsChanged | Output::Dropped(_) => {}
         }
     }
 
