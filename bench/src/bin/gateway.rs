@@ -1,0 +1,230 @@
+//! Measures what the gateway adds to a call, in one run: the same tool of the same server called directly over HTTP, through
+//! `andon serve FILE` over HTTP and over stdio, and through the npm package supergateway over stdio, which is all it does.
+//! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 2 --rounds 5]`.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use andon::client::Client;
+use andon::types::revision::Revision;
+use andon_bench::Error;
+use clap::Parser as _;
+use serde_json::json;
+
+/// Measures what the gateway adds to a call.
+#[derive(clap::Parser)]
+struct Options {
+    /// Length of each measurement.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// How often all of them take turns.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Leaves supergateway out, which npx installs otherwise.
+    #[arg(long)]
+    without_supergateway: bool,
+}
+
+/// How long a server of ours may take until it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long npx may take to install and start something.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Calls before each measurement.
+const WARM_UP: usize = 50;
+/// What the gateway may add to the median of a call to a server over HTTP.
+const ADDED_US_MAX: f64 = 100.0;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(measure(&options))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A way to the server, and how long calls took in all rounds.
+struct Case {
+    name: &'static str,
+    client: Client,
+    took_us: Vec<f64>,
+}
+
+impl Case {
+    async fn open(name: &'static str, url: &str) -> Result<Self, Error> {
+        // All of them speak it, supergateway too.
+        let client = Client::builder(url).protocol(Revision::LATEST_LEGACY).without_cache().connect().await?;
+        Ok(Self { name, client, took_us: Vec::new() })
+    }
+
+    async fn call(&self) -> Result<f64, Error> {
+        let begun = Instant::now();
+        let sum: i64 = self.client.call("add", json!({ "a": 1, "b": 2 })).await?;
+        let took = begun.elapsed();
+        if sum == 3 { Ok(took.as_secs_f64() * 1e6) } else { Err(format!("{}: 1 + 2 is not {sum}", self.name).into()) }
+    }
+
+    async fn measure(&mut self, time: Duration) -> Result<(), Error> {
+        for _ in 0..WARM_UP {
+            self.call().await?;
+        }
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.took_us.push(self.call().await?);
+        }
+        Ok(())
+    }
+
+    /// Of the calls `percent` in a hundred took no longer than this, in microseconds.
+    fn quantile(&self, percent: usize) -> f64 {
+        let mut sorted = self.took_us.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+    }
+}
+
+async fn measure(options: &Options) -> Result<(), Error> {
+    let andon = std::env::current_exe()?.with_file_name("andon");
+    let folder = std::env::temp_dir().join(format!("andon-gateway-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = measure_in(options, &andon, &folder).await;
+    drop(std::fs::remove_dir_all(&folder));
+    measured
+}
+
+async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<(), Error> {
+    let direct = Served::andon(andon, None)?;
+    let over_http = file(folder, "http.json", &json!({ "url": direct.url }))?;
+    let over_http = Served::andon(andon, Some(&over_http))?;
+    let over_stdio = file(folder, "stdio.json", &json!({ "command": andon, "args": ["serve", "--stdio"] }))?;
+    let over_stdio = Served::andon(andon, Some(&over_stdio))?;
+    let mut cases = vec![
+        Case::open("directly over HTTP", &direct.url).await?,
+        Case::open("andon, HTTP upstream", &over_http.url).await?,
+        Case::open("andon, stdio upstream", &over_stdio.url).await?,
+    ];
+    // It lives as long as it is measured.
+    let mut _other = None;
+    if !options.without_supergateway {
+        match supergateway(andon).await {
+            Ok((served, case)) => {
+                _other = Some(served);
+                cases.push(case);
+            }
+            Err(error) => println!("supergateway is left out: {error}\n"),
+        }
+    }
+    for _ in 0..options.rounds.max(1) {
+        for case in &mut cases {
+            case.measure(Duration::from_secs_f64(options.seconds)).await?;
+        }
+    }
+    report(&cases);
+    Ok(())
+}
+
+fn report(cases: &[Case]) {
+    println!(
+        "| {:24} | {:>8} | {:>8} | {:>8} | {:>9} | {:>9} |",
+        "way", "calls", "p50 us", "p99 us", "p50 added", "p99 added"
+    );
+    println!("|{:-<26}|{:->10}|{:->10}|{:->10}|{:->11}|{:->11}|", "", ":", ":", ":", ":", ":");
+    let direct = &cases[0];
+    for case in cases {
+        let (p50, p99) = (case.quantile(50), case.quantile(99));
+        println!(
+            "| {:24} | {:>8} | {p50:>8.0} | {p99:>8.0} | {:>9.0} | {:>9.0} |",
+            case.name,
+            case.took_us.len(),
+            p50 - direct.quantile(50),
+            p99 - direct.quantile(99)
+        );
+    }
+    let added = cases[1].quantile(50) - direct.quantile(50);
+    let verdict = if added < ADDED_US_MAX { "holds" } else { "FAILS" };
+    println!("\n{verdict}  added to the p50 over HTTP: {added:.0} us (asked: below {ADDED_US_MAX})");
+}
+
+/// A file of one server.
+fn file(folder: &Path, name: &str, server: &serde_json::Value) -> Result<PathBuf, Error> {
+    let file = folder.join(name);
+    std::fs::write(&file, json!({ "mcpServers": { "demo": server } }).to_string())?;
+    Ok(file)
+}
+
+/// A server with all that it started, which ends when this is dropped.
+struct Served {
+    child: Child,
+    url: String,
+}
+
+impl Served {
+    /// The demo server over HTTP, or the gateway of `file`.
+    fn andon(andon: &Path, file: Option<&Path>) -> Result<Self, Error> {
+        let mut command = Command::new(andon);
+        command.arg("serve").args(file).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut served = Self::start(command, String::new())?;
+        let stderr = served.child.stderr.take().ok_or("the server has no stderr")?;
+        let (sender, url) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some((_, url)) = line.split_once("listening on ") {
+                    // Nobody waits any more if the start has timed out.
+                    let _ = sender.send(url.trim().to_owned());
+                }
+            }
+        });
+        let listening = url.recv_timeout(START_TIMEOUT);
+        served.url = listening.map_err(|_| "the program andon did not say where it listens: is it built?")?;
+        Ok(served)
+    }
+
+    fn start(mut command: Command, url: String) -> Result<Self, Error> {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let child = command.stdin(Stdio::null()).spawn();
+        Ok(Self { child: child.map_err(|error| format!("{:?}: {error}", command.get_program()))?, url })
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // The gateway ends its servers by itself, and npx has processes of its own.
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+}
+
+/// supergateway before the same server, once it answers.
+async fn supergateway(andon: &Path) -> Result<(Served, Case), Error> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let mut command = Command::new("npx");
+    command
+        .args(["--yes", "supergateway", "--stdio", &format!("{} serve --stdio", andon.display())])
+        .args(["--outputTransport", "streamableHttp", "--stateful", "--port", &port.to_string()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let mut served = Served::start(command, format!("http://127.0.0.1:{port}/mcp"))?;
+    let until = Instant::now() + INSTALL_TIMEOUT;
+    loop {
+        match Case::open("supergateway, stdio", &served.url).await {
+            Ok(case) => {
+                case.call().await?;
+                return Ok((served, case));
+            }
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
+        if let Some(status) = served.child.try_wait()? {
+            return Err(format!("npx ended: {status}").into());
+        }
+    }
+}
