@@ -160,6 +160,26 @@ async fn p4_no_process_is_left_behind() {
 }
 
 #[tokio::test]
+async fn a_server_of_one_session_ends_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({ "mode": "session" })) }));
+    let gateway = Gateway::start(&file, &[]);
+    let open = || async {
+        let revision = andon::types::revision::Revision::LATEST_LEGACY;
+        let client = Client::builder(gateway.url.as_str()).protocol(revision).without_cache().connect().await.unwrap();
+        assert_eq!(client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+        client
+    };
+    let first = open().await;
+    let of_first = gateway.children();
+    let second = open().await;
+    assert_eq!(gateway.children().len(), of_first.len() + 1);
+    first.close().await;
+    until(|| async { gateway.children().len() == 1 && of_first.iter().all(|pid| !is_alive(pid)) }).await;
+    assert_eq!(second.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+}
+
+#[tokio::test]
 async fn a_file_that_changes_is_served_and_a_wrong_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(&folder, json!({ "one": demo(json!({})), "two": demo(json!({})) }));
