@@ -14,7 +14,7 @@ mod used;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use crate::alarm::Alarm;
 use crate::change::{Changes, Listener};
+use crate::clock::Clock;
 use crate::conversation::Conversation;
 use crate::error::Error;
 use crate::once::{self, KeyedCalls};
@@ -152,9 +153,7 @@ pub struct Host {
     offer: RwLock<Arc<Offer>>,
     seal: Seal,
     used: Mutex<used::Used>,
-    origin: Instant,
-    /// Milliseconds since 1970 at `origin`. From there on the clock never jumps.
-    origin_ms: u64,
+    time: Clock,
     storage: Arc<Storage>,
     keyed_calls: KeyedCalls,
     /// Whether sessions are in the store.
@@ -189,7 +188,6 @@ impl Host {
     ) -> Arc<Self> {
         let offer = RwLock::new(Arc::new(offer_of(&*service)));
         let limits = Arc::new(options.conversation.clone());
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let host = Arc::new(Self {
             service,
             storage: Storage::new(kept.store, limits.clone()),
@@ -202,8 +200,7 @@ impl Host {
             offer,
             seal,
             used: Mutex::default(),
-            origin: Instant::now(),
-            origin_ms: u64::try_from(since_1970.as_millis()).unwrap_or_default(),
+            time: Clock::start(),
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),
             clients: clients::Clients::default(),
@@ -304,11 +301,7 @@ impl Host {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp(self.origin_ms + u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX >> 1))
-    }
-
-    fn instant(&self, at: Timestamp) -> Instant {
-        self.origin + Duration::from_millis(at.0.saturating_sub(self.origin_ms))
+        self.time.now()
     }
 
     /// What outlives calls, and the process if sessions do.
@@ -491,7 +484,7 @@ async fn keep_time(host: Weak<Host>) {
             alive.sweep_event_streams();
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
-        let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.instant(at));
+        let ring_at = alive.alarm.ring(alive.now()).map(|at| alive.time.instant(at));
         let wake_at = ring_at.map_or(next_sweep, |at| at.min(next_sweep));
         tokio::select! {
             () = tokio::time::sleep_until(wake_at) => {}

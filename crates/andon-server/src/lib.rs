@@ -6,6 +6,7 @@
 mod alarm;
 mod cancel;
 mod checks;
+mod clock;
 mod conversation;
 mod elicit;
 mod item;

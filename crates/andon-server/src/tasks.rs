@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use andon_core::io::{Reply, ReplyKind, Timestamp};
 use andon_core::port::{Key, Kind, Record, SessionStore, StoreError, Stored};
@@ -18,11 +18,11 @@ use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::meta::{Meta, RELATED_TASK};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::call::Call;
 use crate::change::Changes;
+use crate::clock::Clock;
 use crate::host::Running;
 use crate::journal::owner;
 use crate::options::TaskOptions;
@@ -62,29 +62,6 @@ pub(crate) struct Tasks {
 
 /// The tasks of each owner that was looked up: key of the record, and when it expires.
 type Owners = HashMap<u128, BTreeMap<u128, Timestamp>>;
-
-/// Wall time that goes on as the process does, whatever is done to the clock on the wall.
-struct Clock {
-    origin: Timestamp,
-    since: Instant,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let origin = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        Self { origin, since: Instant::now() }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.origin.after(self.since.elapsed())
-    }
-
-    fn instant(&self, at: Timestamp) -> Instant {
-        let after = at.since(self.origin);
-        self.since.checked_add(after).unwrap_or(self.since + Duration::from_secs(365 * 24 * 60 * 60))
-    }
-}
 
 /// A task that somebody asked for.
 pub(crate) enum Found {

@@ -129,7 +129,7 @@ impl Host {
             (true, true) => StoreStatus::Down,
         };
         HostStatus {
-            uptime_ms: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: u64::try_from(self.time.uptime().as_millis()).unwrap_or(u64::MAX),
             sessions: self.session_count(),
             sessions_in_memory: self.sessions_in_memory(),
             store,
@@ -177,7 +177,7 @@ impl Host {
     /// At most [`READ`], by id.
     fn pipes_after(&self, after: Option<u128>) -> Vec<(u128, Seen)> {
         let pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_process = self.origin_ms.to_be_bytes();
+        let of_process = self.time.origin().0.to_be_bytes();
         let mut found: Vec<_> = pipes
             .iter()
             .filter_map(|(number, pipe)| {
