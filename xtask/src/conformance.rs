@@ -2,7 +2,7 @@
 //! warning, and nothing skipped that could have run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -29,7 +29,7 @@ const OLD_AUTHORIZATION: [&str; 2] =
     ["auth/2025-03-26-oauth-metadata-backcompat", "auth/2025-03-26-oauth-endpoint-fallback"];
 
 pub(crate) fn run() -> Outcome {
-    let folder = npm("conformance", &PACKAGES)?;
+    let folder = fetch()?;
     cargo(&["build", "--package", "andon-conformance"], &[])?;
     let server = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
     let mut missed = Vec::new();
@@ -47,10 +47,15 @@ pub(crate) fn run() -> Outcome {
     if missed.is_empty() { Ok(()) } else { Err(format!("scenarios missed:\n{}", missed.join("\n"))) }
 }
 
+/// The folder of the suite, which is installed when it is not there yet.
+pub(crate) fn fetch() -> Result<PathBuf, String> {
+    npm("conformance", &PACKAGES)
+}
+
 /// The server side of both revisions at `url`, where the fixture is behind something; `excused` has a line for each scenario
 /// that cannot pass there: `label` or `*`, revision, name, reason. What was missed.
 pub(crate) fn through(label: &str, url: &str, excused: &str) -> Result<Vec<String>, String> {
-    let folder = npm("conformance", &PACKAGES)?;
+    let folder = fetch()?;
     let mut missed = Vec::new();
     for revision in REVISIONS {
         let names = expected("server", revision)?;

@@ -2,39 +2,20 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::io::{BufRead as _, BufReader};
+mod common;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andon::client::{Client, Error, Event, Filled, Options};
 use andon::types::revision::Revision;
+use common::Demo;
 use serde_json::{Map, Value, json};
 
-/// A server that keeps sessions in `data`, at `address`; where it listens.
-fn start(data: &Path, address: &str) -> (Child, String) {
-    for _ in 0..50 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_andon"))
-            .args(["serve", "--listen", address, "--data"])
-            .arg(data)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        if let Some(url) = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.to_owned())) {
-            std::thread::spawn(move || lines.for_each(drop));
-            return (child, url);
-        }
-        // The port of the one before may be in use for another moment.
-        drop(child.wait());
-    }
-    panic!("the server does not start at {address}");
-}
-
-fn address(url: &str) -> String {
-    url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned()
+/// A server that keeps sessions in `data`, at `address`.
+fn start(data: &Path, address: &str) -> Demo {
+    Demo::serve(address, &["--data", data.to_str().unwrap()])
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -44,8 +25,9 @@ fn object(value: Value) -> Map<String, Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn k3_a_killed_server_loses_no_session_and_says_what_became_of_calls() {
     let data = tempfile::tempdir().unwrap();
-    let (mut server, url) = start(data.path(), "127.0.0.1:0");
-    let client = Client::builder(url.as_str()).protocol(Revision::LATEST_LEGACY).connect().await.unwrap();
+    let mut server = start(data.path(), "127.0.0.1:0");
+    let place = server.address();
+    let client = Client::builder(server.url.as_str()).protocol(Revision::LATEST_LEGACY).connect().await.unwrap();
     let mut events = client.events();
     for _ in 0..3 {
         let (began, begun) = tokio::sync::oneshot::channel();
@@ -60,9 +42,8 @@ async fn k3_a_killed_server_loses_no_session_and_says_what_became_of_calls() {
             calling.call_tool("steps", arguments, options).await
         });
         tokio::time::timeout(Duration::from_secs(30), begun).await.expect("it begins").unwrap();
-        server.kill().unwrap();
-        server.wait().unwrap();
-        server = start(data.path(), &address(&url)).0;
+        drop(server);
+        server = start(data.path(), &place);
         let outcome = tokio::time::timeout(Duration::from_secs(30), call).await.expect("no hang").unwrap();
         assert!(
             matches!(&outcome, Err(Error::Protocol(error)) if error.message.contains("outcome unknown")),
@@ -78,25 +59,22 @@ async fn k3_a_killed_server_loses_no_session_and_says_what_became_of_calls() {
             _ => {}
         }
     }
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 /// 2026-07-28 has no sessions: what a call knows is with the client, and another process can go on with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_outlives_the_process_that_asked() {
     let data = tempfile::tempdir().unwrap();
-    let (server, url) = start(data.path(), "127.0.0.1:0");
-    let running = Arc::new(Mutex::new(server));
-    let (directory, killed, place) = (data.path().to_owned(), running.clone(), address(&url));
+    let server = start(data.path(), "127.0.0.1:0");
+    let (url, place) = (server.url.clone(), server.address());
+    let (directory, killed) = (data.path().to_owned(), Arc::new(Mutex::new(Some(server))));
     let builder = Client::builder(url.as_str()).protocol(Revision::LATEST).on_form(move |_| {
         let (directory, killed, place) = (directory.clone(), killed.clone(), place.clone());
         async move {
             let restart = move || {
                 let mut server = killed.lock().unwrap();
-                server.kill().unwrap();
-                server.wait().unwrap();
-                *server = start(&directory, &place).0;
+                drop(server.take());
+                *server = Some(start(&directory, &place));
             };
             tokio::task::spawn_blocking(restart).await.unwrap();
             Filled::Accept(object(json!({"answer": "still here"})))
@@ -105,7 +83,4 @@ async fn a_question_outlives_the_process_that_asked() {
     let client = builder.connect().await.unwrap();
     let said: String = client.call("ask", json!({"prompt": "Are you there?"})).await.unwrap();
     assert_eq!(said, "They said: still here");
-    let mut server = running.lock().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
 }

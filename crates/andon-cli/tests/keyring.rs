@@ -5,46 +5,13 @@
 
 mod common;
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use andon::auth::{KeyringStore, Stored, TokenStore as _};
-use common::{ANDON, Browser, Guarded};
-use tempfile::TempDir;
+use common::{Guarded, Person};
 
-/// A person whose keyring is there.
-struct Person {
-    folder: TempDir,
-    browser: Browser,
-}
-
-impl Person {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let browser = Browser::new(folder.path());
-        Self { folder, browser }
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(ANDON);
-        command.args(words).env_remove("ANDON_TOKENS").env("XDG_DATA_HOME", self.folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.browser.serve(&mut command);
-        command
-    }
-
-    fn runs(&self, words: &[&str]) -> (String, Option<i32>) {
-        said(&self.command(words).output().unwrap())
-    }
-
-    fn logs_in(&self, words: &[&str]) -> (String, Option<i32>) {
-        let child = self.command(words).spawn().unwrap();
-        self.browser.visit(&self.browser.opened());
-        said(&child.wait_with_output().unwrap())
-    }
-
-    fn has_file(&self) -> bool {
-        self.folder.path().join("andon/tokens.json").exists()
-    }
+fn has_file(person: &Person) -> bool {
+    person.path("andon/tokens.json").exists()
 }
 
 fn said(output: &Output) -> (String, Option<i32>) {
@@ -61,33 +28,33 @@ fn found(server: &str) -> String {
 
 #[test]
 fn a_login_goes_to_the_keyring_and_logging_out_forgets_it() {
-    let (server, person) = (Guarded::start(), Person::new());
+    let (server, person) = (Guarded::start(), Person::with_keyring());
     let url = server.url.as_str();
-    let (text, code) = person.logs_in(&["login", url]);
+    let (text, code) = said(&person.logs_in(&["login", url]));
     assert!(code == Some(0) && text.contains("; the token is in the keyring"), "{text}");
-    assert!(found(url).contains("access-1-") && !person.has_file());
-    assert_eq!(person.runs(&["ping", url]).1, Some(0));
-    assert_eq!(person.runs(&["ping", url, "--token-store", "file"]).1, Some(5));
-    assert_eq!(person.runs(&["logout", url]), (format!("forgot the token for {url}"), Some(0)));
-    assert_eq!((found(url).as_str(), person.runs(&["ping", url]).1), ("", Some(5)));
+    assert!(found(url).contains("access-1-") && !has_file(&person));
+    assert_eq!(said(&person.runs(&["ping", url])).1, Some(0));
+    assert_eq!(said(&person.runs(&["ping", url, "--token-store", "file"])).1, Some(5));
+    assert_eq!(said(&person.runs(&["logout", url])), (format!("forgot the token for {url}"), Some(0)));
+    assert_eq!((found(url).as_str(), said(&person.runs(&["ping", url])).1), ("", Some(5)));
 }
 
 #[test]
 fn a_login_moves_from_the_file_to_the_keyring_and_back() {
-    let (server, person) = (Guarded::start(), Person::new());
+    let (server, person) = (Guarded::start(), Person::with_keyring());
     let url = server.url.as_str();
     person.logs_in(&["login", url, "--token-store", "file"]);
-    assert!(person.has_file() && found(url).is_empty());
-    assert_eq!(person.runs(&["ping", url]).1, Some(0));
+    assert!(has_file(&person) && found(url).is_empty());
+    assert_eq!(said(&person.runs(&["ping", url])).1, Some(0));
     person.logs_in(&["login", url]);
     assert!(found(url).contains("access-"));
-    let file = std::fs::read_to_string(person.folder.path().join("andon/tokens.json")).unwrap();
+    let file = std::fs::read_to_string(person.path("andon/tokens.json")).unwrap();
     assert!(!file.contains("access-"));
 }
 
 #[test]
 fn cl7_commands_at_once_use_a_refresh_token_of_the_keyring_once() {
-    let (server, person) = (Guarded::start(), Person::new());
+    let (server, person) = (Guarded::start(), Person::with_keyring());
     server.seen().expires_in_s = 1;
     // Several entries for one server.
     server.seen().padding = 50_000;

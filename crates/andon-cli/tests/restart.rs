@@ -3,40 +3,15 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+mod common;
+
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use andon::client::{Client, Command as Program, Error, Event, Listen, Options, Restart};
 use andon::types::revision::Revision;
+use common::{ANDON, Demo};
 use serde_json::{Map, Value, json};
-
-const ANDON: &str = env!("CARGO_BIN_EXE_andon");
-
-/// The demo server at `address`, and where it listens.
-fn start(address: &str) -> (Child, String) {
-    for _ in 0..50 {
-        let mut child = Command::new(ANDON)
-            .args(["serve", "--listen", address])
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        if let Some(url) = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.to_owned())) {
-            std::thread::spawn(move || lines.for_each(drop));
-            return (child, url);
-        }
-        // The port of the one before may be in use for another moment.
-        drop(child.wait());
-    }
-    panic!("the demo server does not start at {address}");
-}
-
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
 
 fn object(value: Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
@@ -50,21 +25,21 @@ async fn slow(client: Client, ms: u64) -> Result<(), Error> {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_http_calls_in_flight_end_and_the_next_one_works_in_both_eras() {
     for revision in [Revision::LATEST, Revision::LATEST_LEGACY] {
-        let (server, url) = start("127.0.0.1:0");
-        let address = url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned();
-        let client = Client::builder(url.as_str()).protocol(revision).connect().await.unwrap();
+        let server = Demo::start();
+        let address = server.address();
+        let client = Client::builder(server.url.as_str()).protocol(revision).connect().await.unwrap();
         let mut listening = client.listen(Listen::default().uri("demo://item/1")).await.unwrap();
         let calls: Vec<_> = (0..8).map(|_| tokio::spawn(slow(client.clone(), 60_000))).collect();
         // Answered after those were sent, on a connection of its own.
         client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap();
-        kill(server);
+        drop(server);
         for call in calls {
             let outcome = tokio::time::timeout(Duration::from_secs(30), call).await.expect("no hang").unwrap();
             assert!(matches!(&outcome, Err(Error::Transport(_))), "{outcome:?}");
         }
         let gone = client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.expect_err("nobody is there");
         assert!(gone.to_string().contains("cannot be reached"), "{gone}");
-        let (server, _) = start(&address);
+        let server = Demo::serve(&address, &[]);
         assert_eq!(client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.expect("a new session"), 3);
         // What was subscribed to is subscribed to again.
         let heard = tokio::time::timeout(Duration::from_secs(30), async {
@@ -81,7 +56,7 @@ async fn over_http_calls_in_flight_end_and_the_next_one_works_in_both_eras() {
             }
         });
         assert_eq!(heard.await.expect("in time"), "demo://item/1");
-        kill(server);
+        drop(server);
     }
 }
 
