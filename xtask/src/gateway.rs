@@ -101,18 +101,11 @@ fn suite() -> Outcome {
     let excused =
         std::fs::read_to_string(root().join("conformance/expected/gateway.txt")).map_err(|error| error.to_string())?;
     conformance::fetch()?;
-    // Each leg is mostly the suite's own waiting.
-    let missed = std::thread::scope(|scope| {
-        let legs = upstreams.map(|upstream| {
-            let (url, excused) = (format!("{}/{upstream}", gateway.url), &excused);
-            scope.spawn(move || conformance::through(upstream, &url, excused))
-        });
-        legs.into_iter().try_fold(Vec::new(), |mut missed, leg| {
-            missed.extend(leg.join().map_err(|_| "a leg of the suite panicked".to_owned())??);
-            Ok::<_, String>(missed)
-        })
-    })?;
-    if missed.is_empty() { Ok(()) } else { Err(format!("scenarios missed:\n{}", missed.join("\n"))) }
+    let leg = |upstream: &'static str| -> conformance::Leg<'_> {
+        let (url, excused) = (format!("{}/{upstream}", gateway.url), &excused);
+        Box::new(move || conformance::through(upstream, &url, excused))
+    };
+    conformance::at_once(upstreams.map(leg).into())
 }
 
 /// A gateway over the servers of `config`.
