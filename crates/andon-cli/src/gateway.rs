@@ -176,7 +176,7 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
 
 /// Makes hosts with their sessions where the command line says. Over stdio there is one session, the process's own.
 fn maker(serve: &Serve) -> Box<MakeHost> {
-    let data = serve.data.clone().filter(|_| !serve.stdio);
+    let (data, bounds) = (serve.data.clone().filter(|_| !serve.stdio), serve.bounds);
     Box::new(move |service, changes, server| {
         let mut options = HostOptions::default();
         options.conversation.call_timeout_max = CALL_TIMEOUT_MAX;
@@ -186,7 +186,7 @@ fn maker(serve: &Serve) -> Box<MakeHost> {
             (Some(folder), None) => Sessions::disk(folder),
             (Some(folder), Some(name)) => Sessions::disk(folder.join("servers").join(name)),
         };
-        Host::open(service, changes, options, sessions)
+        Host::open(service, changes, options, bounds.of(sessions))
     })
 }
 

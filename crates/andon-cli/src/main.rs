@@ -11,6 +11,7 @@ mod welcome;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use andon::prelude::{Http, Sessions};
 use andon::server::serve::{serve_until, terminated};
@@ -114,6 +115,22 @@ struct Serve {
     /// An origin whose web pages may call the server, such as `https://app.example`; may be repeated.
     #[arg(long, value_name = "ORIGIN", conflicts_with = "stdio")]
     allow_origin: Vec<String>,
+    /// Connections at once; more wait. Default 16,000.
+    #[arg(long, value_name = "COUNT", conflicts_with = "stdio", value_parser = clap::value_parser!(u32).range(1..))]
+    connections_max: Option<u32>,
+    #[command(flatten)]
+    bounds: Bounds,
+}
+
+/// How many sessions there may be, and for how long.
+#[derive(Clone, Copy, Args)]
+struct Bounds {
+    /// Sessions at once; beyond that, 503. Default 200,000.
+    #[arg(long, value_name = "COUNT")]
+    sessions_max: Option<usize>,
+    /// How long a session without calls and connections is kept. Default 1800.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    session_idle_timeout: Option<u32>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -184,9 +201,7 @@ async fn start(serve: Serve) -> andon::Result {
     if serve.stdio {
         return server.serve(Stdio).await;
     }
-    if let Some(directory) = &serve.data {
-        server = server.sessions(Sessions::disk(directory));
-    }
+    server = server.sessions(serve.bounds.of(serve.data.as_deref().map_or_else(Sessions::memory, Sessions::disk)));
     let http = serve.bind()?;
     let host = server.build()?;
     let found = host.recover().await;
@@ -211,6 +226,22 @@ impl Serve {
         for origin in &self.allow_origin {
             http = http.allow_origin(origin);
         }
+        if let Some(connections_max) = self.connections_max {
+            http = http.with_options(|options| options.connections_max = connections_max as usize);
+        }
         Ok(http)
+    }
+}
+
+impl Bounds {
+    /// `sessions`, as many and for as long as the command line says.
+    fn of(self, mut sessions: Sessions) -> Sessions {
+        if let Some(sessions_max) = self.sessions_max {
+            sessions = sessions.max(sessions_max);
+        }
+        if let Some(seconds) = self.session_idle_timeout {
+            sessions = sessions.idle_timeout(Duration::from_secs(seconds.into()));
+        }
+        sessions
     }
 }
