@@ -41,6 +41,7 @@ use crate::seal::Seal;
 use crate::service::Service;
 use crate::sessions::{Kept, Sessions};
 use crate::storage::Storage;
+use crate::tasks::Tasks;
 
 pub use pipe::Connection;
 pub use stream::{Beginning, ResponseStream, StreamFrame};
@@ -231,7 +232,9 @@ impl Host {
     ) -> Result<Arc<Self>, Error> {
         sessions.apply(&mut options);
         let (kept, seal) = sessions.open()?;
-        Ok(Self::new(service, changes, options, seal.unwrap_or_else(Seal::generate), kept))
+        let seal = seal.unwrap_or_else(Seal::generate);
+        service.tasks_are(Tasks::of(&kept, &options, changes, (&seal, TASKS_PER_PAGE)));
+        Ok(Self::new(service, changes, options, seal, kept))
     }
 
     /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Waits for nothing but the store,
@@ -461,6 +464,8 @@ fn offer_of(service: &dyn Service) -> Offer {
 
 /// Sessions with different hashes are brought back at the same time, this many at most.
 const RESTORING: usize = 64;
+/// How many tasks one page lists, of a service that was not built here.
+const TASKS_PER_PAGE: usize = 100;
 /// How long a shutdown waits for what is on its way to the store.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Parts of the table that are looked at each time: all 256 within three seconds.

@@ -17,7 +17,6 @@ mod outlet;
 mod router;
 mod source;
 mod storage;
-mod tasks;
 
 pub mod arguments;
 pub mod call;
@@ -45,6 +44,7 @@ pub mod serve;
 pub mod server;
 pub mod service;
 pub mod sessions;
+pub mod tasks;
 pub mod testing;
 pub mod transport;
 pub mod values;

@@ -118,11 +118,9 @@ impl Service for Router {
     ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
         match method {
             Method::ToolsCall => Box::pin(async move { self.call_tool(call, params.as_ref()).await }),
-            Method::TasksGet => Box::pin(async move { self.task(&call, params.as_ref()).await }),
-            Method::TasksList => Box::pin(async move { self.list_tasks(&call, params.as_ref()).await }),
-            Method::TasksResult => Box::pin(async move { self.task_result(&call, params.as_ref()).await }),
-            Method::TasksUpdate => Box::pin(async move { self.update_task(&call, params.as_ref()).await }),
-            Method::TasksCancel => Box::pin(async move { self.cancel_task(&call, params.as_ref()).await }),
+            Method::TasksGet | Method::TasksList | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel => {
+                Box::pin(async move { self.tasks.serve(&call, method, params.as_ref()).await })
+            }
             Method::Listen => Box::pin(async move { self.listen(&call, params.as_ref()).await }),
             Method::ResourcesRead => Box::pin(async move { self.read(call, params.as_ref()).await }),
             Method::PromptsGet => Box::pin(async move { self.prompt(call, params.as_ref()).await }),
@@ -211,7 +209,7 @@ struct ListParams {
 }
 
 /// The parameters as a `T`; absent ones are an empty object.
-fn read_params<'a, T: Deserialize<'a>>(params: Option<&'a Json>) -> Result<T, ErrorObject> {
+pub(crate) fn read_params<'a, T: Deserialize<'a>>(params: Option<&'a Json>) -> Result<T, ErrorObject> {
     let text = params.map_or("{}", Json::as_str);
     serde_json::from_str(text).map_err(|error| ErrorObject::invalid_params(format!("bad parameters: {error}")))
 }

@@ -317,7 +317,7 @@ impl Server {
             seal = own_seal;
         }
         let shared = Arc::new(Shared { states, catalogue });
-        let tasks = Tasks::new(kept.store.clone(), options.tasks.clone(), &options.conversation, changes.clone());
+        let tasks = Tasks::of(&kept, &options, &changes, (&seal, settings.page_size));
         let router = Router { info, instructions, shared, settings, cursors: Cursors::new(seal.clone()), tasks };
         Ok(Host::new(Arc::new(router), &changes, options, seal, kept))
     }

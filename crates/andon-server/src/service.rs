@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 pub use andon_core::io::{Reply, Text};
 
 use crate::call::Call;
+use crate::tasks::Tasks;
 
 /// An application: it knows the tools, prompts and resources, and nothing of sessions and transports.
 ///
@@ -42,6 +43,13 @@ pub trait Service: Send + Sync + 'static {
     fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
         let _ = params;
         method != Method::ToolsCall
+    }
+
+    /// The tasks that its calls can become, kept where its sessions are. Told once, by [`Host::open`], before any call.
+    ///
+    /// [`Host::open`]: crate::host::Host::open
+    fn tasks_are(&self, tasks: Arc<Tasks>) {
+        let _ = tasks;
     }
 
     /// The session that its calls name by [`Call::session_key`] is over. What could only be reached through it can go.

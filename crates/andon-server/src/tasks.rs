@@ -2,8 +2,13 @@
 //!
 //! A task that runs is a [`Live`] and a record; one that is over is a record. What a process left running when it ended
 //! has failed, and the first who looks at its record writes that down. One process at a time runs the tasks of a store.
+//!
+//! A [`Server`](crate::server::Server) has them by itself. A [`Service`](crate::service::Service) of another kind is given
+//! them by its host: it has calls become tasks ([`Tasks::run`], [`Tasks::run_late`]), leaves `tasks/*` to
+//! [`Tasks::serve`], and tells when a session is over ([`Tasks::forget`]).
 
 mod live;
+mod serve;
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -18,16 +23,21 @@ use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::meta::{Meta, RELATED_TASK};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tracing::Instrument as _;
 
 use crate::call::Call;
 use crate::change::Changes;
 use crate::clock::Clock;
+use crate::cursor::Cursors;
 use crate::host::Running;
 use crate::journal::owner;
-use crate::options::TaskOptions;
-use crate::seal::random;
+use crate::options::{HostOptions, TaskOptions};
+use crate::seal::{Seal, random};
+use crate::sessions::Kept;
 use crate::storage::hash;
+
+pub use serve::wanted_ttl;
 
 pub(crate) use live::Live;
 
@@ -43,10 +53,10 @@ const ANYBODY: u128 = 0;
 const READS_MAX: usize = 3;
 
 /// What a handler that ran as a task came to: the reply, and whether it is a tool's failure.
-pub(crate) type Ran = Result<(Reply, bool), ErrorObject>;
+pub type Ran = Result<(Reply, bool), ErrorObject>;
 
 /// The tasks of a server.
-pub(crate) struct Tasks {
+pub struct Tasks {
     store: Arc<dyn SessionStore>,
     options: TaskOptions,
     questions: QuestionLimits,
@@ -58,13 +68,15 @@ pub(crate) struct Tasks {
     live: Mutex<HashMap<u128, Arc<Live>>>,
     owners: Mutex<Owners>,
     forgot_at: Mutex<Option<Timestamp>>,
+    cursors: Cursors,
+    page_size: usize,
 }
 
 /// The tasks of each owner that was looked up: key of the record, and when it expires.
 type Owners = HashMap<u128, BTreeMap<u128, Timestamp>>;
 
 /// A task that somebody asked for.
-pub(crate) enum Found {
+enum Found {
     /// It runs in this process.
     Live(Arc<Live>),
     /// It is over.
@@ -72,24 +84,77 @@ pub(crate) enum Found {
 }
 
 impl Tasks {
-    pub(crate) fn new(
-        store: Arc<dyn SessionStore>,
-        options: TaskOptions,
-        limits: &andon_core::limits::Limits,
-        changes: Changes,
+    /// The tasks of a host: where its sessions are, listed in pages of this size.
+    pub(crate) fn of(
+        kept: &Kept,
+        options: &HostOptions,
+        changes: &Changes,
+        (seal, page_size): (&Seal, usize),
     ) -> Arc<Self> {
+        let limits = &options.conversation;
         Arc::new(Self {
-            store,
-            options,
+            store: kept.store.clone(),
+            options: options.tasks.clone(),
             questions: QuestionLimits { open_max: limits.asks_max, all_max: limits.asks_per_call_max },
             progress_per_s: limits.progress_per_s,
-            changes,
+            changes: changes.clone(),
             runner: u128::from_be_bytes(random()),
             clock: Clock::start(),
             live: Mutex::default(),
             owners: Mutex::default(),
             forgot_at: Mutex::default(),
+            cursors: Cursors::new(seal.clone()),
+            page_size,
         })
+    }
+
+    /// Makes a task of `call`, kept for `ttl` within bounds, for which the future of `work` runs on: what it says and asks by
+    /// the call that it is given is the task's, and it is dropped when the task is cancelled. Gives the answer to the
+    /// call.
+    ///
+    /// # Errors
+    /// What to answer instead: too many tasks, or a store that cannot keep one. Then nothing ran.
+    pub async fn run<W: Future<Output = Ran> + Send + 'static>(
+        self: &Arc<Self>,
+        call: &Call,
+        ttl: Option<Duration>,
+        work: impl FnOnce(Call) -> W,
+    ) -> Result<Reply, ErrorObject> {
+        let created = self.create(call, ttl).await?;
+        created.take_over(call);
+        Ok(created.run(work(call.clone())))
+    }
+
+    /// Answers `call` with what `running` comes to; or with a task for which it runs on, if it says so by
+    /// [`Call::become_task`].
+    ///
+    /// # Errors
+    /// What `running` comes to.
+    pub async fn run_late(
+        self: &Arc<Self>,
+        call: &Call,
+        running: impl Future<Output = Ran> + Send + 'static,
+    ) -> Result<Reply, ErrorObject> {
+        let mut running = Box::pin(running);
+        let (door, wanted) = oneshot::channel();
+        call.open_door(door);
+        let done = tokio::select! {
+            biased;
+            ran = &mut running => return ran.map(|(reply, _)| reply),
+            Ok(done) = wanted => done,
+        };
+        match self.create(call, None).await {
+            Ok(created) => {
+                created.take_over(call);
+                // A handler that no longer waits for it runs on all the same.
+                drop(done.send(Ok(())));
+                Ok(created.run(running))
+            }
+            Err(error) => {
+                drop(done.send(Err(error)));
+                running.await.map(|(reply, _)| reply)
+            }
+        }
     }
 
     /// Creates a task of `call` that is kept for `ttl`, within bounds. When this returns the task is as durable as the
@@ -97,7 +162,7 @@ impl Tasks {
     ///
     /// # Errors
     /// What to answer instead: too many tasks, or a store that cannot keep one.
-    pub(crate) async fn create(self: &Arc<Self>, call: &Call, ttl: Option<Duration>) -> Result<Created, ErrorObject> {
+    async fn create(self: &Arc<Self>, call: &Call, ttl: Option<Duration>) -> Result<Created, ErrorObject> {
         let now = self.now();
         let id = format!("{:032x}", u128::from_be_bytes(random()));
         let task = Task::new(Beginning {
@@ -137,7 +202,7 @@ impl Tasks {
     ///
     /// # Errors
     /// -32602 if there is none, -32000 if the store cannot say.
-    pub(crate) async fn find(&self, id: &str, call: &Call) -> Result<Found, ErrorObject> {
+    async fn find(&self, id: &str, call: &Call) -> Result<Found, ErrorObject> {
         let unknown = || ErrorObject::invalid_params("no such task, or its time is over");
         if id.len() > ID_BYTES_MAX {
             return Err(unknown());
@@ -170,7 +235,7 @@ impl Tasks {
     ///
     /// # Errors
     /// -32000 if the store cannot say.
-    pub(crate) async fn list(
+    async fn list(
         &self,
         call: &Call,
         after: Option<u128>,
@@ -209,7 +274,7 @@ impl Tasks {
     }
 
     /// The time that records are written in.
-    pub(crate) fn now(&self) -> Timestamp {
+    fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
@@ -284,9 +349,9 @@ impl Tasks {
         });
     }
 
-    /// Forgets the tasks of a session of nobody in particular that is over: nobody can come for them any more. What runs
+    /// Forgets the tasks of a session of nobody in particular that is over, by its [`Call::session_key`]: nobody can come for them any more. What runs
     /// is stopped.
-    pub(crate) fn forget(&self, session: u128) {
+    pub fn forget(&self, session: u128) {
         let owned = self.owners().remove(&owner_by_session(session)).unwrap_or_default();
         for id in owned.into_keys() {
             let live = self.live().get(&id).cloned();
@@ -331,7 +396,7 @@ impl Tasks {
 }
 
 /// A task that was created and waits to be run. Dropped instead, it is taken back.
-pub(crate) struct Created {
+struct Created {
     live: Option<Arc<Live>>,
     tasks: Arc<Tasks>,
     running: Option<Running>,
@@ -339,14 +404,14 @@ pub(crate) struct Created {
 
 impl Created {
     /// Puts the task in the place of its call's conversation, so that what the handler says and asks is the task's.
-    pub(crate) fn take_over(&self, call: &Call) {
+    fn take_over(&self, call: &Call) {
         if let Some(live) = &self.live {
             call.detach(live.clone());
         }
     }
 
     /// Runs `handler` detached, and gives what its request is answered with.
-    pub(crate) fn run(mut self, handler: impl Future<Output = Ran> + Send + 'static) -> Reply {
+    fn run(mut self, handler: impl Future<Output = Ran> + Send + 'static) -> Reply {
         let live = self.live.take().expect("it is taken here only, and this takes all of it");
         let (tasks, running) = (self.tasks.clone(), self.running.take());
         let reply = live.with(created);
@@ -394,7 +459,7 @@ fn created(task: &Task) -> Reply {
 }
 
 /// The `_meta` that says which task a message belongs to (2025-11-25).
-pub(crate) fn related(id: &str) -> Meta {
+fn related(id: &str) -> Meta {
     [(RELATED_TASK.to_owned(), json!({ "taskId": id }))].into_iter().collect()
 }
 

@@ -137,7 +137,7 @@ impl Router {
             prompts_list_changed: wanted.prompts_list_changed && has.prompts.is_some(),
             resources_list_changed: wanted.resources_list_changed && has.resources.is_some(),
             resource_subscriptions: resources,
-            task_ids: self.own_tasks(call, &task_ids).await,
+            task_ids: self.tasks.own(call, &task_ids).await,
         };
         let body = serde_json::to_string(&honoured).expect("flags and texts are JSON");
         Ok(Reply { body: Text::Owned(body), ..Reply::default() })

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::future::ready;
 use std::sync::Arc;
-use std::time::Duration;
 
 use andon_schema::headers::check_headers;
 use andon_types::adapt::Adapt as _;
@@ -12,17 +11,14 @@ use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
 use andon_types::revision::Rules;
 use andon_types::tools::CallToolResult;
-use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::error;
 
 use super::tasks::Way;
 use super::{RESULT_BYTES_MAX, Router, encode, permit, read_params};
 use crate::arguments::Arguments;
 use crate::call::Call;
-use crate::context::Context;
 use crate::failure::{Shown, ToolError};
 use crate::item::ToolItem;
 use crate::service::Reply;
@@ -54,7 +50,7 @@ impl Router {
                 return match way {
                     // Who asked for a task is answered with one, even if it fails at once.
                     Way::Task(ttl) if outcome.is_ok() && !rules.tasks_extension => {
-                        Box::pin(self.run_task(&call, ttl, move |_| ready(outcome))).await
+                        Box::pin(self.tasks.run(&call, ttl, move |_| ready(outcome))).await
                     }
                     _ => outcome.map(|(reply, _)| reply),
                 };
@@ -68,67 +64,26 @@ impl Router {
         let slot = slot.and_then(Result::ok);
         // Boxed, so that calls which are no tasks do not carry what those need.
         if let Way::Task(ttl) = way {
-            let work = move |context| async move {
+            let context = self.context(call.clone());
+            let work = move |_| async move {
                 let _slot = slot;
                 answer(&item, rules, item.entry.handler.call(arguments, context).await)
             };
-            return Box::pin(self.run_task(&call, ttl, work)).await;
+            return Box::pin(self.tasks.run(&call, ttl, work)).await;
         }
         if let Some(timeout) = item.entry.timeout.or(self.settings.tool_timeout) {
             call.set_timeout(timeout);
         }
-        let handler = &item.entry.handler;
         if way == Way::Late {
-            let running = handler.call(arguments, self.context(call.clone()));
-            return Box::pin(self.call_late(item.clone(), running, slot, call)).await;
+            let context = self.context(call.clone());
+            let running = async move {
+                let _slot = slot;
+                answer(&item, rules, item.entry.handler.call(arguments, context).await)
+            };
+            return Box::pin(self.tasks.run_late(&call, running)).await;
         }
-        let outcome = handler.call(arguments, self.context(call)).await;
+        let outcome = item.entry.handler.call(arguments, self.context(call)).await;
         answer(&item, rules, outcome).map(|(reply, _)| reply)
-    }
-
-    /// Makes a task of `call`, for which `work` runs on.
-    async fn run_task<W: Future<Output = Ran> + Send + 'static>(
-        &self,
-        call: &Call,
-        ttl: Option<Duration>,
-        work: impl FnOnce(Context) -> W,
-    ) -> Result<Reply, ErrorObject> {
-        let created = self.tasks.create(call, ttl).await?;
-        created.take_over(call);
-        Ok(created.run(work(self.context(call.clone()))))
-    }
-
-    /// Runs a handler that may make its call a task while it runs.
-    async fn call_late(
-        &self,
-        item: Arc<ToolItem>,
-        mut running: BoxFuture<'static, Result<CallToolResult, ToolError>>,
-        slot: Option<OwnedSemaphorePermit>,
-        call: Call,
-    ) -> Result<Reply, ErrorObject> {
-        let rules = call.rules();
-        let (door, wanted) = oneshot::channel();
-        call.open_door(door);
-        let done = tokio::select! {
-            biased;
-            outcome = &mut running => return answer(&item, rules, outcome).map(|(reply, _)| reply),
-            Ok(done) = wanted => done,
-        };
-        match self.tasks.create(&call, None).await {
-            Ok(created) => {
-                created.take_over(&call);
-                // A handler that no longer waits for it runs on all the same.
-                drop(done.send(Ok(())));
-                Ok(created.run(async move {
-                    let _slot = slot;
-                    answer(&item, rules, running.await)
-                }))
-            }
-            Err(error) => {
-                drop(done.send(Err(error)));
-                answer(&item, rules, running.await).map(|(reply, _)| reply)
-            }
-        }
     }
 
     /// What a tool that does not exist would do need not be written down either.
