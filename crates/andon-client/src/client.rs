@@ -67,6 +67,21 @@ pub struct Options {
 }
 
 impl Options {
+    /// Those of the requests about the task that a call of these became.
+    pub(crate) fn of_its_task(mut self) -> Self {
+        self.on_progress = None;
+        self.meta.shift_remove(LOG_LEVEL);
+        self.taking_tasks()
+    }
+
+    pub(crate) fn listener(&self) -> Option<&OnProgress> {
+        self.on_progress.as_ref()
+    }
+
+    pub(crate) fn call_tag(&self) -> Option<u64> {
+        self.tag
+    }
+
     /// How long it may take since its beginning or its last progress.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -81,7 +96,7 @@ impl Options {
         self
     }
 
-    /// Told what the call reports. Must not block.
+    /// Told what the call reports, and the messages of the task that it became. Must not block.
     #[must_use]
     pub fn on_progress(mut self, listen: impl Fn(Report) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(listen));
@@ -95,8 +110,9 @@ impl Options {
         self
     }
 
-    /// A task is an answer, or is asked for one.
-    pub(crate) fn taking_tasks(mut self) -> Self {
+    /// A task is an answer, or is asked for one: for programs that make calls by [`Client::call_tool_raw`].
+    #[must_use]
+    pub fn taking_tasks(mut self) -> Self {
         self.takes_tasks = true;
         self
     }
@@ -330,7 +346,7 @@ impl Client {
     ) -> Result<Called, Error> {
         let result = self.call_tool_raw(name, arguments, options).await?;
         match created(&result)? {
-            Some(info) => Ok(Called::Task(Task::new(self.clone(), name, info))),
+            Some(info) => Ok(Called::Task(Task::new(self.clone(), Some(name), info, Options::default()))),
             None => self.checked(name, read(&result)?).map(Called::Result),
         }
     }

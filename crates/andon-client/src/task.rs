@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use andon_core::client::Report;
 use andon_types::client::InputRequest;
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::Json;
@@ -54,6 +56,8 @@ pub struct Task {
     /// The tool's name, if it is known here.
     tool: Option<String>,
     id: String,
+    /// Of the call that became it.
+    options: Arc<Options>,
 }
 
 impl Client {
@@ -73,13 +77,22 @@ impl Client {
 
     /// The task with this id, of an earlier call; whether there is one shows when it is looked at.
     pub fn task(&self, id: impl Into<String>) -> Task {
-        Task { client: self.clone(), tool: None, id: id.into() }
+        Task { client: self.clone(), tool: None, id: id.into(), options: Arc::default() }
+    }
+
+    /// The task that `result` is, which a call by [`Client::call_tool_raw`] with these options, [`Options::taking_tasks`]
+    /// among them, was answered with; if it is one. Its questions have the tag of the call.
+    ///
+    /// # Errors
+    /// When it is neither a task nor a result.
+    pub fn task_in(&self, result: &Json, options: Options) -> Result<Option<Task>, Error> {
+        Ok(created(result)?.map(|info| Task::new(self.clone(), None, info, options)))
     }
 }
 
 impl Task {
-    pub(crate) fn new(client: Client, tool: &str, info: TaskInfo) -> Self {
-        Self { client, tool: Some(tool.to_owned()), id: info.task_id }
+    pub(crate) fn new(client: Client, tool: Option<&str>, info: TaskInfo, options: Options) -> Self {
+        Self { client, tool: tool.map(str::to_owned), id: info.task_id, options: Arc::new(options) }
     }
 
     /// Names it. Worth keeping: whoever has it can come back for the result.
@@ -109,11 +122,19 @@ impl Task {
     /// The error that its call would have been answered with; [`Error::Cancelled`]; [`Error::Unanswerable`] if nobody
     /// answers its question, which stays open; else see [`Error`]. A tool that fails is a result.
     pub async fn result(&self) -> Result<CallToolResult, Error> {
-        let mut answered = HashSet::new();
+        self.checked(read(&self.result_raw().await?)?)
+    }
+
+    /// The same, as it came and unchecked: for programs that pass it on.
+    ///
+    /// # Errors
+    /// As [`Task::result`].
+    pub async fn result_raw(&self) -> Result<Json, Error> {
+        let mut seen = Seen::default();
         let mut lost = 0;
         loop {
-            let interval = match self.step(&mut answered).await {
-                Ok(Step::Over(result)) => return self.checked(result),
+            let interval = match self.step(&mut seen).await {
+                Ok(Step::Over(result)) => return Ok(result),
                 Ok(Step::Wait(interval)) => {
                     lost = 0;
                     interval
@@ -129,9 +150,10 @@ impl Task {
     }
 
     /// Looks once, and does what is to be done.
-    async fn step(&self, answered: &mut HashSet<String>) -> Result<Step, Error> {
-        let seen = self.ask("tasks/get", Map::new()).await?;
-        let info: TaskInfo = read(&seen)?;
+    async fn step(&self, seen: &mut Seen) -> Result<Step, Error> {
+        let looked = self.ask("tasks/get", Map::new()).await?;
+        let info: TaskInfo = read(&looked)?;
+        self.report(&info, seen);
         if self.client.driver().open().await?.revision.rules().execution {
             return match info.status {
                 TaskStatus::Working => Ok(Step::Wait(interval(&info))),
@@ -139,27 +161,38 @@ impl Task {
                 // Whoever waits for the result is asked.
                 TaskStatus::InputRequired | TaskStatus::Completed | TaskStatus::Failed => {
                     match self.ask("tasks/result", Map::new()).await {
-                        Ok(result) => read(&result).map(Step::Over),
+                        Ok(result) => Ok(Step::Over(result)),
                         Err(Error::TimedOut) => Ok(Step::Wait(interval(&info))),
                         Err(error) => Err(error),
                     }
                 }
             };
         }
-        let detail: Detail = read(&seen)?;
+        let detail: Detail = read(&looked)?;
         match info.status {
             TaskStatus::Working => Ok(Step::Wait(interval(&info))),
             TaskStatus::InputRequired => {
-                self.answer(detail.input_requests, answered).await?;
+                self.answer(detail.input_requests, &mut seen.answered).await?;
                 Ok(Step::Wait(POLL_INTERVAL_MIN))
             }
             TaskStatus::Completed => {
                 let result = detail.result.ok_or_else(|| without("result"))?;
-                let result = serde_json::from_str(result.as_str()).map_err(|error| Error::Invalid(error.to_string()));
-                result.map(Step::Over)
+                Json::of(&result).map(Step::Over).map_err(|error| Error::Invalid(error.to_string()))
             }
             TaskStatus::Failed => Err(detail.error.map_or_else(|| without("error"), Error::Protocol)),
             TaskStatus::Cancelled => Err(Error::Cancelled),
+        }
+    }
+
+    /// Its message is all that a task says of how far it is.
+    fn report(&self, info: &TaskInfo, seen: &mut Seen) {
+        if info.status.is_terminal() || info.status_message == seen.message {
+            return;
+        }
+        seen.message.clone_from(&info.status_message);
+        if let (Some(listener), Some(message)) = (self.options.listener(), &info.status_message) {
+            seen.reports += 1;
+            listener(Report { progress: f64::from(seen.reports), total: None, message: Some(message.clone()) });
         }
     }
 
@@ -173,7 +206,7 @@ impl Task {
             let request: InputRequest =
                 serde_json::from_value(request).map_err(|error| Error::Invalid(format!("a bad question: {error}")))?;
             let answers = &self.client.driver().settings.answers;
-            let question = Question { request, tag: None, key: Some(key.clone()) };
+            let question = Question { request, tag: self.options.call_tag(), key: Some(key.clone()) };
             responses.insert(key, answers.answer(question).await.map_err(Error::Unanswerable)?);
         }
         if responses.is_empty() {
@@ -188,7 +221,7 @@ impl Task {
 
     async fn ask(&self, method: &str, mut params: Map<String, Value>) -> Result<Json, Error> {
         params.insert("taskId".into(), self.id.clone().into());
-        self.client.request(method, params, Options::default().taking_tasks()).await
+        self.client.request(method, params, Options::clone(&self.options).of_its_task()).await
     }
 
     fn checked(&self, result: CallToolResult) -> Result<CallToolResult, Error> {
@@ -207,8 +240,16 @@ impl fmt::Debug for Task {
 }
 
 enum Step {
-    Over(CallToolResult),
+    Over(Json),
     Wait(Duration),
+}
+
+/// What was seen of a task so far.
+#[derive(Default)]
+struct Seen {
+    answered: HashSet<String>,
+    message: Option<String>,
+    reports: u32,
 }
 
 /// What `tasks/get` tells beside where the task stands (2026-07-28).

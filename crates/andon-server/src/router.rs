@@ -9,10 +9,9 @@ use andon_types::message::Json;
 use andon_types::meta::{CacheHint, Implementation};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
-use andon_types::task::{TASKS_EXTENSION, TaskSupport};
+use andon_types::task::TaskSupport;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::call::Call;
 use crate::catalogue::{Section, Snapshot};
@@ -77,17 +76,20 @@ impl Service for Router {
         let resources = declared.resources || snapshot.resources.is_declared() || snapshot.templates.is_declared();
         let runs_tasks = snapshot.tools.items().iter().any(|item| item.entry.task.support != TaskSupport::Forbidden);
         let listed = Listed { list_changed: true };
-        ServerCapabilities {
+        let mut capabilities = ServerCapabilities {
             tools: tools.then_some(listed),
             prompts: prompts.then_some(listed),
             resources: resources.then_some(ResourcesCapability { subscribe: true, list_changed: true }),
             logging: Some(serde_json::Map::new()),
             completions: snapshot.completes().then(serde_json::Map::new),
-            tasks: runs_tasks
-                .then(|| object(json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } }))),
-            extensions: runs_tasks.then(|| object(json!({ TASKS_EXTENSION: {} }))),
+            tasks: None,
+            extensions: None,
             other: serde_json::Map::new(),
+        };
+        if runs_tasks {
+            Tasks::declare(&mut capabilities);
         }
+        capabilities
     }
 
     fn needed_scopes(&self, method: Method, params: Option<&Json>) -> Vec<String> {
@@ -193,13 +195,6 @@ impl Router {
 
     fn context(&self, call: Call) -> Context {
         Context::new(call, Arc::clone(&self.shared))
-    }
-}
-
-fn object(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
-    match value {
-        serde_json::Value::Object(settings) => settings,
-        _ => unreachable!("only called with object literals"),
     }
 }
 

@@ -19,8 +19,10 @@ use std::time::Duration;
 use andon_core::io::{Reply, ReplyKind, Timestamp};
 use andon_core::port::{Key, Kind, Record, SessionStore, StoreError, Stored};
 use andon_core::task::{Beginning, Outcome, QuestionLimits, Task};
+use andon_types::capability::ServerCapabilities;
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::meta::{Meta, RELATED_TASK};
+use andon_types::task::TASKS_EXTENSION;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -106,6 +108,14 @@ impl Tasks {
             cursors: Cursors::new(seal.clone()),
             page_size,
         })
+    }
+
+    /// Declares them among what the server can do: in 2025-11-25 a part of the protocol, from 2026-07-28 on an extension.
+    pub fn declare(capabilities: &mut ServerCapabilities) {
+        let object = |value: Value| value.as_object().cloned().unwrap_or_default();
+        let own = json!({ "list": {}, "cancel": {}, "requests": { "tools": { "call": {} } } });
+        capabilities.tasks = Some(object(own));
+        capabilities.extensions.get_or_insert_default().insert(TASKS_EXTENSION.to_owned(), json!({}));
     }
 
     /// Makes a task of `call`, kept for `ttl` within bounds, for which the future of `work` runs on: what it says and asks by

@@ -7,7 +7,6 @@ use andon_types::adapt::Adapt as _;
 use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
 use andon_types::meta::CacheHint;
-use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::error;
@@ -20,9 +19,6 @@ use crate::service::{Reply, Service as _, Text};
 
 /// The most resources that one listen request may name.
 pub(crate) const LISTEN_RESOURCES_MAX: usize = 1_000;
-
-/// The most tasks that one listen request may name.
-const LISTEN_TASKS_MAX: usize = 100;
 
 #[derive(Deserialize)]
 pub(super) struct UriParams<'a> {
@@ -110,15 +106,7 @@ impl Router {
 
     pub(super) async fn listen(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
         let ListenParams { notifications: wanted } = read_params(params)?;
-        if wanted.task_ids.is_some() && !declares_tasks(call.client_capabilities().extensions.as_ref()) {
-            return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
-        }
-        let task_ids = wanted.task_ids.unwrap_or_default();
-        if task_ids.len() > LISTEN_TASKS_MAX {
-            return Err(ErrorObject::invalid_params(format!(
-                "a listen request names at most {LISTEN_TASKS_MAX} tasks"
-            )));
-        }
+        let task_ids = self.tasks.listened(call, wanted.task_ids.as_deref()).await?;
         if wanted.resource_subscriptions.len() > LISTEN_RESOURCES_MAX {
             let why = format!("a listen request names at most {LISTEN_RESOURCES_MAX} resources");
             return Err(ErrorObject::invalid_params(why));
@@ -137,7 +125,7 @@ impl Router {
             prompts_list_changed: wanted.prompts_list_changed && has.prompts.is_some(),
             resources_list_changed: wanted.resources_list_changed && has.resources.is_some(),
             resource_subscriptions: resources,
-            task_ids: self.tasks.own(call, &task_ids).await,
+            task_ids,
         };
         let body = serde_json::to_string(&honoured).expect("flags and texts are JSON");
         Ok(Reply { body: Text::Owned(body), ..Reply::default() })

@@ -10,6 +10,7 @@ use andon_core::task::{Outcome, Task};
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::method::Method;
+use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ use crate::router::read_params;
 
 /// How long the end of a task may take to be stored before its canceller is told to look again.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most tasks that one listen request may name.
+const LISTEN_TASKS_MAX: usize = 100;
 
 #[derive(Deserialize)]
 struct IdParams<'a> {
@@ -140,15 +143,26 @@ impl Tasks {
         Ok(Reply { body: Value::Object(task.members()).to_string().into(), ..Reply::default() })
     }
 
-    /// Which of these tasks are the caller's, to be listened for (2026-07-28).
-    pub async fn own(&self, call: &Call, ids: &[String]) -> Vec<String> {
+    /// Which of these tasks, that a listen request names as `taskIds`, are the caller's (2026-07-28).
+    ///
+    /// # Errors
+    /// When the caller does not declare tasks, or names too many.
+    pub async fn listened(&self, call: &Call, ids: Option<&[String]>) -> Result<Vec<String>, ErrorObject> {
+        let Some(ids) = ids else { return Ok(Vec::new()) };
+        if !declares_tasks(call.client_capabilities().extensions.as_ref()) {
+            return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
+        }
+        if ids.len() > LISTEN_TASKS_MAX {
+            let why = format!("a listen request names at most {LISTEN_TASKS_MAX} tasks");
+            return Err(ErrorObject::invalid_params(why));
+        }
         let mut own = Vec::new();
         for id in ids {
             if !own.contains(id) && self.find(id, call).await.is_ok() {
                 own.push(id.clone());
             }
         }
-        own
+        Ok(own)
     }
 }
 
