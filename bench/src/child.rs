@@ -3,56 +3,57 @@
 use std::env;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::Duration;
 
-use andon_bench::machine::{self, Cores};
-use andon_bench::peer::Peer;
-use andon_bench::{Error, wire};
+use xtask::tools;
+
+use crate::Error;
+use crate::machine::{self, Cores};
+use crate::peer::Peer;
+use crate::wire::{self, Http};
 
 /// How long a server may take until it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server that listens. It is killed when this is dropped.
-pub(crate) struct Served {
+pub struct Served {
     child: Child,
     /// Where it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Served {
     /// Starts `peer` on the server's cores and waits until it listens.
-    pub(crate) fn start(peer: Peer, cores: &Cores) -> Result<Self, Error> {
-        let own = env::current_exe()?;
-        let mut command;
-        if peer == Peer::Andon {
-            command = Command::new(beside(&own, "andon"));
-            command.args(["serve", "--listen", "127.0.0.1:0"]);
-        } else {
-            command = Command::new(own);
-            command.args(["peer", peer.name()]);
-        }
+    ///
+    /// # Errors
+    /// It does not start, or does not say where it listens.
+    pub fn start(peer: Peer, http: Http, cores: &Cores) -> Result<Self, Error> {
+        Self::of(peer.command(http)?, cores).map_err(|error| format!("{}: {error}", peer.name()).into())
+    }
+
+    /// Starts `command` on the server's cores and waits until it says on its standard error where it listens, as a URL.
+    ///
+    /// # Errors
+    /// It does not start, or does not say where it listens.
+    pub fn of(mut command: Command, cores: &Cores) -> Result<Self, Error> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        // A child runs where the thread that starts it may run.
-        let server = cores.server.clone();
-        let started = thread::spawn(move || machine::pin(&server).and_then(|()| command.spawn()));
-        let mut child = started.join().map_err(|_| "the thread that starts servers panicked")??;
+        let mut child = spawn(command, cores)?;
         let stderr = child.stderr.take().ok_or("the server has no stderr")?;
         let (sender, address) = mpsc::channel();
         thread::spawn(move || watch(stderr, &sender));
         // From here on, the child is killed whatever happens.
         let mut served = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        served.address = address
-            .recv_timeout(START_TIMEOUT)
-            .map_err(|_| format!("{} did not say where it listens; see above", peer.name()))?;
+        let listening = address.recv_timeout(START_TIMEOUT);
+        served.address = listening.map_err(|_| "it did not say where it listens; see above")?;
         Ok(served)
     }
 
     /// The process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 }
@@ -63,6 +64,19 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts `command` on the server's cores.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn spawn(mut command: Command, cores: &Cores) -> Result<Child, Error> {
+    // A child runs where the thread that starts it may run.
+    let server = cores.server.clone();
+    let name = format!("{:?}", command.get_program());
+    let started = thread::spawn(move || machine::pin(&server).and_then(|()| command.spawn()));
+    let started = started.join().map_err(|_| "the thread that starts servers panicked")?;
+    started.map_err(|error| format!("{name} did not start: {error}").into())
 }
 
 /// Reads all that a server says: first until it names its address, then for the user to see.
@@ -87,36 +101,39 @@ fn address(line: &str) -> Option<SocketAddr> {
     rest.split('/').next()?.parse().ok()
 }
 
-/// Builds the programs that are not this one, in this one's profile, so that one command does all.
-pub(crate) fn build() -> Result<(), Error> {
-    for (package, program) in [("andon-cli", "andon"), ("andon-bench", "allocs")] {
+/// Builds programs, given as (package, program), in this one's profile, so that one command does all.
+///
+/// # Errors
+/// One does not build.
+pub fn build(programs: &[(&str, &str)]) -> Result<(), Error> {
+    for (package, program) in programs {
         // Apart from each other: built together, one would get the features that the other asks of a dependency.
-        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.args(["build", "--quiet", "--package", package, "--bin", program]);
+        let mut words = vec!["build", "--quiet", "--package", package, "--bin", program];
         if !cfg!(debug_assertions) {
-            command.arg("--release");
+            words.push("--release");
         }
-        command.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if !command.status()?.success() {
-            return Err(format!("the program {program} does not build").into());
-        }
+        tools::cargo(&words, &[]).map_err(|why| format!("the program {program} does not build: {why}"))?;
     }
     Ok(())
 }
 
 /// Allocations per call in process, by server and workload, as the program `allocs` counts them.
-pub(crate) fn allocations() -> Result<Vec<wire::Allocations>, Error> {
-    let output = Command::new(beside(&env::current_exe()?, "allocs"))
-        .arg("--json")
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()?;
+///
+/// # Errors
+/// It fails.
+pub fn allocations() -> Result<Vec<wire::Allocations>, Error> {
+    let output =
+        Command::new(beside("allocs")?).arg("--json").stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err("the program allocs failed".into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn beside(own: &Path, program: &str) -> PathBuf {
-    own.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX))
+/// The program of that name in the folder of this one.
+///
+/// # Errors
+/// The operating system does not say where this one is.
+pub fn beside(program: &str) -> Result<PathBuf, Error> {
+    Ok(env::current_exe()?.with_file_name(format!("{program}{}", env::consts::EXE_SUFFIX)))
 }

@@ -1,13 +1,13 @@
-//! HTTP/1.1 from the client's side, as much of it as the peers answer with.
+//! HTTP/1.1 from the client's side, as much of it as the peers answer with: few allocations, and events as they come.
 
 use std::net::SocketAddr;
 
-use andon_bench::Error;
+use crate::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// A connection that is kept alive. Its buffers are used again for each exchange.
-pub(crate) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     received: Vec<u8>,
     /// How much of `received` has been taken.
@@ -17,28 +17,74 @@ pub(crate) struct Connection {
 
 /// The head of a response.
 #[derive(Debug, Default)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// Whether the body is a stream of events.
-    pub(crate) is_events: bool,
+    pub is_events: bool,
     /// The session that the server opened.
-    pub(crate) session_id: Option<String>,
+    pub session_id: Option<String>,
     length: Option<usize>,
     is_chunked: bool,
 }
 
 impl Connection {
     /// Connects.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub async fn open(address: SocketAddr) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, received: Vec::with_capacity(4096), taken: 0, body: Vec::with_capacity(1024) })
     }
 
+    /// Takes a socket that is connected, with buffers that grow when they have to.
+    pub fn of(stream: TcpStream) -> Self {
+        Self { stream, received: Vec::new(), taken: 0, body: Vec::new() }
+    }
+
     /// Sends a request and reads all of its response. The body is then in [`Connection::body`].
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Error> {
-        self.stream.write_all(request).await?;
+    ///
+    /// # Errors
+    /// The connection is lost, or what comes is not HTTP.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer, Error> {
+        self.send(request).await?;
+        let answer = self.head().await?;
+        match answer.length {
+            Some(length) => self.take_body(length).await?,
+            None if answer.is_chunked => self.take_chunks().await?,
+            None => return Err("a response without a length".into()),
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn send(&mut self, request: &[u8]) -> Result<(), Error> {
+        Ok(self.stream.write_all(request).await?)
+    }
+
+    /// Sends a request and reads the head of its response, whose body is a stream of events.
+    ///
+    /// # Errors
+    /// The connection is lost, or the response is another.
+    pub async fn subscribe(mut self, request: &[u8]) -> Result<Events, Error> {
+        self.send(request).await?;
+        let answer = self.head().await?;
+        if answer.status != 200 || !answer.is_events || !answer.is_chunked {
+            return Err(format!("instead of a stream of events there came {answer:?}").into());
+        }
+        Ok(Events { connection: self, line_at: 0 })
+    }
+
+    /// Reads the head of a response.
+    ///
+    /// # Errors
+    /// The connection is lost, or what comes is not HTTP.
+    pub async fn head(&mut self) -> Result<Answer, Error> {
         self.received.drain(..self.taken);
         self.taken = 0;
         self.body.clear();
@@ -52,30 +98,27 @@ impl Connection {
             }
             answer.take_header(line)?;
         }
-        match answer.length {
-            Some(length) => self.take_body(length).await?,
-            None if answer.is_chunked => self.take_chunks().await?,
-            None => return Err("a response without a length".into()),
-        }
         Ok(answer)
     }
 
     /// The body of the last response.
-    pub(crate) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 
     async fn take_chunks(&mut self) -> Result<(), Error> {
-        loop {
-            let size = usize::from_str_radix(std::str::from_utf8(self.line().await?)?, 16)?;
-            self.take_body(size).await?;
-            if !self.line().await?.is_empty() {
-                return Err("a chunk is longer than its size".into());
-            }
-            if size == 0 {
-                return Ok(());
-            }
+        while self.take_chunk().await? {}
+        Ok(())
+    }
+
+    /// Appends the next chunk to the body. False: it was the last one.
+    async fn take_chunk(&mut self) -> Result<bool, Error> {
+        let size = usize::from_str_radix(std::str::from_utf8(self.line().await?)?, 16)?;
+        self.take_body(size).await?;
+        if !self.line().await?.is_empty() {
+            return Err("a chunk is longer than its size".into());
         }
+        Ok(size > 0)
     }
 
     /// Appends `length` bytes of what comes to the body.
@@ -109,6 +152,47 @@ impl Connection {
             _ => Ok(()),
         }
     }
+}
+
+/// A response that is a stream of events.
+pub struct Events {
+    connection: Connection,
+    /// Where in the body the first line begins that was not looked at.
+    line_at: usize,
+}
+
+impl Events {
+    /// The data of the next event that has any; here no event has more than one line of it. None: the stream has ended.
+    ///
+    /// # Errors
+    /// The connection is lost, or what comes is not HTTP.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, Error> {
+        let (begin, end) = loop {
+            let rest = &self.connection.body[self.line_at..];
+            if let Some(length) = memchr(b'\n', rest) {
+                let (begin, end) = (self.line_at, self.line_at + length);
+                self.line_at = end + 1;
+                let line = &self.connection.body[begin..end];
+                if line.strip_prefix(b"data:").is_some_and(|data| !data.trim_ascii().is_empty()) {
+                    break (begin + b"data:".len(), end);
+                }
+                continue;
+            }
+            self.connection.body.drain(..self.line_at);
+            self.line_at = 0;
+            // What was received makes room as soon as it was taken.
+            self.connection.received.drain(..self.connection.taken);
+            self.connection.taken = 0;
+            if !self.connection.take_chunk().await? {
+                return Ok(None);
+            }
+        };
+        Ok(Some(self.connection.body[begin..end].trim_ascii()))
+    }
+}
+
+fn memchr(byte: u8, bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&other| other == byte)
 }
 
 impl Answer {

@@ -1,7 +1,10 @@
-//! Parts shared by the benchmark programs: the requests they send, and the servers they send them to.
+//! Parts shared by the benchmark programs: servers as processes, the requests they are sent, and what is measured of them.
 //!
 //! It is no library for others. Read [`wire::Era`] and [`peer::Peer`] first.
 
+pub mod child;
+pub mod connection;
+pub mod histogram;
 pub mod machine;
 pub mod peer;
 pub mod wire;

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use andon_bench::Error;
+use andon_bench::connection::Connection;
 use andon_bench::machine;
 use andon_bench::wire::{self, Era, Numbered};
 use serde::Serialize;
 use tokio::task::JoinSet;
-
-use crate::connection::Connection;
 
 /// How much load, and for how long.
 #[derive(Debug, Clone, Copy)]

@@ -90,6 +90,44 @@ pub fn resident_kib(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmRSS in /proc/<pid>/status"))
 }
 
+/// Memory that the kernel uses for the buffers of all TCP sockets of this machine, in bytes. Of a connection between two
+/// processes here both ends are in it.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn socket_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat")?;
+    let pages =
+        text.lines().find_map(|line| line.strip_prefix("TCP:")?.rsplit_once(" mem ")?.1.trim().parse::<u64>().ok());
+    let pages =
+        pages.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no memory of TCP in /proc/net/sockstat"))?;
+    Ok(pages * PAGE_BYTES)
+}
+
+/// Memory that the kernel uses for its own structures, such as sockets and descriptors, on this machine, in bytes.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn slab_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let kib =
+        text.lines().find_map(|line| line.strip_prefix("Slab:")?.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Slab in /proc/meminfo"))? << 10)
+}
+
+/// What runs here, in one line: processor, cores, kernel.
+pub fn describe() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let processor =
+        text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{}, {cores} cores, {} {}", processor.unwrap_or("unknown processor"), std::env::consts::OS, kernel.trim())
+}
+
+/// Of the kernels and processors that this is run on.
+const PAGE_BYTES: u64 = 4096;
+
 #[cfg(target_os = "linux")]
 fn ticks_per_second() -> u32 {
     u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100)

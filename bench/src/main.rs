@@ -3,8 +3,6 @@
 //! `cargo run --release -p andon-bench` builds and starts each server as a process of its own, loads it over
 //! keep-alive connections, and prints one table and whether the floors hold. See `bench/README.md`.
 
-mod child;
-mod connection;
 mod load;
 mod report;
 
@@ -13,11 +11,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use andon_bench::Error;
+use andon_bench::child::{self, Served};
 use andon_bench::machine::{self, Cores};
 use andon_bench::peer::{self, Peer};
+use andon_bench::wire::Http;
 use clap::Parser as _;
 
-use crate::child::Served;
 use crate::load::Load;
 use crate::report::{Case, Report};
 
@@ -53,13 +52,19 @@ struct Options {
 enum Command {
     /// Serves as one of the peers.
     #[command(hide = true)]
-    Peer { name: Peer },
+    Peer {
+        /// Which.
+        name: Peer,
+        /// The version of HTTP that it speaks.
+        #[arg(long, default_value = "1.1")]
+        http: Http,
+    },
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let ended = match options.command {
-        Some(Command::Peer { name }) => peer::serve(name).map(|()| ExitCode::SUCCESS),
+        Some(Command::Peer { name, http }) => peer::serve(name, http).map(|()| ExitCode::SUCCESS),
         None => bench(&options),
     };
     ended.unwrap_or_else(|error| {
@@ -69,9 +74,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<ExitCode, Error> {
-    let peers = if options.only.is_empty() { &Peer::ALL[..] } else { &options.only };
+    let peers = if options.only.is_empty() { &Peer::IN_PROCESS[..] } else { &options.only };
     if peers.contains(&Peer::Andon) {
-        child::build()?;
+        Peer::Andon.prepare()?;
+        child::build(&[("andon-bench", "allocs")])?;
     }
     let cores = Cores::divide(options.server_cores);
     let cases = measure(options, peers, &cores)?;
@@ -108,7 +114,7 @@ fn measure(options: &Options, peers: &[Peer], cores: &Cores) -> Result<Vec<Case>
     let mut cases: Vec<Case> = turns.map(|(peer, era)| Case { peer, era, samples: Vec::new() }).collect();
     for round in 1..=options.rounds {
         for Case { peer, era, samples } in &mut cases {
-            let served = Served::start(*peer, cores)?;
+            let served = Served::start(*peer, Http::One, cores)?;
             let sample = runtime.block_on(load::run(served.address, served.pid(), *era, load));
             let sample = sample.map_err(|error| format!("{}, {}: {error}", peer.name(), era.name()))?;
             let (name, speed) = (peer.name(), sample.calls_per_cpu_second);

@@ -2,60 +2,143 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::process::Command;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use xtask::tools;
 
-use crate::Error;
-use crate::wire::Era;
+use crate::wire::{Era, Http};
+use crate::{Error, child};
 
 mod floor;
 mod rmcp;
 
-pub use floor::answer as floor_answer;
-pub use rmcp::{Echo, sessions as rmcp_sessions, stateless as rmcp_stateless};
+pub use floor::Floor;
+pub use rmcp::{sessions as rmcp_sessions, stateless as rmcp_stateless};
 
 /// A server under test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
     /// A bare hyper handler: what HTTP and JSON cost without a protocol.
     Floor,
+    /// The same handler behind axum.
+    Axum,
+    /// The demo server of the command `andon`.
+    Andon,
     /// `rmcp` with a session per client, kept by its `LocalSessionManager`.
     RmcpSessions,
     /// `rmcp` without sessions, which answers in JSON.
     RmcpStateless,
-    /// The demo server of the command `andon`.
-    Andon,
+    /// The official TypeScript SDK, on the Node.js that npm brings.
+    Typescript,
+    /// The official Python SDK.
+    Python,
 }
+
+/// The official TypeScript SDK and what its server needs.
+const TYPESCRIPT: [&str; 4] =
+    ["@modelcontextprotocol/server@2.4.0", "@modelcontextprotocol/node@2.1.2", "zod@4", tools::NODE];
+/// The official Python SDK.
+const PYTHON: &str = "mcp==2.3.0";
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
+    pub const ALL: [Self; 7] =
+        [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless, Self::Typescript, Self::Python];
+
+    /// Those whose handlers can be called in this process.
+    pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
 
     /// The peer's name in a table and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Floor => "floor",
+            Self::Axum => "axum",
+            Self::Andon => "andon",
             Self::RmcpSessions => "rmcp-sessions",
             Self::RmcpStateless => "rmcp-stateless",
-            Self::Andon => "andon",
+            Self::Typescript => "typescript",
+            Self::Python => "python",
         }
     }
 
-    /// The workloads it is measured with. Sessions do not exist in the modern era.
+    /// The eras it is measured in. Sessions do not exist in the modern era.
     pub fn eras(self) -> &'static [Era] {
         match self {
             Self::RmcpSessions => &[Era::Legacy],
-            Self::Floor | Self::RmcpStateless | Self::Andon => &[Era::Legacy, Era::Modern],
+            _ => &[Era::Legacy, Era::Modern],
         }
+    }
+
+    /// The versions of HTTP that it is measured with.
+    pub fn https(self) -> &'static [Http] {
+        match self {
+            Self::Axum | Self::Typescript | Self::Python => &[Http::One],
+            _ => &[Http::One, Http::Two],
+        }
+    }
+
+    /// Whether it keeps sessions in the legacy era.
+    pub fn has_sessions(self) -> bool {
+        self != Self::RmcpStateless
+    }
+
+    /// Builds or fetches what it needs that this program is not.
+    ///
+    /// # Errors
+    /// It does not build, or a registry cannot be reached.
+    pub fn prepare(self) -> Result<(), Error> {
+        match self {
+            Self::Andon => child::build(&[("andon-cli", "andon")]),
+            Self::Typescript => {
+                let folder = tools::npm("bench-typescript", &TYPESCRIPT)?;
+                let script = tools::root().join("bench/peers/typescript/server.mjs");
+                std::fs::copy(script, folder.join("server.mjs"))?;
+                Ok(())
+            }
+            Self::Python => Ok(tools::python("bench-python", PYTHON).map(drop)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The command that serves on a free port. It says on its standard error which.
+    ///
+    /// # Errors
+    /// The operating system does not say where this program is.
+    pub fn command(self, http: Http) -> Result<Command, Error> {
+        Ok(match self {
+            Self::Andon => {
+                let mut command = Command::new(child::beside("andon")?);
+                command.args(["serve", "--listen", "127.0.0.1:0"]);
+                command
+            }
+            Self::Typescript => {
+                let folder = tools::target().join("bench-typescript");
+                let mut command = Command::new(tools::node(&folder));
+                command.arg("server.mjs").current_dir(&folder);
+                command
+            }
+            Self::Python => {
+                let mut command = Command::new(tools::python("bench-python", PYTHON)?);
+                command.arg(tools::root().join("bench/peers/python/server.py"));
+                command
+            }
+            _ => {
+                let mut command = Command::new(child::beside("andon-bench")?);
+                command.args(["peer", self.name(), "--http", http.name()]);
+                command
+            }
+        })
     }
 }
 
@@ -63,14 +146,18 @@ impl Peer {
 ///
 /// # Errors
 /// No socket, no runtime, or a peer that is a program of its own.
-pub fn serve(peer: Peer) -> Result<(), Error> {
+pub fn serve(peer: Peer, http: Http) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match peer {
-            Peer::Floor => listen(floor_answer).await,
+            Peer::Floor => {
+                let floor = Arc::new(Floor::default());
+                listen(http, move |request| floor.clone().answer(request)).await
+            }
+            Peer::Axum => axum(Arc::new(Floor::default())).await,
             Peer::RmcpSessions => {
                 let service = rmcp_sessions();
-                listen(move |request| {
+                listen(http, move |request| {
                     let service = service.clone();
                     async move { service.handle(request).await }
                 })
@@ -78,43 +165,70 @@ pub fn serve(peer: Peer) -> Result<(), Error> {
             }
             Peer::RmcpStateless => {
                 let service = rmcp_stateless();
-                listen(move |request| {
+                listen(http, move |request| {
                     let service = service.clone();
                     async move { service.handle(request).await }
                 })
                 .await
             }
-            Peer::Andon => Err("andon is a program of its own".into()),
+            Peer::Andon | Peer::Typescript | Peer::Python => Err("this server is a program of its own".into()),
         }
     })
 }
 
 /// Listens on a free port and says on stderr which.
-async fn listen<H, F, B>(handler: H) -> Result<(), Error>
+async fn listen<H, F, B>(version: Http, handler: H) -> Result<(), Error>
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<B>> + Send,
+    F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Error>,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+    let listener = bind().await?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let handler = handler.clone();
-        let service = service_fn(move |request| {
-            let answered = handler(request);
-            async move { Ok::<_, Infallible>(answered.await) }
-        });
-        tokio::spawn(async move {
-            let connection =
-                http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                eprintln!("a connection failed: {error}");
-            }
-        });
+        tokio::spawn(connection(version, stream, handler.clone()));
     }
+}
+
+async fn connection<H, F, B>(version: Http, stream: TcpStream, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Error>,
+{
+    let service = service_fn(move |request| {
+        let answered = handler(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let stream = TokioIo::new(stream);
+    // A client that goes is no failure of the server.
+    let _ = match version {
+        Http::One => http1::Builder::new().timer(TokioTimer::new()).serve_connection(stream, service).await,
+        Http::Two => http2::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await,
+    };
+}
+
+async fn axum(floor: Arc<Floor>) -> Result<(), Error> {
+    use axum::serve::ListenerExt as _;
+    let answer = move |request: axum::extract::Request| {
+        let floor = floor.clone();
+        async move { floor.answer(request).await.map(axum::body::Body::new) }
+    };
+    let router = axum::Router::new().route("/mcp", axum::routing::any(answer));
+    let listener = bind().await?.tap_io(|stream| {
+        // Without it the connection works as well.
+        let _ = stream.set_nodelay(true);
+    });
+    Ok(axum::serve(listener, router).await?)
+}
+
+async fn bind() -> Result<TcpListener, Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    eprintln!("listening on http://{}/mcp", listener.local_addr()?);
+    Ok(listener)
 }
 
 /// Reads a body that usually comes in one piece, without a copy then.

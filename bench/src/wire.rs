@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::peer::Peer;
 
 /// A family of revisions, and with it a workload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Era {
     /// 2025-11-25: one session per connection.
@@ -31,11 +31,34 @@ impl Era {
         }
     }
 
-    /// The era's name in a table.
+    /// The era's name in a table and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Legacy => "legacy",
             Self::Modern => "modern",
+        }
+    }
+}
+
+/// A version of HTTP, in clear text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+pub enum Http {
+    /// One call at a time on a connection.
+    #[serde(rename = "1.1")]
+    #[value(name = "1.1")]
+    One,
+    /// Many calls on a connection.
+    #[serde(rename = "2")]
+    #[value(name = "2")]
+    Two,
+}
+
+impl Http {
+    /// The version in a table and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "1.1",
+            Self::Two => "2",
         }
     }
 }
@@ -79,18 +102,97 @@ pub fn call_body(era: Era) -> &'static str {
     }
 }
 
+/// The resource whose updates are measured.
+pub const WATCHED: &str = "demo://watched";
+
+/// How many progress notifications a call of the tool `steps` gets.
+pub const STEPS: usize = 10;
+
+/// The body of a call with [`STEPS`] progress notifications, with the number `100000000` as its id and token.
+pub fn steps_body(era: Era) -> String {
+    request_body(
+        era,
+        "tools/call",
+        &format!(r#""name":"steps","arguments":{{"steps":{STEPS},"interval_ms":0}}"#),
+        r#""progressToken":100000000"#,
+    )
+}
+
+/// The body of a call that updates [`WATCHED`], with the number `100000000` as its id.
+pub fn touch_body(era: Era) -> String {
+    request_body(era, "tools/call", &format!(r#""name":"touch","arguments":{{"uri":"{WATCHED}"}}"#), "")
+}
+
+/// The body of an echo call whose message has `bytes` letters, with the number `100000000` as its id.
+pub fn long_body(era: Era, bytes: usize) -> String {
+    request_body(era, "tools/call", &format!(r#""name":"echo","arguments":{{"message":"{}"}}"#, "x".repeat(bytes)), "")
+}
+
+/// The body of a request to be told of updates of [`WATCHED`]: in a session, or (modern) for as long as its answer lasts.
+pub fn subscribe_body(era: Era) -> String {
+    match era {
+        Era::Legacy => request_body(era, "resources/subscribe", &format!(r#""uri":"{WATCHED}""#), ""),
+        Era::Modern => {
+            let filter = format!(r#""notifications":{{"resourceSubscriptions":["{WATCHED}"]}}"#);
+            request_body(era, "subscriptions/listen", &filter, "")
+        }
+    }
+}
+
+fn request_body(era: Era, method: &str, params: &str, meta: &str) -> String {
+    let mut members = vec![meta];
+    if era == Era::Modern {
+        members.extend([
+            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#,
+            r#""io.modelcontextprotocol/clientInfo":{"name":"andon-bench","version":"0.1.0"}"#,
+            r#""io.modelcontextprotocol/clientCapabilities":{}"#,
+        ]);
+    }
+    members.retain(|member| !member.is_empty());
+    let meta = if members.is_empty() { String::new() } else { format!(r#","_meta":{{{}}}"#, members.join(",")) };
+    format!(r#"{{"jsonrpc":"2.0","id":100000000,"method":"{method}","params":{{{params}{meta}}}}}"#)
+}
+
+#[derive(Deserialize)]
+struct Routed {
+    method: String,
+    #[serde(default)]
+    params: RoutedParams,
+}
+
+#[derive(Default, Deserialize)]
+struct RoutedParams {
+    name: Option<String>,
+}
+
 /// The headers of a request besides those of HTTP itself, as (name, value).
-pub fn headers<'a>(era: Era, session_id: Option<&'a str>, body: &str) -> Vec<(&'static str, &'a str)> {
-    let mut headers = vec![("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")];
+pub fn headers(era: Era, session_id: Option<&str>, body: &str) -> Vec<(&'static str, String)> {
+    let mut headers = vec![
+        ("Content-Type", "application/json".to_owned()),
+        ("Accept", "application/json, text/event-stream".to_owned()),
+    ];
     // Before the handshake has agreed on a revision there is none to name.
     if body != INITIALIZE {
-        headers.push(("MCP-Protocol-Version", era.revision()));
+        headers.push(("MCP-Protocol-Version", era.revision().to_owned()));
     }
-    headers.extend(session_id.map(|id| ("Mcp-Session-Id", id)));
+    headers.extend(session_id.map(|id| ("Mcp-Session-Id", id.to_owned())));
     if era == Era::Modern {
-        headers.extend([("Mcp-Method", "tools/call"), ("Mcp-Name", "echo")]);
+        let routed: Routed = serde_json::from_str(body).expect("invariant: our own requests are JSON");
+        headers.push(("Mcp-Method", routed.method));
+        headers.extend(routed.params.name.map(|name| ("Mcp-Name", name)));
     }
     headers
+}
+
+/// A request over HTTP/1.1 for the standing stream of a session.
+pub fn standing_request(authority: &str, session_id: Option<&str>) -> String {
+    let mut text = format!("GET /mcp HTTP/1.1\r\nHost: {authority}\r\nAccept: text/event-stream\r\n");
+    text.push_str(&format!("MCP-Protocol-Version: {}\r\n", Era::Legacy.revision()));
+    if let Some(id) = session_id {
+        text.push_str(&format!("Mcp-Session-Id: {id}\r\n"));
+    }
+    text.push_str("\r\n");
+    text
 }
 
 /// A whole request over HTTP/1.1.
@@ -166,19 +268,48 @@ struct TextContent<'a> {
     text: Cow<'a, str>,
 }
 
-/// Whether `body`, JSON or a stream of events, answers call `number` with the message that was sent.
+/// Whether `body`, JSON or a stream of events, answers call `number` of the tool `echo` with the message that was sent.
 ///
 /// # Errors
 /// What is wrong with the answer, in words.
 pub fn check(body: &[u8], is_events: bool, number: u64) -> Result<(), String> {
-    let wrong = |why: &str| format!("{why}: {}", String::from_utf8_lossy(body));
-    let message = if is_events { last_data(body).ok_or_else(|| wrong("no data in the events"))? } else { body };
-    let response: CallResponse<'_> = serde_json::from_slice(message).map_err(|error| wrong(&error.to_string()))?;
+    let response = response(body, is_events, number)?;
     let echoed = response.result.content.0.text.strip_prefix("message number ").and_then(|n| n.parse().ok());
-    if response.id != number || echoed != Some(number) {
-        return Err(wrong("not the answer to this call"));
+    if echoed == Some(number) { Ok(()) } else { Err(wrong("not the answer to this call", body)) }
+}
+
+/// Whether `body`, a stream of events, has the progress notifications of call `number` of the tool `steps`, and its answer.
+///
+/// # Errors
+/// What is wrong with the answer, in words.
+pub fn check_steps(body: &[u8], is_events: bool, number: u64) -> Result<(), String> {
+    response(body, is_events, number)?;
+    let is_progress = |line: &[u8]| line.starts_with(b"data:") && line.windows(NOTICE.len()).any(|part| part == NOTICE);
+    match body.split(|&byte| byte == b'\n').filter(|line| is_progress(line)).count() {
+        STEPS => Ok(()),
+        count => Err(wrong(&format!("{count} progress notifications"), body)),
     }
-    Ok(())
+}
+
+/// Whether `body`, JSON or a stream of events, answers call `number` without an error.
+///
+/// # Errors
+/// What is wrong with the answer, in words.
+pub fn check_answer(body: &[u8], is_events: bool, number: u64) -> Result<(), String> {
+    response(body, is_events, number).map(drop)
+}
+
+const NOTICE: &[u8] = b"notifications/progress";
+
+fn response(body: &[u8], is_events: bool, number: u64) -> Result<CallResponse<'_>, String> {
+    let message = if is_events { last_data(body).ok_or_else(|| wrong("no data in the events", body))? } else { body };
+    let response: CallResponse<'_> =
+        serde_json::from_slice(message).map_err(|error| wrong(&error.to_string(), body))?;
+    if response.id == number { Ok(response) } else { Err(wrong("not the answer to this call", body)) }
+}
+
+fn wrong(why: &str, body: &[u8]) -> String {
+    format!("{why}: {}", String::from_utf8_lossy(&body[..body.len().min(1_000)]))
 }
 
 /// The data of the last event that has any; here every event has one line of it.

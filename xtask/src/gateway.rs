@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::conformance;
-use crate::interop::{NODE, everything_over_http, python};
-use crate::tools::{Server, cargo, finish, node, npm, program, root, target};
+use crate::interop::everything_over_http;
+use crate::tools::{NODE, Server, cargo, finish, node, npm, program, python, root, target};
 
 const SERVERS: [&str; 4] = [
     "@modelcontextprotocol/server-everything@2026.8.31",

@@ -1,13 +1,12 @@
 //! Other people's clients against the demo server, and our client against other people's servers; over HTTP and over
 //! stdio.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::tools::{Server, cargo, finish, node, npm, program, root, target};
+use crate::tools::{NODE, Server, cargo, finish, node, npm, program, python, root};
 
-pub(crate) const NODE: &str = "node@22.23.3";
 /// Folder, package, script.
 const TYPESCRIPT: [(&str, &str, &str); 2] = [
     ("interop-typescript-1", "@modelcontextprotocol/sdk@1.32.2", "typescript1.mjs"),
@@ -115,22 +114,4 @@ fn tasks() -> Outcome {
 
 fn scripts() -> PathBuf {
     root().join("conformance").join("interop")
-}
-
-/// The Python of an environment in the folder `name` that has `package`.
-pub(crate) fn python(name: &str, package: &str) -> Result<PathBuf, String> {
-    let folder = target().join(name);
-    let stamp = folder.join("installed");
-    let python = folder.join("bin").join("python");
-    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == package) {
-        return Ok(python);
-    }
-    let mut create = Command::new("python3");
-    create.args(["-m", "venv"]).arg(&folder);
-    finish(create).map_err(|why| format!("Python 3.10 or newer, with venv, is needed: {why}"))?;
-    let mut install = Command::new(Path::new(&python));
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
-    finish(install).map_err(|why| format!("pip is needed, with its registry: {why}"))?;
-    std::fs::write(&stamp, package).map_err(|error| error.to_string())?;
-    Ok(python)
 }

@@ -9,12 +9,10 @@ mod keyring;
 mod revisions;
 mod steps;
 mod tidy;
-mod tools;
 
 use std::process::ExitCode;
 
-/// What a step says when it fails: what to do, in words.
-type Outcome = Result<(), String>;
+use xtask::{Outcome, tools};
 
 const USAGE: &str = "\
 cargo xtask <task>

@@ -1,65 +1,68 @@
 //! Programs that steps run, and where things are.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::Outcome;
 
+/// The npm package that brings Node.js.
+pub const NODE: &str = "node@22.23.3";
+
 /// The root of the project.
-pub(crate) fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     own.parent().map_or(own.clone(), PathBuf::from)
 }
 
 /// Where builds and downloads go.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// A program of the debug build.
-pub(crate) fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
 /// Runs cargo in the root.
-pub(crate) fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
+pub fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(words).envs(environment.iter().copied()).current_dir(root());
     finish(command)
 }
 
 /// Runs `command` to its end; it has to succeed.
-pub(crate) fn finish(mut command: Command) -> Outcome {
+pub fn finish(mut command: Command) -> Outcome {
     let name = format!("{command:?}");
     let status = command.stdin(Stdio::null()).status().map_err(|error| format!("{name} did not start: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{name} ended with {status}")) }
 }
 
 /// What a program prints.
-pub(crate) fn output(program: &str, words: &[&str]) -> Result<String, String> {
+pub fn output(program: &str, words: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(words).output();
     let output = output.map_err(|error| format!("{program} is needed and did not start: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A server that runs until it is dropped.
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
     /// Its endpoint.
-    pub(crate) url: String,
+    pub url: String,
 }
 
 impl Server {
     /// Starts `binary` of the debug build, and reads its endpoint from the line `listening on URL` of its standard error.
-    pub(crate) fn start(binary: &str, words: &[&str]) -> Result<Self, String> {
+    pub fn start(binary: &str, words: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program(binary));
         command.args(words);
         Self::of(command)
     }
 
     /// Starts `command`, which says on its standard error where it listens, in the same words.
-    pub(crate) fn of(mut command: Command) -> Result<Self, String> {
+    pub fn of(mut command: Command) -> Result<Self, String> {
         let name = format!("{command:?}");
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("{name} did not start: {error}"))?;
@@ -82,7 +85,7 @@ impl Drop for Server {
 }
 
 /// Makes sure of these programs, each in a Debian package: what is missing is installed, if that is allowed.
-pub(crate) fn debian(needed: &[(&str, &str)]) -> Outcome {
+pub fn debian(needed: &[(&str, &str)]) -> Outcome {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).exists());
     let missing: Vec<&str> =
@@ -101,7 +104,7 @@ pub(crate) fn debian(needed: &[(&str, &str)]) -> Outcome {
 }
 
 /// A folder below `target` with these npm packages, and the Node.js that comes as one of them.
-pub(crate) fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
+pub fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = target().join(folder);
     let stamp = folder.join("installed");
     let wanted = packages.join("\n");
@@ -119,6 +122,24 @@ pub(crate) fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
 }
 
 /// The Node.js 22 of an npm folder.
-pub(crate) fn node(folder: &std::path::Path) -> PathBuf {
+pub fn node(folder: &Path) -> PathBuf {
     folder.join("node_modules").join("node").join("bin").join("node")
+}
+
+/// The Python of an environment in the folder `name` that has `package`.
+pub fn python(name: &str, package: &str) -> Result<PathBuf, String> {
+    let folder = target().join(name);
+    let stamp = folder.join("installed");
+    let python = folder.join("bin").join("python");
+    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == package) {
+        return Ok(python);
+    }
+    let mut create = Command::new("python3");
+    create.args(["-m", "venv"]).arg(&folder);
+    finish(create).map_err(|why| format!("Python 3.10 or newer, with venv, is needed: {why}"))?;
+    let mut install = Command::new(Path::new(&python));
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", package]);
+    finish(install).map_err(|why| format!("pip is needed, with its registry: {why}"))?;
+    std::fs::write(&stamp, package).map_err(|error| error.to_string())?;
+    Ok(python)
 }

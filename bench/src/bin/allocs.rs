@@ -4,12 +4,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use andon::http::{HttpOptions, HttpService};
 use andon::prelude::{Server, tool};
 use andon_bench::Error;
-use andon_bench::peer::{Peer, floor_answer, read, rmcp_sessions, rmcp_stateless};
+use andon_bench::peer::{Floor, Peer, read, rmcp_sessions, rmcp_stateless};
 use andon_bench::wire::{self, Allocations, Era, Numbered};
 use bytes::Bytes;
 use http::{Request, Response};
@@ -87,10 +88,13 @@ fn main() -> Result<(), Error> {
 
 async fn count_all() -> Result<Vec<Allocations>, Error> {
     let mut counted = Vec::new();
-    for peer in Peer::ALL {
+    for peer in Peer::IN_PROCESS {
         for &era in peer.eras() {
             let (per_call, bytes_per_call) = match peer {
-                Peer::Floor => count(era, floor_answer).await?,
+                Peer::Floor => {
+                    let floor = Arc::new(Floor::default());
+                    count(era, |request| floor.clone().answer(request)).await?
+                }
                 Peer::RmcpSessions => {
                     let service = rmcp_sessions();
                     count(era, |request| service.handle(request)).await?
@@ -104,6 +108,7 @@ async fn count_all() -> Result<Vec<Allocations>, Error> {
                     let service = HttpService::new(host, HttpOptions::default());
                     count(era, |request| service.handle(request)).await?
                 }
+                _ => continue,
             };
             counted.push(Allocations { peer, era, per_call, bytes_per_call });
         }

@@ -108,7 +108,10 @@ async fn steps(
     context: Context,
 ) -> Result<String, ToolError> {
     for step in 1..=steps {
-        tokio::time::sleep(Duration::from_millis(interval_ms)).await;
+        // A sleep of no time would still wait for the next tick of the timer.
+        if interval_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(interval_ms)).await;
+        }
         context.progress(f64::from(step), Some(f64::from(steps)), Some(&format!("{message} {step}"))).await?;
     }
     Ok(format!("took {steps} steps"))
