@@ -1,52 +1,125 @@
-//! Whether anything still happens on a connection: one that rests too long ends, and one whose peer takes nothing.
+//! What happens on a connection, as seen from outside of the HTTP library: one that rests too long ends, and one whose peer
+//! takes nothing; an answer that waits is taken from the library.
 
-use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
-use crate::body::ResponseBody;
-
 /// Written bytes that count as progress. What HTTP/2 sends to find out whether the peer lives is far less.
-const PROGRESS_BYTES: u64 = 1 << 10;
+pub(crate) const PROGRESS_BYTES: u64 = 1 << 10;
+
+/// After so long without anything to do a connection gives back what it needs for requests.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// What happens on one connection. Counters only, so that a request costs no look at the clock.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
+    /// Requests that came and are not answered to the end.
+    open: AtomicUsize,
     /// Requests that wait for the server: for its answer, or for more of a body that can be sent at once.
     waiting: AtomicUsize,
     /// Requests that came, and pieces of bodies that the connection took.
     steps: AtomicUsize,
     written_bytes: AtomicU64,
+    /// All that was to be written is.
+    is_flushed: AtomicBool,
+    /// What came ends within a request.
+    is_within_request: AtomicBool,
+    /// The library still has something of a request's body.
+    has_unread_body: AtomicBool,
+}
+
+/// Why a connection does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// There is nothing to do.
+    Spare,
+    /// The peer does not take its answer, or does not send what it began to.
+    Stuck,
 }
 
 impl Activity {
+    /// So many bytes can be written; or, with none, they cannot now.
     pub(crate) fn wrote(&self, bytes: usize) {
+        self.is_flushed.store(false, Ordering::Relaxed);
         self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn flushed(&self) {
+        self.is_flushed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_flushed.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn read(&self, is_within_request: bool) {
+        self.is_within_request.store(is_within_request, Ordering::Relaxed);
     }
 
     /// Waits until nothing happened for `timeout`, or up to a quarter longer.
     pub(crate) async fn rest(&self, timeout: Duration) {
-        let look = || (self.steps.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed));
-        let mut seen = look();
-        let mut seen_at = Instant::now();
+        let mut quiet = Quiet::new(self);
         loop {
             sleep((timeout / 4).max(Duration::from_millis(1))).await;
-            let (steps, written) = look();
-            let is_moving = steps != seen.0 || written - seen.1 >= PROGRESS_BYTES;
-            if is_moving || self.waiting.load(Ordering::Relaxed) > 0 {
-                seen = (steps, written);
-                seen_at = Instant::now();
-            } else if seen_at.elapsed() >= timeout {
+            if quiet.lasts(self) >= timeout {
                 return;
             }
         }
+    }
+
+    /// The same, and in HTTP/1 also until there was nothing to do for a moment.
+    pub(crate) async fn pause(&self, timeout: Duration) -> Pause {
+        let mut quiet = Quiet::new(self);
+        loop {
+            sleep(MOMENT.min(timeout / 4).max(Duration::from_millis(1))).await;
+            let lasts = quiet.lasts(self);
+            if !lasts.is_zero() && self.is_spare() {
+                return Pause::Spare;
+            }
+            if lasts >= timeout {
+                return Pause::Stuck;
+            }
+        }
+    }
+
+    fn is_spare(&self) -> bool {
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        let is_busy = is_set(&self.is_within_request) || is_set(&self.has_unread_body) || !is_set(&self.is_flushed);
+        !is_busy && self.open.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Since when nothing happens.
+struct Quiet {
+    seen: (usize, u64),
+    since: Instant,
+}
+
+impl Quiet {
+    fn new(activity: &Activity) -> Self {
+        Self { seen: Self::look(activity), since: Instant::now() }
+    }
+
+    fn look(activity: &Activity) -> (usize, u64) {
+        (activity.steps.load(Ordering::Relaxed), activity.written_bytes.load(Ordering::Relaxed))
+    }
+
+    fn lasts(&mut self, activity: &Activity) -> Duration {
+        let (steps, written) = Self::look(activity);
+        let is_moving = steps != self.seen.0 || written - self.seen.1 >= PROGRESS_BYTES;
+        if is_moving || activity.waiting.load(Ordering::Relaxed) > 0 {
+            *self = Self { seen: (steps, written), since: Instant::now() };
+            return Duration::ZERO;
+        }
+        self.since.elapsed()
     }
 }
 
@@ -61,13 +134,14 @@ impl Turn {
     pub(crate) fn begin(activity: Arc<Activity>) -> Self {
         activity.steps.fetch_add(1, Ordering::Relaxed);
         activity.waiting.fetch_add(1, Ordering::Relaxed);
+        activity.open.fetch_add(1, Ordering::Relaxed);
         Self { activity, is_ours: true }
     }
 
-    /// The answer is there: it waits for the connection.
-    pub(crate) fn answer(mut self, body: ResponseBody) -> FollowedBody {
+    /// The answer is there: it waits for the connection. If it has to wait for the server again, it goes to `place`.
+    pub(crate) fn answer<B>(mut self, body: B, place: Option<Place<B>>) -> FollowedBody<B> {
         self.pass();
-        FollowedBody { body, turn: self }
+        FollowedBody { body: Some(body), turn: self, place }
     }
 
     fn pass(&mut self) {
@@ -86,25 +160,116 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.pass();
+        self.activity.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A body that says when it is asked for more and when it gives some.
-pub(crate) struct FollowedBody {
-    body: ResponseBody,
+pub(crate) struct FollowedBody<B> {
+    /// `None` when it was handed over.
+    body: Option<B>,
     turn: Turn,
+    place: Option<Place<B>>,
 }
 
-impl Body for FollowedBody {
+impl<B: Body<Data = Bytes> + Unpin> Body for FollowedBody<B> {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.turn.take();
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.turn.pass();
-        self.turn.activity.steps.fetch_add(1, Ordering::Relaxed);
-        Poll::Ready(frame)
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Pending };
+        this.turn.take();
+        let frame = Pin::new(body).poll_frame(cx);
+        if frame.is_ready() {
+            this.turn.pass();
+            this.turn.activity.steps.fetch_add(1, Ordering::Relaxed);
+        } else if let Some(place) = this.place.take_if(|_| !this.turn.activity.has_unread_body.load(Ordering::Relaxed))
+        {
+            this.turn.pass();
+            this.turn.activity.is_flushed.store(false, Ordering::Relaxed);
+            place.fill(this.body.take());
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_some_and(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+/// Where a connection finds the answer that it writes without the library from here on.
+pub(crate) struct Handover<B> {
+    is_filled: AtomicBool,
+    answer: Mutex<Option<Followed<B>>>,
+}
+
+/// The rest of an answer.
+pub(crate) struct Followed<B> {
+    pub(crate) body: B,
+    /// Whether the connection goes on afterwards.
+    pub(crate) keeps_alive: bool,
+}
+
+/// The right to hand over one answer.
+pub(crate) struct Place<B> {
+    handover: Arc<Handover<B>>,
+    keeps_alive: bool,
+}
+
+impl<B> Handover<B> {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { is_filled: AtomicBool::new(false), answer: Mutex::default() })
+    }
+
+    pub(crate) fn place(self: &Arc<Self>, keeps_alive: bool) -> Place<B> {
+        Place { handover: self.clone(), keeps_alive }
+    }
+
+    pub(crate) fn is_filled(&self) -> bool {
+        self.is_filled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take(&self) -> Option<Followed<B>> {
+        self.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<B> Place<B> {
+    fn fill(self, body: Option<B>) {
+        let answer = body.map(|body| Followed { body, keeps_alive: self.keeps_alive });
+        *self.handover.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+        self.handover.is_filled.store(true, Ordering::Release);
+    }
+}
+
+/// The body of a request. Only when it was read to its end is it certain that what comes next is another request.
+pub(crate) struct RequestBody {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming, activity: Arc<Activity>) -> Self {
+        activity.has_unread_body.store(!body.is_end_stream(), Ordering::Relaxed);
+        Self { body, activity }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.activity.has_unread_body.store(false, Ordering::Relaxed);
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -7,6 +7,7 @@ mod activity;
 mod admin;
 mod body;
 mod budget;
+mod connection;
 mod gate;
 mod headers;
 mod legacy_sse;

@@ -9,20 +9,12 @@ use andon_server::error::Error;
 use andon_server::host::Host;
 use andon_server::serve::{Serve, Shutdown};
 use futures_util::future::BoxFuture;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::activity::{Activity, Turn};
+use crate::connection::{GOODBYE, Patience, attend};
 use crate::options::HttpOptions;
 use crate::service::HttpService;
-use crate::strict::Strict;
-
-/// How long a connection may take to end by itself.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A bound port, and how to serve on it.
 pub struct Http {
@@ -124,9 +116,9 @@ impl Http {
         let listener = TcpListener::from_std(self.listener)?;
         let slots = Arc::new(Semaphore::new(self.options.connections_max));
         let drain_timeout = self.options.drain_timeout;
+        let patience = Patience { head_timeout: self.options.head_timeout, idle_timeout: self.options.idle_timeout };
         let service = HttpService::new(host.clone(), self.options);
-        let builder = Arc::new(builder());
-        let (closing, watcher) = watch::channel(());
+        let (closing, watcher) = watch::channel(false);
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             let accepted = tokio::select! {
@@ -134,13 +126,17 @@ impl Http {
                 accepted = accept(&listener, &slots) => accepted,
             };
             let (socket, slot) = accepted;
-            let (builder, service, watcher) = (builder.clone(), service.clone(), watcher.clone());
+            let (service, watcher) = (service.clone(), watcher.clone());
+            let answer = move |request| {
+                let service = service.clone();
+                async move { service.handle(request).await }
+            };
             tokio::spawn(async move {
-                attend(&builder, service, socket, watcher).await;
+                attend(socket, answer, patience, watcher).await;
                 drop(slot);
             });
         }
-        drop((watcher, closing.send(())));
+        drop((watcher, closing.send(true)));
         drop(listener);
         host.drain(drain_timeout).await;
         // Connections end by themselves once their streams have.
@@ -201,68 +197,4 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, t
             }
         }
     }
-}
-
-/// Serves one connection until either side ends it, it rests for too long, or the server is `closing`.
-async fn attend(
-    builder: &Builder<TokioExecutor>,
-    service: HttpService,
-    socket: TcpStream,
-    mut closing: watch::Receiver<()>,
-) {
-    let (head_timeout, idle_timeout) = (service.options().head_timeout, service.options().idle_timeout);
-    let activity = Arc::new(Activity::default());
-    let mut rest = std::pin::pin!(activity.rest(idle_timeout));
-    let io = TokioIo::new(Strict::new(socket, head_timeout, activity.clone()));
-    let serve = service_fn(|request: http::Request<Incoming>| {
-        let service = service.clone();
-        let turn = Turn::begin(activity.clone());
-        async move { Ok::<_, std::convert::Infallible>(service.handle(request).await.map(|body| turn.answer(body))) }
-    });
-    let mut connection = std::pin::pin!(builder.serve_connection(io, serve));
-    let mut is_closing = false;
-    let ended = loop {
-        tokio::select! {
-            biased;
-            ended = &mut connection => break Some(ended),
-            () = &mut rest => break None,
-            _ = closing.changed(), if !is_closing => {
-                is_closing = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            // HTTP/2 says so. A peer that takes nothing is not waited for.
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
-    }
-}
-
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    // Without `pipeline_flush`: it holds back the 400 of a bad head as long as more bytes of it are there.
-    builder
-        .http1()
-        // The guard limits how long a head may take, and `attend` how long a connection may rest.
-        .header_read_timeout(None::<Duration>)
-        .max_headers(64)
-        .max_buf_size(64 << 10);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(128)
-        .max_header_list_size(32 << 10)
-        .max_pending_accept_reset_streams(Some(32))
-        .max_local_error_reset_streams(Some(128))
-        .max_send_buf_size(256 << 10)
-        .keep_alive_interval(Some(Duration::from_secs(20)))
-        .keep_alive_timeout(Duration::from_secs(20));
-    builder
 }

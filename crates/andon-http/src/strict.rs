@@ -55,15 +55,23 @@ impl<T> Strict<T> {
         Self { inner, framing, verdict: &[], head_timeout, late, is_late: false, linger: None, activity }
     }
 
-    fn wrote(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
-        if let Ok(bytes) = &written {
-            self.activity.wrote(*bytes);
+    /// Gives back memory that is not needed while nothing is read. A head that has begun gets its time anew.
+    pub(crate) fn spare(&mut self) {
+        self.framing.spare();
+        if let Some(late) = &mut self.late {
+            late.as_mut().reset(Instant::now() + self.head_timeout);
         }
-        Poll::Ready(written)
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let bytes = if let Poll::Ready(Ok(bytes)) = &written { *bytes } else { 0 };
+        self.activity.wrote(bytes);
+        written
     }
 
     /// Sets the clock when a head has begun, and stops it when none is open.
     fn watch(&mut self) {
+        self.activity.read(self.framing.is_within_request());
         match (self.framing.is_within_head(), &self.late) {
             (true, None) => self.late = Some(Box::pin(tokio::time::sleep_until(Instant::now() + self.head_timeout))),
             (false, Some(_)) => self.late = None,
@@ -127,12 +135,14 @@ impl<T: AsyncRead + Unpin> Strict<T> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.wrote(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.activity.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -151,7 +161,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
         self.wrote(written)
     }
 

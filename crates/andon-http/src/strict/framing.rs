@@ -102,6 +102,11 @@ impl Framing {
         self.state != State::Opaque && (self.state != State::Head || self.is_within_head())
     }
 
+    /// Gives back room that no line needs now.
+    pub(crate) fn spare(&mut self) {
+        self.line.shrink_to_fit();
+    }
+
     pub(crate) fn is_refused(&self) -> bool {
         self.state == State::Refused
     }
