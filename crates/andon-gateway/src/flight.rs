@@ -59,6 +59,15 @@ impl Line {
             act(&call);
         }
     }
+
+    /// Its server made a task of it: the call becomes one too, if its client takes tasks.
+    pub(crate) async fn become_task(&self) {
+        let call = lock(&self.0).clone();
+        let Some(call) = call else { return };
+        if let Err(error) = call.become_task().await {
+            tracing::debug!(%error, "a call stays a call, and waits for the task of its server");
+        }
+    }
 }
 
 /// What a flight keeps as long as it lasts.
@@ -165,7 +174,8 @@ pub(crate) fn resume(call: &Call, parking: &Parking) -> Result<Option<Flight>, E
 /// ends with questions, and then the flight is parked.
 pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) -> (Result<Json, Error>, Revision) {
     *lock(&flight.line.0) = Some(call.clone());
-    let is_modern = call.revision().era() == Era::Modern;
+    // What a task asks waits in the task.
+    let asks_in_rounds = || call.revision().era() == Era::Modern && !call.is_task();
     let mut seat = Seat {
         flight: Some(flight),
         parking: parking.clone(),
@@ -180,14 +190,14 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
                 outcome = &mut flight.outcome => return seat.arrive(outcome),
                 Some(asked) = flight.questions.recv() => flight.take(asked),
             }
-            if is_modern {
+            if asks_in_rounds() {
                 tokio::time::sleep(GATHER).await;
             }
         }
         while let Ok(asked) = seat.flight().questions.try_recv() {
             seat.flight().take(asked);
         }
-        if is_modern {
+        if asks_in_rounds() {
             let id = new_id();
             call.remember(FLIGHT, Json::from(Value::String(id.clone())));
             seat.parks_as = Some(id);

@@ -27,7 +27,7 @@ use traffic::Traffic;
 use traffic::Watch;
 
 pub(crate) use attend::Stale;
-pub(crate) use traffic::{Outgoing, Reserved, Sharing};
+pub(crate) use traffic::{Outgoing, Reserved, Sharing, TaskWish};
 
 /// How long a call waits for a server that is being restarted.
 const RESTART_WAIT: Duration = Duration::from_secs(5);

@@ -2,15 +2,17 @@
 
 mod lists;
 mod results;
+mod tasks;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use andon_server::call::Call;
 use andon_server::cursor::Cursors;
 use andon_server::seal::Seal;
 use andon_server::service::{Reply, Service, Text};
+use andon_server::tasks::{Ran, Tasks};
 use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
@@ -24,9 +26,12 @@ use serde_json::{Map, Value, json};
 use crate::config::Retry;
 use crate::flight::{Flight, follow, resume};
 use crate::gateway::Hub;
-use crate::instance::Outgoing;
+use crate::instance::{Outgoing, TaskWish};
 use crate::upstream::Upstream;
 use crate::view::View;
+use tasks::Way;
+
+pub(crate) use tasks::Tasking;
 
 /// Which servers an endpoint serves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,6 +53,7 @@ pub(crate) struct Front {
     hub: Weak<Hub>,
     cursors: Cursors,
     views: Mutex<Vec<Arc<View>>>,
+    tasks: OnceLock<Arc<Tasks>>,
 }
 
 /// A request that was understood: who serves it, and what it is there.
@@ -56,11 +62,19 @@ struct Routed {
     params: Map<String, Value>,
     /// Whether it may be sent twice.
     is_repeatable: bool,
+    tasking: Tasking,
 }
 
 impl Front {
     pub(crate) fn new(scope: Scope, number: u64, hub: Weak<Hub>) -> Self {
-        Self { scope, number, hub, cursors: Cursors::new(Seal::generate()), views: Mutex::default() }
+        Self {
+            scope,
+            number,
+            hub,
+            cursors: Cursors::new(Seal::generate()),
+            views: Mutex::default(),
+            tasks: OnceLock::new(),
+        }
     }
 
     fn hub(&self) -> Result<Arc<Hub>, ErrorObject> {
@@ -76,8 +90,8 @@ impl Front {
         }
     }
 
-    async fn serve(self: Arc<Self>, call: Call, method: Method, params: Option<Json>) -> Result<Reply, ErrorObject> {
-        let params: Map<String, Value> = match &params {
+    async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Json>) -> Result<Reply, ErrorObject> {
+        let params: Map<String, Value> = match &given {
             Some(params) => params.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?,
             None => Map::new(),
         };
@@ -91,6 +105,9 @@ impl Front {
             Method::Subscribe => self.subscribe(&call, &params).await,
             Method::Unsubscribe => Ok(Reply { subject: Some(text_of(&params, "uri")?.into()), ..Reply::default() }),
             Method::Listen => self.listen(&call, &params).await,
+            Method::TasksGet | Method::TasksList | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel => {
+                self.tasks()?.serve(&call, method, given.as_ref()).await
+            }
             // The machines answer the rest themselves.
             _ => Err(ErrorObject::method_not_found(method.as_str())),
         }
@@ -103,22 +120,59 @@ impl Front {
         method: Method,
         params: Map<String, Value>,
     ) -> Result<Reply, ErrorObject> {
-        let hub = self.hub()?;
         let asked = params.get("uri").and_then(Value::as_str).map(str::to_owned);
-        let routed = self.route(call, method, params).await?;
+        let mut routed = self.route(call, method, params).await?;
         let settings = &routed.upstream.settings;
         // The server's own time runs out first, and says what happened.
         call.set_timeout(settings.start_timeout + settings.timeout + Duration::from_secs(5));
+        let (way, wish) = match method {
+            Method::ToolsCall => tasks::way(call, routed.tasking, &mut routed.params)?,
+            _ => (Way::Call, TaskWish::No),
+        };
+        let (front, tasks) = (self.clone(), self.tasks());
+        match way {
+            Way::Call => Ok(self.carry(call, (method, routed, wish), asked).await?.0),
+            // Boxed, so that calls which are no tasks do not carry what those need.
+            Way::Task(ttl) => {
+                let work = |call: Call| async move { front.carry(&call, (method, routed, wish), asked).await };
+                Box::pin(tasks?.run(call, ttl, work)).await
+            }
+            Way::Late => {
+                let own = call.clone();
+                let running = async move { front.carry(&own, (method, routed, wish), asked).await };
+                Box::pin(tasks?.run_late(call, running)).await
+            }
+        }
+    }
+
+    fn tasks(&self) -> Result<&Arc<Tasks>, ErrorObject> {
+        self.tasks.get().ok_or_else(|| ErrorObject::unavailable("the gateway is only beginning"))
+    }
+
+    /// Makes the call, and gives what it comes to. `asked` is the URI that it named.
+    async fn carry(
+        &self,
+        call: &Call,
+        (method, routed, mut wish): (Method, Routed, TaskWish),
+        asked: Option<String>,
+    ) -> Ran {
+        let hub = self.hub()?;
         let mut flight = resume(call, &hub.parking)?;
         let mut is_second = false;
         loop {
             let next = match flight.take() {
                 Some(flight) => flight,
-                None => self.depart(&routed, call, method).await?,
+                None => self.depart(&routed, call, (method, wish)).await?,
             };
             let (outcome, revision) = follow(next, call, &hub.parking).await;
             match outcome {
-                Ok(result) => return results::reply(call, method, &result, revision),
+                Ok(result) => {
+                    let is_failure = call.is_task() && results::is_failure(&result);
+                    return Ok((results::reply(call, method, &result, revision)?, is_failure));
+                }
+                Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
+                    wish = TaskWish::Yes(None);
+                }
                 Err(error) if routed.is_repeatable && !is_second && results::is_lost(&error) => {
                     tracing::info!(server = &*routed.upstream.name, %error, "a call is made again");
                     is_second = true;
@@ -130,12 +184,17 @@ impl Front {
         }
     }
 
-    async fn depart(&self, routed: &Routed, call: &Call, method: Method) -> Result<Flight, ErrorObject> {
+    async fn depart(
+        &self,
+        routed: &Routed,
+        call: &Call,
+        (method, task): (Method, TaskWish),
+    ) -> Result<Flight, ErrorObject> {
         let mut admission = routed.upstream.admit().await?;
         let reserved = routed.upstream.reserve(call, self.number)?;
         let instance = &reserved.instance;
         let ready = instance.ready().await.inspect_err(|_| admission.failed())?;
-        let outgoing = Outgoing { method, params: routed.params.clone() };
+        let outgoing = Outgoing { method, params: routed.params.clone(), task };
         Ok(instance.fly(&ready, (call, self.number), outgoing, admission))
     }
 
@@ -154,7 +213,7 @@ impl Front {
             Ok(located) => located,
             Err(_) => locate(&*self.view(call, name_in(&params)).await, method, &params)?,
         };
-        let Located { server: name, own, is_repeatable } = located;
+        let Located { server: name, own, is_repeatable, tasking } = located;
         match method {
             Method::Complete => {
                 if let Some(reference) = params.get_mut("ref").and_then(Value::as_object_mut) {
@@ -168,7 +227,7 @@ impl Front {
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
         let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
-        Ok(Routed { upstream, params, is_repeatable })
+        Ok(Routed { upstream, params, is_repeatable, tasking })
     }
 
     async fn subscribe(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
@@ -196,6 +255,7 @@ impl Front {
             prompts_list_changed: bool,
             resources_list_changed: bool,
             resource_subscriptions: Vec<String>,
+            task_ids: Option<Vec<String>>,
         }
         let wanted = params.get("notifications").cloned().unwrap_or_else(|| json!({}));
         let wanted: Wanted = serde_json::from_value(wanted)
@@ -204,6 +264,7 @@ impl Front {
             let why = format!("a listen request names at most {LISTEN_RESOURCES_MAX} resources");
             return Err(ErrorObject::invalid_params(why));
         }
+        let tasks = self.tasks()?.listened(call, wanted.task_ids.as_deref()).await?;
         let mut honoured = Map::new();
         for (name, is_wanted) in [
             ("toolsListChanged", wanted.tools_list_changed),
@@ -222,6 +283,9 @@ impl Front {
                 Ok(()) => uris.push(uri.into()),
                 Err(error) => tracing::debug!(uri = clip(&uri), %error, "not listened to"),
             }
+        }
+        if !tasks.is_empty() {
+            honoured.insert("taskIds".to_owned(), tasks.into());
         }
         if !uris.is_empty() {
             honoured.insert("resourceSubscriptions".to_owned(), uris.into());
@@ -243,6 +307,7 @@ struct Located {
     own: String,
     /// Whether it may be sent twice.
     is_repeatable: bool,
+    tasking: Tasking,
 }
 
 /// Finds out who serves a request, by the names that clients see in `view`.
@@ -252,21 +317,26 @@ fn locate(view: &View, method: Method, params: &Map<String, Value>) -> Result<Lo
         Method::ToolsCall => {
             let asked = text_of(params, "name")?;
             let shown = view.tools.find(&asked).ok_or_else(|| unknown("tool", &asked))?;
-            let is_repeatable = twice_is_as_good(&shown.wire);
-            Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable })
+            let (is_repeatable, tasking) = (twice_is_as_good(&shown.wire), view.tasking(shown));
+            Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable, tasking })
         }
         Method::PromptsGet => {
             let asked = text_of(params, "name")?;
             let shown = view.prompts.find(&asked).ok_or_else(|| unknown("prompt", &asked))?;
-            Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable: true })
+            Ok(plain(shown.server.clone(), shown.own.clone()))
         }
         Method::ResourcesRead => {
             let asked = text_of(params, "uri")?;
             let home = view.home(&asked).ok_or_else(|| ErrorObject::resource_not_found(&asked))?;
-            Ok(Located { server: home.server, own: home.uri, is_repeatable: true })
+            Ok(plain(home.server, home.uri))
         }
         _ => reference(view, params),
     }
+}
+
+/// What is no call of a tool.
+fn plain(server: Arc<str>, own: String) -> Located {
+    Located { server, own, is_repeatable: true, tasking: Tasking::Never }
 }
 
 /// The server of the prompt or template that is completed.
@@ -275,17 +345,16 @@ fn reference(view: &View, params: &Map<String, Value>) -> Result<Located, ErrorO
     let reference = params.get("ref").and_then(Value::as_object).ok_or_else(wrong)?;
     let text = |member: &str| reference.get(member).and_then(Value::as_str);
     let unknown = |asked: &str| ErrorObject::invalid_params(format!("unknown reference: {}", clip(asked)));
-    let located = |server: Arc<str>, own: String| Located { server, own, is_repeatable: true };
     match (text("type"), text("name"), text("uri")) {
         (Some("ref/prompt"), Some(name), None) => {
             let shown = view.prompts.find(name).ok_or_else(|| unknown(name))?;
-            Ok(located(shown.server.clone(), shown.own.clone()))
+            Ok(plain(shown.server.clone(), shown.own.clone()))
         }
         (Some("ref/resource"), None, Some(uri)) => match view.templates.find(uri) {
-            Some(shown) => Ok(located(shown.server.clone(), shown.own.clone())),
+            Some(shown) => Ok(plain(shown.server.clone(), shown.own.clone())),
             None => {
                 let home = view.home(uri).ok_or_else(|| unknown(uri))?;
-                Ok(located(home.server, home.uri))
+                Ok(plain(home.server, home.uri))
             }
         },
         _ => Err(wrong()),
@@ -323,7 +392,7 @@ impl Service for Front {
     /// Everything: what a server has is known when it is there, and clients do not ask again.
     fn capabilities(&self) -> ServerCapabilities {
         let listed = Some(Listed { list_changed: true });
-        ServerCapabilities {
+        let mut capabilities = ServerCapabilities {
             tools: listed,
             prompts: listed,
             resources: Some(ResourcesCapability { subscribe: true, list_changed: true }),
@@ -332,7 +401,14 @@ impl Service for Front {
             tasks: None,
             extensions: None,
             other: Map::new(),
-        }
+        };
+        Tasks::declare(&mut capabilities);
+        capabilities
+    }
+
+    fn tasks_are(&self, tasks: Arc<Tasks>) {
+        // A host tells it once.
+        drop(self.tasks.set(tasks));
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
@@ -346,6 +422,9 @@ impl Service for Front {
     }
 
     fn session_ended(&self, session: u128) {
+        if let Some(tasks) = self.tasks.get() {
+            tasks.forget(session);
+        }
         self.upstreams().iter().for_each(|upstream| upstream.session_ended(self.number, session));
     }
 

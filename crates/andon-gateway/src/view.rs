@@ -7,12 +7,16 @@ use andon_schema::headers::HeaderParam;
 use andon_types::adapt::Adapt;
 use andon_types::content::{Prompt, Resource, ResourceTemplate};
 use andon_types::revision::Revision;
+use andon_types::task::{TaskSupport, declares_tasks};
 use andon_types::template::UriTemplate;
 use andon_types::tools::Tool;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use crate::catalogue::{Catalogue, Listed, headers_of};
 use crate::config::Settings;
 use crate::names;
+use crate::service::Tasking;
 
 /// Items of one page.
 pub(crate) const PAGE_SIZE: usize = 500;
@@ -82,6 +86,7 @@ impl View {
                 let mut wire = tool.clone();
                 let given = part.settings.rename.get(&tool.name).unwrap_or(&tool.name);
                 wire.name = names::prefixed(&part.prefix, given);
+                wire.execution = execution(part, tool);
                 if let Some(description) = part.settings.describe.get(&tool.name) {
                     wire.description = Some(description.clone());
                 }
@@ -126,6 +131,18 @@ impl View {
         self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(own, other)| own.is_same(other))
     }
 
+    /// Who says whether calls of this tool become tasks.
+    pub(crate) fn tasking(&self, tool: &Shown<Tool>) -> Tasking {
+        let part = self.parts.iter().find(|part| part.server == tool.server);
+        let Some(capabilities) = part.map(|part| &part.catalogue.capabilities) else { return Tasking::Never };
+        if declares_tasks(capabilities.extensions.as_ref()) {
+            return Tasking::Server;
+        }
+        let support = tool.wire.execution.as_ref().and_then(|execution| execution.get("taskSupport"));
+        let support = support.and_then(|support| TaskSupport::deserialize(support).ok());
+        support.map_or(Tasking::Never, Tasking::Client)
+    }
+
     /// What the call of a tool mirrors in headers.
     pub(crate) fn headers(&self, tool: &str) -> Option<&[HeaderParam]> {
         self.headers.get(tool).map(Vec::as_slice)
@@ -165,6 +182,20 @@ impl View {
 fn scheme_prefix(server: &str) -> String {
     let scheme: String = names::plain(server).chars().map(|c| if c == '_' { '-' } else { c }).collect();
     format!("{scheme}+")
+}
+
+/// Whether clients of 2025-11-25 can call a tool as a task: if its server has tasks, and as that says; where the server
+/// decides it, as the client likes.
+fn execution(part: &Part, tool: &Tool) -> Option<Value> {
+    let capabilities = &part.catalogue.capabilities;
+    if declares_tasks(capabilities.extensions.as_ref()) {
+        return Some(json!({ "taskSupport": TaskSupport::Optional }));
+    }
+    let has_tasks = capabilities.tasks.as_ref().is_some_and(|tasks| {
+        let calls = tasks.get("requests").and_then(|requests| requests.get("tools")?.get("call"));
+        calls.is_some()
+    });
+    tool.execution.clone().filter(|_| has_tasks)
 }
 
 fn shows_tool(part: &Part, tool: &Tool) -> bool {

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use andon_client::{Client, Error, Listen, Listening, Options, Question};
+use andon_client::{Client, Error, Listen, Listening, Options, Question, Task};
 use andon_server::call::{Call, Voice};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
-use andon_types::meta::{LOG_LEVEL, Level};
+use andon_types::meta::{LOG_LEVEL, Level, RELATED_TASK};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
 use serde_json::{Map, Value, json};
@@ -26,6 +26,8 @@ use crate::upstream::Admission;
 
 /// How long a call that was given up may still be what a server speaks of.
 const GHOST_FOR: Duration = Duration::from_secs(60);
+/// How long a server may take to cancel a task.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Elicitations by URL that may be completed later.
 const VISITS_MAX: usize = 256;
 /// Resources of one conversation that are watched.
@@ -59,6 +61,8 @@ struct Open {
     caller: Caller,
     line: Arc<Line>,
     questions: mpsc::Sender<Asked>,
+    /// What its server calls the task that it became.
+    task: Option<String>,
 }
 
 /// Who hears of changes of one resource.
@@ -73,6 +77,18 @@ pub(super) struct Watch {
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) params: Map<String, Value>,
+    pub(crate) task: TaskWish,
+}
+
+/// Whether a server is to make a task of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum TaskWish {
+    #[default]
+    No,
+    /// Only if it would not serve it otherwise.
+    IfRefused,
+    /// If it can, to be kept for as long as this where it heeds that.
+    Yes(Option<Duration>),
 }
 
 impl Instance {
@@ -96,7 +112,7 @@ impl Instance {
                 (_, Some(session)) => Caller::Session(endpoint, session),
                 (_, None) => Caller::Alone(id),
             };
-            traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender });
+            traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender, task: None });
             id
         };
         // Their server asks when it hears of it, and this call can be asked.
@@ -104,8 +120,14 @@ impl Instance {
         let revision = ready.client.revision().unwrap_or(call.revision());
         let options = self.options(call, id, &line, revision);
         let held = Aboard { instance: self.clone(), id, has_arrived: false, admission };
-        let client = ready.client.clone();
-        let outcome = Box::pin(async move { send(&client, outgoing, options).await });
+        let (client, me) = (ready.client.clone(), Arc::downgrade(self));
+        let to_task = line.clone();
+        let outcome = Box::pin(async move {
+            if let TaskWish::Yes(ttl) = outgoing.task {
+                return send_as_task(&client, outgoing, (options, ttl), (&me, id), &to_task).await;
+            }
+            send(&client, outgoing, options).await
+        });
         Flight::new(outcome, questions, line, revision, Box::new(held))
     }
 
@@ -153,8 +175,11 @@ impl Instance {
         }
     }
 
-    async fn put(&self, question: Question) -> Result<Value, ErrorObject> {
-        let whose = lock(&self.traffic).whose(question.tag).map(|open| (open.questions.clone(), open.line.clone()));
+    async fn put(&self, mut question: Question) -> Result<Value, ErrorObject> {
+        let task = related_task(&mut question.request);
+        let whose = lock(&self.traffic)
+            .whose(question.tag, task.as_deref())
+            .map(|open| (open.questions.clone(), open.line.clone()));
         let (questions, line) = whose.map_err(ErrorObject::invalid_request)?;
         self.note_elicitation(&question.request, &line);
         let (answer, answered) = oneshot::channel();
@@ -212,7 +237,7 @@ impl Instance {
 
     /// Passes on what the server logs without saying for whom.
     pub(super) fn log(&self, level: Level, logger: Option<&str>, data: &Value) {
-        let line = lock(&self.traffic).whose(None).ok().map(|open| open.line.clone());
+        let line = lock(&self.traffic).whose(None, None).ok().map(|open| open.line.clone());
         match (line, &self.owner) {
             (Some(line), _) => line.with(|call| call.log(level, logger, data)),
             (None, Some(owner)) => owner.log(level, logger, data),
@@ -319,8 +344,59 @@ fn is_ours(name: &str) -> bool {
     name == "progressToken" || name.starts_with("io.modelcontextprotocol/")
 }
 
+/// The task of a server that a question says to belong to (2025-11-25). Its id is between the server and us.
+fn related_task(request: &mut InputRequest) -> Option<String> {
+    let Some(Value::Object(meta)) = request.params_mut().get_mut("_meta") else { return None };
+    let related = meta.shift_remove(RELATED_TASK)?;
+    related.get("taskId")?.as_str().map(str::to_owned)
+}
+
+/// Makes a call of which the server may make a task: then it is waited for, by the call that it is for as well if that
+/// wants a task of its own.
+async fn send_as_task(
+    client: &Client,
+    outgoing: Outgoing,
+    (mut options, ttl): (Options, Option<Duration>),
+    (instance, id): (&Weak<Instance>, u64),
+    line: &Line,
+) -> Result<Json, Error> {
+    options = options.taking_tasks();
+    if let Some(ttl) = ttl {
+        options = options.task_ttl(ttl);
+    }
+    let result = send(client, outgoing, options.clone()).await?;
+    let Some(task) = client.task_in(&result, options)? else { return Ok(result) };
+    if let Some(instance) = instance.upgrade()
+        && let Some(open) = lock(&instance.traffic).open.get_mut(&id)
+    {
+        open.task = Some(task.id().to_owned());
+    }
+    let mut watched = Watched(Some(task.clone()));
+    line.become_task().await;
+    let outcome = task.result_raw().await;
+    if matches!(outcome, Ok(_) | Err(Error::Protocol(_) | Error::Cancelled)) {
+        // It is over.
+        watched.0 = None;
+    }
+    outcome
+}
+
+/// A task of a server. Dropped, it is cancelled: nobody comes for it any more.
+struct Watched(Option<Task>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let (Some(task), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            if let Ok(Err(error)) = tokio::time::timeout(CANCEL_TIMEOUT, task.cancel()).await {
+                tracing::debug!(%error, "a task of a server could not be cancelled");
+            }
+        });
+    }
+}
+
 async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
-    let Outgoing { method, mut params } = outgoing;
+    let Outgoing { method, mut params, .. } = outgoing;
     params.remove("_meta");
     if method != Method::ToolsCall {
         return client.request(method.as_str(), params, options).await;
@@ -338,20 +414,26 @@ impl Traffic {
         self.reserved == 0 && self.open.is_empty() && self.ghosts.iter().all(|(_, until)| *until <= now)
     }
 
-    /// The call that something belongs to which the server says of the call `tag`, or of none.
+    /// The call that something belongs to which the server says of the call `tag`, or of `task`, or of none.
     ///
     /// # Errors
     /// In words that go to the server.
-    fn whose(&mut self, tag: Option<u64>) -> Result<&Open, &'static str> {
+    fn whose(&mut self, tag: Option<u64>, task: Option<&str>) -> Result<&Open, &'static str> {
+        if let Some(task) = task {
+            let open = self.open.values().find(|open| open.task.as_deref() == Some(task));
+            return open.ok_or("the task that this belongs to is over");
+        }
         if let Some(tag) = tag {
             return self.open.get(&tag).ok_or("the call that this belongs to is over");
         }
         let now = Instant::now();
         self.ghosts.retain(|(_, until)| *until > now);
-        let Some((_, newest)) = self.open.last_key_value() else {
+        // What belongs to a task says so (2025-11-25, "Associating Task-Related Messages").
+        let calls = || self.open.values().filter(|open| open.task.is_none());
+        let Some(newest) = calls().next_back() else {
             return Err("no call is open that this could belong to, and there is nobody to ask");
         };
-        let others = self.open.values().map(|open| &open.caller).chain(self.ghosts.iter().map(|(caller, _)| caller));
+        let others = calls().map(|open| &open.caller).chain(self.ghosts.iter().map(|(caller, _)| caller));
         if others.into_iter().any(|caller| *caller != newest.caller) {
             return Err("several clients have calls open, and this does not say which it belongs to: \
                         give each session its own server (\"mode\": \"session\")");

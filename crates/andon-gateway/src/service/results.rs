@@ -7,7 +7,7 @@ use andon_types::adapt::Adapt;
 use andon_types::content::{GetPromptResult, ReadResourceResult};
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::Json;
-use andon_types::meta::{CacheHint, SERVER_INFO};
+use andon_types::meta::{CacheHint, RELATED_TASK, SERVER_INFO};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
 use andon_types::tools::CallToolResult;
@@ -27,6 +27,8 @@ pub(super) fn reply(call: &Call, method: Method, result: &Json, revision: Revisi
     let meta = match members.shift_remove("_meta") {
         Some(Value::Object(mut meta)) => {
             meta.shift_remove(SERVER_INFO);
+            // What a server calls a task is between it and us.
+            meta.shift_remove(RELATED_TASK);
             (!meta.is_empty()).then_some(meta)
         }
         _ => None,
@@ -62,6 +64,17 @@ fn adapted<T: Adapt + Serialize + DeserializeOwned>(call: &Call, members: Value)
         // What is unknown here may be known to the client.
         Err(_) => members.to_string(),
     }
+}
+
+/// Whether the result of a tool says that it failed.
+pub(super) fn is_failure(result: &Json) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Peek {
+        #[serde(default)]
+        is_error: bool,
+    }
+    result.parse::<Peek>().is_ok_and(|peek| peek.is_error)
 }
 
 /// Whether the server was lost in the middle.
