@@ -4,6 +4,7 @@
 //! all open calls are of one client, and to nobody else.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -26,6 +27,8 @@ use crate::upstream::Admission;
 
 /// How long a call that was given up may still be what a server speaks of.
 const GHOST_FOR: Duration = Duration::from_secs(60);
+/// How long a call that was given up may still be answered with a task.
+const ANSWER_GRACE: Duration = Duration::from_secs(3);
 /// How long a server may take to cancel a task.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Elicitations by URL that may be completed later.
@@ -364,7 +367,7 @@ async fn send_as_task(
     if let Some(ttl) = ttl {
         options = options.task_ttl(ttl);
     }
-    let result = send(client, outgoing, options.clone()).await?;
+    let result = created(client.clone(), outgoing, options.clone()).await?;
     let Some(task) = client.task_in(&result, options)? else { return Ok(result) };
     if let Some(instance) = instance.upgrade()
         && let Some(open) = lock(&instance.traffic).open.get_mut(&id)
@@ -379,6 +382,26 @@ async fn send_as_task(
         watched.0 = None;
     }
     outcome
+}
+
+/// Makes a call that may be answered with a task. Only who has that answer can cancel the task, and it may be on its way
+/// when this is dropped: so it is waited for a little longer.
+async fn created(client: Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
+    let (mut answer, answered) = oneshot::channel();
+    tokio::spawn(async move {
+        let mut sending = pin!(send(&client, outgoing, options.clone()));
+        let outcome = tokio::select! {
+            outcome = &mut sending => outcome,
+            () = answer.closed() => match tokio::time::timeout(ANSWER_GRACE, sending).await {
+                Ok(outcome) => outcome,
+                Err(_) => return,
+            },
+        };
+        if let Err(Ok(result)) = answer.send(outcome) {
+            drop(client.task_in(&result, options).map(Watched));
+        }
+    });
+    answered.await.unwrap_or(Err(Error::Closed))
 }
 
 /// A task of a server. Dropped, it is cancelled: nobody comes for it any more.
