@@ -63,6 +63,8 @@ struct Routed {
     /// Whether it may be sent twice.
     is_repeatable: bool,
     tasking: Tasking,
+    /// What the names are of.
+    view: Arc<View>,
 }
 
 impl Front {
@@ -168,7 +170,8 @@ impl Front {
             match outcome {
                 Ok(result) => {
                     let is_failure = call.is_task() && results::is_failure(&result);
-                    return Ok((results::reply(call, method, &result, revision)?, is_failure));
+                    let other_name = |own: &str| routed.view.other_name(&routed.upstream.name, own);
+                    return Ok((results::reply(call, method, (&result, revision), other_name)?, is_failure));
                 }
                 Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
                     wish = TaskWish::Yes(None);
@@ -209,9 +212,13 @@ impl Front {
         params.remove("inputResponses");
         params.remove("requestState");
         // What is known costs no waiting for servers that are just starting.
-        let located = match locate(&self.known_view(), method, &params) {
+        let mut view = self.known_view();
+        let located = match locate(&view, method, &params) {
             Ok(located) => located,
-            Err(_) => locate(&*self.view(call, name_in(&params)).await, method, &params)?,
+            Err(_) => {
+                view = self.view(call, name_in(&params)).await;
+                locate(&view, method, &params)?
+            }
         };
         let Located { server: name, own, is_repeatable, tasking } = located;
         match method {
@@ -227,7 +234,7 @@ impl Front {
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
         let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
-        Ok(Routed { upstream, params, is_repeatable, tasking })
+        Ok(Routed { upstream, params, is_repeatable, tasking, view })
     }
 
     async fn subscribe(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {

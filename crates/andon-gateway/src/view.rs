@@ -178,6 +178,23 @@ impl View {
     }
 }
 
+impl View {
+    /// What clients call the resource that `server` calls `own`, if that is another name: if they would reach another
+    /// server by it.
+    pub(crate) fn other_name(&self, server: &str, own: &str) -> Option<String> {
+        let part = self.parts.iter().find(|part| *part.server == *server)?;
+        part.catalogue.capabilities.resources.as_ref()?;
+        let reached = match self.resources.find(own) {
+            Some(shown) => &shown.server,
+            None => {
+                let (_, index) = self.patterns.iter().find(|(pattern, _)| pattern.matches(own).is_some())?;
+                &self.templates.items[*index].server
+            }
+        };
+        (**reached != *server).then(|| format!("{}{own}", scheme_prefix(server)))
+    }
+}
+
 /// What stands before the URIs of `server` that another server has too.
 fn scheme_prefix(server: &str) -> String {
     let scheme: String = names::plain(server).chars().map(|c| if c == '_' { '-' } else { c }).collect();

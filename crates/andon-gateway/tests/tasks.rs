@@ -151,12 +151,11 @@ async fn failures_are_spelt_as_the_revision_of_the_client_does() {
 }
 
 #[tokio::test]
-async fn who_cannot_take_tasks_waits_where_it_could_not_ask_for_one() {
+async fn who_takes_no_tasks_waits_where_it_could_not_know_of_them() {
     let scene = scene();
     for (revision, server, refusal) in [
-        ("2025-06-18", LEGACY, None),
+        ("2025-06-18", LEGACY, Some(ErrorCode::MethodNotFound)),
         ("2025-06-18", MODERN, None),
-        // It could have asked.
         (LEGACY, LEGACY, Some(ErrorCode::MethodNotFound)),
         (LEGACY, MODERN, None),
         (MODERN, LEGACY, Some(ErrorCode::MissingCapability)),

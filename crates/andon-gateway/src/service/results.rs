@@ -17,13 +17,22 @@ use serde_json::{Map, Value};
 
 use crate::instance::without_words;
 
-/// The result of a server that speaks `revision`, in the shape that the client of `call` knows.
+/// The result of a server that speaks `revision`, in the shape that the client of `call` knows, where `other_name` gives
+/// the URIs that resources of the server have there, if they are others.
 ///
 /// # Errors
 /// When it is no result.
-pub(super) fn reply(call: &Call, method: Method, result: &Json, revision: Revision) -> Result<Reply, ErrorObject> {
+pub(super) fn reply(
+    call: &Call,
+    method: Method,
+    (result, revision): (&Json, Revision),
+    other_name: impl Fn(&str) -> Option<String>,
+) -> Result<Reply, ErrorObject> {
     let mut members: Map<String, Value> =
         result.parse_owned().map_err(|_| failure_of("the server's result is no object"))?;
+    if result.as_str().contains("\"uri\"") {
+        rename_resources(method, &mut members, &other_name);
+    }
     let meta = match members.shift_remove("_meta") {
         Some(Value::Object(mut meta)) => {
             meta.shift_remove(SERVER_INFO);
@@ -43,6 +52,35 @@ pub(super) fn reply(call: &Call, method: Method, result: &Json, revision: Revisi
     let members = Value::Object(members);
     let body = if revision == call.revision() { members.to_string() } else { shaped(call, method, members) };
     Ok(Reply { body: Text::Owned(body), meta, cache, ..Reply::default() })
+}
+
+/// Gives the resources in a result the names that clients know them by: links, embedded ones, and what was read.
+fn rename_resources(method: Method, members: &mut Map<String, Value>, other_name: &impl Fn(&str) -> Option<String>) {
+    let each = |value: Option<&mut Value>, act: &dyn Fn(&mut Value)| match value {
+        Some(Value::Array(values)) => values.iter_mut().for_each(act),
+        Some(value) => act(value),
+        None => {}
+    };
+    let rename = |resource: &mut Value| {
+        if let Some(Value::String(uri)) = resource.get_mut("uri")
+            && let Some(other) = other_name(uri)
+        {
+            *uri = other;
+        }
+    };
+    let in_content = |content: &mut Value| match content.get("type").and_then(Value::as_str) {
+        Some("resource_link") => rename(content),
+        Some("resource") => each(content.get_mut("resource"), &rename),
+        _ => {}
+    };
+    match method {
+        Method::ToolsCall => each(members.get_mut("content"), &in_content),
+        Method::PromptsGet => {
+            each(members.get_mut("messages"), &|message| each(message.get_mut("content"), &in_content));
+        }
+        Method::ResourcesRead => each(members.get_mut("contents"), &rename),
+        _ => {}
+    }
 }
 
 /// Leaves out or replaces what the client's revision does not know.

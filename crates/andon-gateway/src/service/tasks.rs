@@ -67,10 +67,9 @@ pub(super) fn way(
             Err(ErrorObject::new(ErrorCode::MethodNotFound, why))
         }
         (Some(task), _) => Ok((Way::Task(wanted_ttl(&task.to_string())?), TaskWish::Yes(ttl))),
-        // It cannot ask for a task, and waits.
-        (None, Tasking::Client(TaskSupport::Required)) if !rules.execution => Ok((Way::Call, TaskWish::Yes(None))),
+        // Who could not know that it is a task waits for it.
         (None, Tasking::Server) => Ok((Way::Call, TaskWish::IfRefused)),
-        // A server whose client can ask for a task, and did not, refuses that itself.
+        // Where the client should have asked for a task, the server says so.
         (None, _) => Ok((Way::Call, TaskWish::No)),
     }
 }

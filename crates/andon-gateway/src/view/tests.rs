@@ -82,6 +82,38 @@ fn uris_find_their_server() {
 }
 
 #[test]
+fn what_a_server_says_of_its_resources_leads_back_to_it() {
+    let tools_only = Part {
+        catalogue: Arc::new(serde_json::from_value(catalogue(&["t"], &[], &[])).expect("a catalogue")),
+        ..part("c", "c__", Settings::default(), catalogue(&[], &[], &[]))
+    };
+    let view = View::new(vec![
+        part("a", "a__", Settings::default(), catalogue(&[], &["x:1"], &["doc://{id}"])),
+        part("b", "b__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}", "note://{id}"])),
+        tools_only,
+    ]);
+    let check = |server: &str, own: &str, expected: Option<&str>| {
+        let other = view.other_name(server, own);
+        assert_eq!(other.as_deref(), expected, "{own} of {server}");
+        let named = other.unwrap_or_else(|| own.to_owned());
+        if let Some(home) = view.home(&named).filter(|_| server != "c") {
+            assert_eq!(home, Home { server: server.into(), uri: own.to_owned() });
+        }
+    };
+    check("a", "x:1", None);
+    check("b", "x:1", Some("b+x:1"));
+    check("a", "x:2", Some("a+x:2"));
+    check("b", "x:2", None);
+    check("a", "doc://7", None);
+    check("b", "doc://7", Some("b+doc://7"));
+    check("a", "note://7", Some("a+note://7"));
+    // Nobody else would be reached by it.
+    check("a", "https://example.com/", None);
+    // It has no resources, and speaks of those of others.
+    check("c", "x:1", None);
+}
+
+#[test]
 fn the_only_server_with_resources_is_asked_for_those_that_nobody_lists() {
     let settings =
         Settings { resources: Patterns { allow: vec![], deny: vec!["*secret*".into()] }, ..Settings::default() };
