@@ -142,7 +142,7 @@ async fn start(sessions: usize, place: &Path) -> Result<(), Error> {
         }
     };
     let asked_at = Instant::now();
-    let answer = post(&second, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Some(last)).await;
+    let answer = post(&second, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Some(&last)).await;
     let Answer::Ready { status: 200, .. } = answer else { return Err(Error::from(format!("{answer:?}"))) };
     println!("first request to one of them     {:>10.2} ms", asked_at.elapsed().as_secs_f64() * 1e3);
     Ok(())
@@ -180,11 +180,11 @@ async fn open(host: &Arc<Host>) -> Result<String, Error> {
     let Answer::Ready { session_id: Some(id), .. } = post(host, INITIALIZE, None).await else {
         return Err(Error::from("a session was not opened".to_owned()));
     };
-    post(host, INITIALIZED, Some(id.clone())).await;
+    post(host, INITIALIZED, Some(&id)).await;
     Ok(id)
 }
 
-async fn post(host: &Arc<Host>, body: &'static str, session_id: Option<String>) -> Answer {
+async fn post(host: &Arc<Host>, body: &'static str, session_id: Option<&str>) -> Answer {
     let head = Head { session_id, ..Head::default() };
     host.post(Inbound { head, body: Bytes::from_static(body.as_bytes()), principal: Principal::anonymous() }).await
 }

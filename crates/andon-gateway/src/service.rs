@@ -472,7 +472,7 @@ impl Service for Front {
         });
     }
 
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
         #[derive(Deserialize)]
         struct Called<'a> {
             name: String,

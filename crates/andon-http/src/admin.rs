@@ -20,7 +20,7 @@ use andon_server::host::Host;
 use andon_server::serve::{DRAIN_TIMEOUT, Serve, Shutdown};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -34,7 +34,7 @@ use self::door::Door;
 use self::sessions::{SessionsResource, StatusResource};
 use crate::activity::Activity;
 use crate::gate;
-use crate::headers;
+use crate::headers::{Field, Headers};
 use crate::options::HttpOptions;
 use crate::strict::Strict;
 
@@ -182,11 +182,12 @@ where
 
 async fn answer(parts: &Parts, pass: &Pass, resources: &Resources) -> Result<Value, Refusal> {
     // The names of the loopback addresses only. Web pages have no business here, whatever their origin.
-    gate::check(parts, &HttpOptions::default()).map_err(|(status, why)| Refusal::Status(status, why))?;
-    if parts.headers.contains_key(ORIGIN) {
+    let headers = Headers::of(&parts.headers);
+    gate::check(parts, &headers, &HttpOptions::default()).map_err(|(status, why)| Refusal::Status(status, why))?;
+    if headers.contains(Field::Origin) {
         return Err(Refusal::Status(403, "web pages may not call this endpoint".to_owned()));
     }
-    admit(parts, pass)?;
+    admit(&headers, pass)?;
     let mut segments = parts.uri.path().trim_start_matches('/').split('/');
     let (version, resource, item) = (segments.next(), segments.next().unwrap_or_default(), segments.next());
     let known = || resources.keys().map(|name| format!("/{VERSION}/{name}")).collect::<Vec<_>>().join(", ");
@@ -199,12 +200,12 @@ async fn answer(parts: &Parts, pass: &Pass, resources: &Resources) -> Result<Val
     resource.answer(ask).await
 }
 
-fn admit(parts: &Parts, pass: &Pass) -> Result<(), Refusal> {
+fn admit(headers: &Headers<'_>, pass: &Pass) -> Result<(), Refusal> {
     match pass {
         Pass::Known => Ok(()),
         Pass::Stranger => Err(Refusal::Status(403, "this socket is another user's".to_owned())),
         Pass::Token(token) => {
-            let sent = headers::single(&parts.headers, &AUTHORIZATION).map_err(|bad| Refusal::BadRequest(bad.0))?;
+            let sent = headers.single(Field::Authorization).map_err(|bad| Refusal::BadRequest(bad.0))?;
             let sent = sent.and_then(|value| value.split_once(' '));
             let bearer = sent.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, sent)| sent);
             if bearer.is_some_and(|sent| token.is(sent)) { Ok(()) } else { Err(Refusal::Unauthorized) }

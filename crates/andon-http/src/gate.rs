@@ -1,11 +1,9 @@
 //! May this request come in at all? Host and Origin on every verb, then sizes.
 
 use http::Method;
-use http::header::{AUTHORIZATION, EXPECT, HOST, ORIGIN};
 use http::request::Parts;
-use http::uri::Authority;
 
-use crate::headers::single;
+use crate::headers::{Field, Headers};
 use crate::options::HttpOptions;
 
 /// Headers in one request.
@@ -18,10 +16,9 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// Why a request does not come in: status and words.
 pub(crate) type Refusal = (u16, String);
 
-/// Checks sizes, `Host`, `Origin`, and what a request may expect.
-pub(crate) fn check(parts: &Parts, options: &HttpOptions) -> Result<(), Refusal> {
-    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if parts.headers.len() > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
+/// Checks sizes, `Host`, `Origin`, and what a request may expect. `headers` are those of `parts`.
+pub(crate) fn check(parts: &Parts, headers: &Headers<'_>, options: &HttpOptions) -> Result<(), Refusal> {
+    if headers.len() > HEADERS_MAX || headers.bytes() > HEADER_BYTES_MAX {
         return Err((431, format!("at most {HEADERS_MAX} headers with {HEADER_BYTES_MAX} bytes in all")));
     }
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -32,66 +29,80 @@ pub(crate) fn check(parts: &Parts, options: &HttpOptions) -> Result<(), Refusal>
         // Its target is no path, and a host that it wants to be connected to is not the one that it asks.
         return Err((405, "the server is no proxy".to_owned()));
     }
-    let host = host(parts)?;
-    let name = host.host().to_ascii_lowercase();
-    if !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+    let asked = asked(parts, headers)?;
+    if !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(asked.host)) {
         return Err((403, "this server is not known by the host in the request".to_owned()));
     }
-    let origin = single(&parts.headers, &ORIGIN).map_err(|bad| (403, bad.0))?;
+    let origin = headers.single(Field::Origin).map_err(|bad| (403, bad.0))?;
     let is_known = |origin: &str| options.origins.iter().any(|known| known.eq_ignore_ascii_case(origin));
-    if origin.is_some_and(|origin| !is_known(origin) && !is_own(origin, &host, options)) {
+    if origin.is_some_and(|origin| !is_known(origin) && !is_own(origin, asked, options)) {
         return Err((403, "web pages of this origin may not call the server".to_owned()));
     }
     // Refused with and without a verifier: what stands in front may have read another one.
-    single(&parts.headers, &AUTHORIZATION).map_err(|bad| (400, bad.0))?;
-    match parts.headers.get(EXPECT) {
-        Some(expectation) if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            Err((417, "nothing but 100-continue can be expected".to_owned()))
-        }
-        _ => Ok(()),
+    headers.single(Field::Authorization).map_err(|bad| (400, bad.0))?;
+    let expectation = headers.single(Field::Expect).map_err(|bad| (417, bad.0))?;
+    if expectation.is_some_and(|expectation| !expectation.eq_ignore_ascii_case("100-continue")) {
+        return Err((417, "nothing but 100-continue can be expected".to_owned()));
+    }
+    Ok(())
+}
+
+/// A host and its port (RFC 3986, 3.2), without a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Authority<'a> {
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Authority<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let end = match text.strip_prefix('[') {
+            Some(address) => address.find(']')? + "[]".len(),
+            None => text.find(':').unwrap_or(text.len()),
+        };
+        let (host, rest) = text.split_at(end);
+        let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[:]".contains(&byte);
+        let port = match rest.strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            None if rest.is_empty() => None,
+            _ => return None,
+        };
+        (!host.is_empty() && host.bytes().all(may_stand)).then_some(Self { host, port })
     }
 }
 
 /// The authority that the request is for: the target's, or else `Host`; where both stand they agree.
-fn host(parts: &Parts) -> Result<Authority, Refusal> {
+fn asked<'a>(parts: &'a Parts, headers: &Headers<'a>) -> Result<Authority<'a>, Refusal> {
     let bad = |why: &str| (400, why.to_owned());
-    let header = single(&parts.headers, &HOST).map_err(|error| (400, error.0))?;
-    let header = header
-        .map(|value| value.parse::<Authority>().ok().filter(|authority| !authority.as_str().contains('@')))
-        .map(|authority| authority.ok_or_else(|| bad("the header Host is not a host")))
-        .transpose()?;
-    match (parts.uri.authority(), header) {
-        (Some(target), Some(header)) if *target != header => Err(bad("the target and the header Host disagree")),
-        (Some(target), _) if target.as_str().contains('@') => Err(bad("the target names a user")),
-        (Some(target), _) => Ok(target.clone()),
-        (None, Some(header)) => Ok(header),
-        (None, None) => Err(bad("the header Host is missing")),
-    }
+    let header = headers.single(Field::Host).map_err(|error| (400, error.0))?;
+    let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    let authority = match (target, header) {
+        (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
+            return Err(bad("the target and the header Host disagree"));
+        }
+        (Some(target), _) => target,
+        (None, Some(header)) => header,
+        (None, None) => return Err(bad("the header Host is missing")),
+    };
+    Authority::parse(authority).ok_or_else(|| bad("what the request is for is not a host and its port"))
 }
 
 /// Whether a page of this server's own origin calls: an allowed name, with the very port that the request is for.
-fn is_own(origin: &str, host: &Authority, options: &HttpOptions) -> bool {
-    let lower = origin.to_ascii_lowercase();
-    let Some((scheme, rest)) = lower.split_once("://") else { return false };
-    let default_port = match scheme {
-        "http" => 80,
-        "https" => 443,
-        _ => return false,
-    };
-    let Ok(authority) = rest.parse::<Authority>() else { return false };
-    if authority.as_str() != rest || rest.contains('@') {
-        return false;
-    }
-    let known = options.hosts.iter().any(|known| known.eq_ignore_ascii_case(authority.host()));
-    let port = authority.port_u16().unwrap_or(default_port);
-    known && scheme == "http" && port == host.port_u16().unwrap_or(80)
+fn is_own(origin: &str, asked: Authority<'_>, options: &HttpOptions) -> bool {
+    const DEFAULT_PORT: u16 = 80;
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let Some(page) = Authority::parse(authority) else { return false };
+    let known = options.hosts.iter().any(|known| known.eq_ignore_ascii_case(page.host));
+    let same_port = page.port.unwrap_or(DEFAULT_PORT) == asked.port.unwrap_or(DEFAULT_PORT);
+    known && scheme.eq_ignore_ascii_case("http") && same_port
 }
 
 #[cfg(test)]
 mod tests {
     use http::Request;
 
-    use super::check;
+    use super::{Authority, check};
+    use crate::headers::Headers;
     use crate::options::HttpOptions;
 
     fn status(target: &str, headers: &[(&str, &str)]) -> u16 {
@@ -100,7 +111,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        check(&parts, &HttpOptions::default()).map_or_else(|(status, _)| status, |()| 200)
+        check(&parts, &Headers::of(&parts.headers), &HttpOptions::default()).map_or_else(|(status, _)| status, |()| 200)
     }
 
     #[test]
@@ -112,6 +123,18 @@ mod tests {
         }
         assert_eq!(status("http://localhost/mcp", &[("host", "evil.example")]), 400);
         assert_eq!(status("http://evil.example/mcp", &[("host", "evil.example")]), 403);
+    }
+
+    #[test]
+    fn authorities_are_hosts_with_a_port_and_nothing_else() {
+        for (text, host, port) in
+            [("localhost", "localhost", None), ("a.b:80", "a.b", Some(80)), ("[::1]:8080", "[::1]", Some(8080))]
+        {
+            assert_eq!(Authority::parse(text), Some(Authority { host, port }), "{text}");
+        }
+        for bad in ["", ":80", "a:", "a:b", "a:65536", "a:+1", "a:80/", "u@a", "[::1", "[::1]x", "a/b", "a b", "::1"] {
+            assert_eq!(Authority::parse(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -2,110 +2,215 @@
 
 use andon_schema::headers::unwrap;
 use andon_server::host::Head;
-use http::{HeaderMap, HeaderName};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Why a header is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BadHeader(pub(crate) String);
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM_PREFIX: &str = "mcp-param-";
 const BAD_WRAPPER: &str = "the base64 wrapper of the header Mcp-Name holds no base64 of UTF-8";
 /// Bytes of one MCP header.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 
-/// The value of a header that may stand once.
-pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, BadHeader> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(BadHeader(format!("the header {name} stands more than once")));
+/// Headers that are looked at, and may stand once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    Authorization,
+    ContentEncoding,
+    ContentLength,
+    ContentType,
+    Expect,
+    Host,
+    IdempotencyKey,
+    LastEventId,
+    Method,
+    Name,
+    Origin,
+    ProtocolVersion,
+    RequestId,
+    SessionId,
+}
+
+/// In the order of the enum.
+const NAMES: [&str; 14] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "last-event-id",
+    "mcp-method",
+    "mcp-name",
+    "origin",
+    "mcp-protocol-version",
+    "x-request-id",
+    "mcp-session-id",
+];
+
+/// The headers of one request, found in one pass: looking each of them up would hash its name each time.
+pub(crate) struct Headers<'a> {
+    map: &'a HeaderMap,
+    bytes: usize,
+    slots: [Slot<'a>; NAMES.len()],
+    has_params: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Slot<'a> {
+    Absent,
+    Once(&'a HeaderValue),
+    Repeated,
+}
+
+impl<'a> Headers<'a> {
+    pub(crate) fn of(map: &'a HeaderMap) -> Self {
+        let mut found = Self { map, bytes: 0, slots: [Slot::Absent; NAMES.len()], has_params: false };
+        for (name, value) in map {
+            let name = name.as_str();
+            found.bytes += name.len() + value.len() + ": \r\n".len();
+            match NAMES.iter().position(|known| *known == name) {
+                Some(index) => {
+                    let slot = &mut found.slots[index];
+                    *slot = if matches!(slot, Slot::Absent) { Slot::Once(value) } else { Slot::Repeated };
+                }
+                None => found.has_params |= name.starts_with(PARAM_PREFIX),
+            }
+        }
+        found
     }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// What they take on an HTTP/1 connection.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether there is one of this name, or several.
+    pub(crate) fn contains(&self, name: Field) -> bool {
+        !matches!(self.slots[name as usize], Slot::Absent)
+    }
+
+    /// The value, if there is exactly one of this name.
+    pub(crate) fn only(&self, name: Field) -> Option<&'a HeaderValue> {
+        match self.slots[name as usize] {
+            Slot::Once(value) => Some(value),
+            Slot::Absent | Slot::Repeated => None,
+        }
+    }
+
+    /// The value of a header that may stand once.
+    pub(crate) fn single(&self, name: Field) -> Result<Option<&'a str>, BadHeader> {
+        match self.slots[name as usize] {
+            Slot::Absent => Ok(None),
+            Slot::Once(value) => text(NAMES[name as usize], value).map(Some),
+            Slot::Repeated => Err(repeated(NAMES[name as usize])),
+        }
+    }
+
+    /// What the host wants to know of a request.
+    pub(crate) fn head(&self) -> Result<Head<'a>, BadHeader> {
+        let protocol_version = self.single(Field::ProtocolVersion)?;
+        if protocol_version == Some("") {
+            return Err(BadHeader("the header MCP-Protocol-Version is empty".to_owned()));
+        }
+        let name = self.single(Field::Name)?;
+        let name = name.map(|value| unwrap(value).ok_or_else(|| BadHeader(BAD_WRAPPER.to_owned()))).transpose()?;
+        // A string of structured fields (RFC 9651) has quotation marks; many clients send none.
+        let idempotency_key = self.single(Field::IdempotencyKey)?.map(|key| {
+            let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+            quoted.unwrap_or(key)
+        });
+        let (session_id, method) = (self.single(Field::SessionId)?, self.single(Field::Method)?);
+        Ok(Head { protocol_version, session_id, method, name, idempotency_key, params: self.params()? })
+    }
+
+    /// Whether the `Accept` headers take `wanted`, a full media type.
+    pub(crate) fn accepts(&self, wanted: &str) -> bool {
+        let values = self.map.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|item| takes(item, wanted))
+    }
+
+    fn params(&self) -> Result<Vec<(&'a str, &'a str)>, BadHeader> {
+        if !self.has_params {
+            return Ok(Vec::new());
+        }
+        let mut params = Vec::new();
+        for name in self.map.keys() {
+            let Some(suffix) = name.as_str().strip_prefix(PARAM_PREFIX) else { continue };
+            let mut values = self.map.get_all(name).iter();
+            match (values.next(), values.next()) {
+                (Some(value), None) => params.push((suffix, text(name.as_str(), value)?)),
+                _ => return Err(repeated(name.as_str())),
+            }
+        }
+        Ok(params)
+    }
+}
+
+fn repeated(name: &str) -> BadHeader {
+    BadHeader(format!("the header {name} stands more than once"))
+}
+
+fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, BadHeader> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(BadHeader(format!("the header {name} is longer than {VALUE_BYTES_MAX} bytes")));
     }
-    value.to_str().map(Some).map_err(|_| BadHeader(format!("the header {name} is not visible ASCII")))
+    value.to_str().map_err(|_| BadHeader(format!("the header {name} is not visible ASCII")))
 }
 
-/// What the host wants to know of a request.
-pub(crate) fn head(headers: &HeaderMap) -> Result<Head, BadHeader> {
-    let owned = |name: HeaderName| single(headers, &name).map(|value| value.map(str::to_owned));
-    let mut params = Vec::new();
-    for name in headers.keys() {
-        if let Some(suffix) = name.as_str().strip_prefix(PARAM_PREFIX)
-            && let Some(value) = single(headers, name)?
-        {
-            params.push((suffix.to_owned(), value.to_owned()));
-        }
-    }
-    let protocol_version = owned(PROTOCOL_VERSION)?;
-    if protocol_version.as_deref() == Some("") {
-        return Err(BadHeader("the header MCP-Protocol-Version is empty".to_owned()));
-    }
-    let name = single(headers, &NAME)?
-        .map(|value| unwrap(value).ok_or_else(|| BadHeader(BAD_WRAPPER.to_owned())))
-        .transpose()?;
-    // A string of structured fields (RFC 9651) has quotation marks; many clients send none.
-    let idempotency_key = single(headers, &IDEMPOTENCY_KEY)?.map(|key| {
-        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-        quoted.unwrap_or(key).to_owned()
-    });
-    let (session_id, method) = (owned(SESSION_ID)?, owned(METHOD)?);
-    Ok(Head { protocol_version, session_id, method, name, idempotency_key, params })
-}
-
-/// Whether an `Accept` header takes `wanted`, a full media type.
-pub(crate) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    let range = wanted.split('/').next().unwrap_or_default();
-    headers
-        .get_all(http::header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-            let refused = parts.any(|part| {
-                part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|quality| quality <= 0.0))
-            });
-            !refused && (media == wanted || media == "*/*" || media.strip_suffix("/*") == Some(range))
-        })
+/// Whether an item of an `Accept` header takes `wanted`, with its wildcards and its quality.
+fn takes(item: &str, wanted: &str) -> bool {
+    let mut parts = item.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    let range = wanted.split_once('/').map_or(wanted, |(range, _)| range);
+    let is_in_range = |media: &str| media.strip_suffix("/*").is_some_and(|known| known.eq_ignore_ascii_case(range));
+    let is_meant = media.eq_ignore_ascii_case(wanted) || media == "*/*" || is_in_range(media);
+    let has_no_quality =
+        |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|quality| quality <= 0.0));
+    is_meant && !parts.any(has_no_quality)
 }
 
 /// Whether the body is what a message may be.
 ///
 /// # Errors
 /// What it has to be.
-pub(crate) fn check_body(headers: &HeaderMap) -> Result<(), &'static str> {
+pub(crate) fn check_body(headers: &Headers<'_>) -> Result<(), &'static str> {
     if !is_json(headers) {
         return Err("the body is application/json in UTF-8");
     }
-    if headers.contains_key(http::header::CONTENT_ENCODING) {
+    if headers.contains(Field::ContentEncoding) {
         return Err("the body is not compressed");
     }
     Ok(())
 }
 
 /// Whether the body is said to be JSON in UTF-8.
-fn is_json(headers: &HeaderMap) -> bool {
-    let Ok(Some(value)) = single(headers, &http::header::CONTENT_TYPE) else { return false };
-    let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
-    parts.next().as_deref() == Some("application/json")
-        && parts.all(|part| {
-            !part.starts_with("charset=") || part.trim_start_matches("charset=").trim_matches('"') == "utf-8"
-        })
+fn is_json(headers: &Headers<'_>) -> bool {
+    let Ok(Some(value)) = headers.single(Field::ContentType) else { return false };
+    let mut parts = value.split(';').map(str::trim);
+    let is_utf8 = |part: &str| match part.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    };
+    parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json")) && parts.all(is_utf8)
 }
 
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{accepts, head, is_json};
+    use super::{Field, Headers, NAMES, is_json};
 
     fn map(pairs: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -117,21 +222,44 @@ mod tests {
     }
 
     #[test]
+    fn names_stand_in_the_order_of_the_enum() {
+        for (name, text) in [
+            (Field::Authorization, "authorization"),
+            (Field::ContentEncoding, "content-encoding"),
+            (Field::ContentLength, "content-length"),
+            (Field::ContentType, "content-type"),
+            (Field::Expect, "expect"),
+            (Field::Host, "host"),
+            (Field::IdempotencyKey, "idempotency-key"),
+            (Field::LastEventId, "last-event-id"),
+            (Field::Method, "mcp-method"),
+            (Field::Name, "mcp-name"),
+            (Field::Origin, "origin"),
+            (Field::ProtocolVersion, "mcp-protocol-version"),
+            (Field::RequestId, "x-request-id"),
+            (Field::SessionId, "mcp-session-id"),
+        ] {
+            assert_eq!(NAMES[name as usize], text);
+        }
+    }
+
+    #[test]
     fn h23_only_json_in_utf8_is_json() {
         for good in ["application/json", "application/json; charset=utf-8", "Application/JSON;charset=\"UTF-8\""] {
-            assert!(is_json(&map(&[("content-type", good)])), "{good}");
+            assert!(is_json(&Headers::of(&map(&[("content-type", good)]))), "{good}");
         }
         for bad in ["text/plain", "application/jsonx", "application/json; charset=utf-16", "", "multipart/form-data"] {
-            assert!(!is_json(&map(&[("content-type", bad)])), "{bad}");
+            assert!(!is_json(&Headers::of(&map(&[("content-type", bad)]))), "{bad}");
         }
-        assert!(!is_json(&map(&[])));
+        assert!(!is_json(&Headers::of(&map(&[]))));
     }
 
     #[test]
     fn h24_accept_is_read_with_wildcards_and_qualities() {
         let both = |value: &str| {
             let headers = map(&[("accept", value)]);
-            (accepts(&headers, "application/json"), accepts(&headers, "text/event-stream"))
+            let headers = Headers::of(&headers);
+            (headers.accepts("application/json"), headers.accepts("text/event-stream"))
         };
         assert_eq!(both("application/json, text/event-stream"), (true, true));
         assert_eq!(both("*/*"), (true, true));
@@ -142,7 +270,9 @@ mod tests {
 
     #[test]
     fn hdr1_names_are_unwrapped_and_bad_wrappers_refused() {
-        let name = |value: &str| head(&map(&[("mcp-name", value)])).map(|head| head.name);
+        let name = |value: &str| {
+            Headers::of(&map(&[("mcp-name", value)])).head().map(|head| head.name.map(std::borrow::Cow::into_owned))
+        };
         assert_eq!(name("=?base64?SGVsbG8=?="), Ok(Some("Hello".to_owned())));
         assert_eq!(name("SGVsbG8="), Ok(Some("SGVsbG8=".to_owned())));
         assert_eq!(name("=?base64?SGVsbG8="), Ok(Some("=?base64?SGVsbG8=".to_owned())));
@@ -153,8 +283,8 @@ mod tests {
     #[test]
     fn hdr6_s6_headers_that_stand_twice_are_refused() {
         for header in ["mcp-session-id", "mcp-protocol-version", "mcp-method", "mcp-name", "mcp-param-x"] {
-            assert!(head(&map(&[(header, "a"), (header, "b")])).is_err(), "{header}");
+            assert!(Headers::of(&map(&[(header, "a"), (header, "b")])).head().is_err(), "{header}");
         }
-        assert!(head(&map(&[("mcp-session-id", "a\u{e9}")])).is_err());
+        assert!(Headers::of(&map(&[("mcp-session-id", "a\u{e9}")])).head().is_err());
     }
 }

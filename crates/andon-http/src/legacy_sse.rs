@@ -10,7 +10,7 @@ use http_body::Body;
 
 use crate::body::ResponseBody;
 use crate::gate::Refusal;
-use crate::headers;
+use crate::headers::{Headers, check_body};
 use crate::service::{HttpService, event_stream, plain};
 
 /// Where streams are opened.
@@ -22,14 +22,18 @@ const SESSION: &str = "session_id";
 
 impl HttpService {
     /// Answers a request to [`STREAM_PATH`].
-    pub(crate) async fn open_stream(&self, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
+    pub(crate) async fn open_stream(
+        &self,
+        parts: &Parts,
+        headers: &Headers<'_>,
+    ) -> Result<Response<ResponseBody>, Refusal> {
         if parts.method != Method::GET {
             return Ok(not_allowed("GET"));
         }
-        if !headers::accepts(&parts.headers, "text/event-stream") {
+        if !headers.accepts("text/event-stream") {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
-        let principal = self.principal(parts).await?;
+        let principal = self.principal(headers).await?;
         match self.host().open_event_stream(&principal) {
             Ok((id, stream)) => {
                 let endpoint = format!("event: endpoint\ndata: {MESSAGES_PATH}?{SESSION}={id}\n\n");
@@ -40,19 +44,24 @@ impl HttpService {
     }
 
     /// Answers a request to [`MESSAGES_PATH`].
-    pub(crate) async fn take_message<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    pub(crate) async fn take_message<B>(
+        &self,
+        parts: &Parts,
+        headers: &Headers<'_>,
+        body: B,
+    ) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
         if parts.method != Method::POST {
             return Ok(not_allowed("POST"));
         }
-        headers::check_body(&parts.headers).map_err(|why| (415, why.to_owned()))?;
-        let principal = self.principal(parts).await?;
-        let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
+        check_body(headers).map_err(|why| (415, why.to_owned()))?;
+        let principal = self.principal(headers).await?;
+        let head = headers.head().map_err(|bad| (400, bad.0))?;
         let id = session_id(parts.uri.query().unwrap_or_default())
             .ok_or_else(|| (400, format!("the URI is the one that the event `endpoint` named, with one {SESSION}")))?;
-        let (body, _share) = self.read(parts, body).await?;
+        let (body, _share) = self.read(headers, body).await?;
         Ok(self.ready(self.host().post_to_event_stream(id, Inbound { head, body, principal }).await))
     }
 }

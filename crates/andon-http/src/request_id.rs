@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::headers::{Field, Headers};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of an id that is taken over.
@@ -21,10 +23,9 @@ pub(crate) enum RequestId {
 static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(andon_server::observe::random_origin()));
 
 impl RequestId {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut given = headers.get_all(REQUEST_ID).iter();
-        match (given.next(), given.next()) {
-            (Some(value), None) if is_good(value.as_bytes()) => Self::Given(value.clone()),
+    pub(crate) fn of(headers: &Headers<'_>) -> Self {
+        match headers.only(Field::RequestId) {
+            Some(value) if is_good(value.as_bytes()) => Self::Given(value.clone()),
             _ => Self::Own(NEXT.fetch_add(1, Ordering::Relaxed)),
         }
     }
@@ -54,14 +55,14 @@ fn is_good(given: &[u8]) -> bool {
 mod tests {
     use http::{HeaderMap, HeaderValue};
 
-    use super::{REQUEST_ID, RequestId};
+    use super::{Headers, REQUEST_ID, RequestId};
 
     fn id(values: &[&str]) -> String {
         let mut headers = HeaderMap::new();
         for value in values {
             headers.append(REQUEST_ID, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        let id = RequestId::of(&headers);
+        let id = RequestId::of(&Headers::of(&headers));
         assert_eq!(id.to_value().to_str().expect("visible"), id.to_string());
         id.to_string()
     }

@@ -11,7 +11,7 @@ use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use crate::body::ResponseBody;
 use crate::budget::{Budget, Share};
 use crate::gate::{self, Refusal};
-use crate::headers::{self, LAST_EVENT_ID, SESSION_ID};
+use crate::headers::{Field, Headers, SESSION_ID, check_body};
 use crate::legacy_sse;
 use crate::options::HttpOptions;
 use crate::request_id::{REQUEST_ID, RequestId};
@@ -66,12 +66,13 @@ impl HttpService {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let id = RequestId::of(&parts.headers);
+        let headers = Headers::of(&parts.headers);
+        let id = RequestId::of(&headers);
         let span = match &id {
             RequestId::Given(_) => named_request_span(&id),
             RequestId::Own(_) => request_span(&id),
         };
-        let mut response = self.named(&parts, body).instrument(span.clone()).await;
+        let mut response = self.named(&parts, &headers, body).instrument(span.clone()).await;
         // An id that nobody logs is said only to whoever gave it.
         if !span.is_disabled() || matches!(id, RequestId::Given(_)) {
             response.headers_mut().insert(REQUEST_ID, id.to_value());
@@ -79,11 +80,11 @@ impl HttpService {
         response
     }
 
-    async fn named<B>(&self, parts: &Parts, body: B) -> Response<ResponseBody>
+    async fn named<B>(&self, parts: &Parts, headers: &Headers<'_>, body: B) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
     {
-        let response = match self.answer(parts, body).await {
+        let response = match self.answer(parts, headers, body).await {
             Ok(response) => response,
             Err((status, why)) => refused(status, &why, &self.0.options),
         };
@@ -91,59 +92,64 @@ impl HttpService {
         response
     }
 
-    async fn answer<B>(&self, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    async fn answer<B>(&self, parts: &Parts, headers: &Headers<'_>, body: B) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
-        gate::check(parts, &self.0.options)?;
+        gate::check(parts, headers, &self.0.options)?;
         match parts.uri.path() {
-            path if path == self.0.options.path => self.serve(&self.0.host, parts, body).await,
-            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(parts).await,
-            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(parts, body).await,
+            path if path == self.0.options.path => self.serve(&self.0.host, parts, headers, body).await,
+            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(parts, headers).await,
+            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(parts, headers, body).await,
             "/healthz" if parts.method == Method::GET => Ok(plain(200, "ok\n")),
             "/readyz" if parts.method == Method::GET => {
                 let ready = !self.0.host.is_draining();
                 Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") })
             }
             path => match self.0.options.mounts.as_ref().and_then(|mounts| mounts.host_at(path)) {
-                Some(host) => self.serve(&host, parts, body).await,
+                Some(host) => self.serve(&host, parts, headers, body).await,
                 None => Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
             },
         }
     }
 
     /// One of the three verbs at the endpoint of `host`.
-    async fn serve<B>(&self, host: &Arc<Host>, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    async fn serve<B>(
+        &self,
+        host: &Arc<Host>,
+        parts: &Parts,
+        headers: &Headers<'_>,
+        body: B,
+    ) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
         match parts.method {
-            Method::POST => self.post(host, parts, body).await,
-            Method::GET => self.get(host, parts).await,
+            Method::POST => self.post(host, headers, body).await,
+            Method::GET => self.get(host, headers).await,
             Method::DELETE => {
-                let principal = self.principal(parts).await?;
-                let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
+                let principal = self.principal(headers).await?;
+                let head = headers.head().map_err(|bad| (400, bad.0))?;
                 Ok(self.ready(host.delete(&head, &principal).await))
             }
             _ => Err((405, "the endpoint takes POST, GET and DELETE".to_owned())),
         }
     }
 
-    async fn post<B>(&self, host: &Arc<Host>, parts: &Parts, body: B) -> Result<Response<ResponseBody>, Refusal>
+    async fn post<B>(&self, host: &Arc<Host>, headers: &Headers<'_>, body: B) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
-        headers::check_body(&parts.headers).map_err(|why| (415, why.to_owned()))?;
-        let both = ["application/json", "text/event-stream"];
-        if !both.iter().all(|media| headers::accepts(&parts.headers, media)) {
+        check_body(headers).map_err(|why| (415, why.to_owned()))?;
+        if !(headers.accepts("application/json") && headers.accepts("text/event-stream")) {
             return Err((406, "the header Accept lists application/json and text/event-stream".to_owned()));
         }
-        let principal = self.principal(parts).await?;
-        let head = match headers::head(&parts.headers) {
+        let principal = self.principal(headers).await?;
+        let head = match headers.head() {
             Ok(head) => head,
             Err(bad) => return Ok(self.ready(Answer::error(400, None, &ErrorObject::header_mismatch(bad.0)))),
         };
-        let (body, share) = self.read(parts, body).await?;
+        let (body, share) = self.read(headers, body).await?;
         let mut response = match host.post(Inbound { head, body, principal }).await {
             Answer::Stream { stream, session_id } => self.when_known(stream, session_id).await,
             answer => self.ready(answer),
@@ -152,13 +158,13 @@ impl HttpService {
         Ok(response)
     }
 
-    async fn get(&self, host: &Arc<Host>, parts: &Parts) -> Result<Response<ResponseBody>, Refusal> {
-        if !headers::accepts(&parts.headers, "text/event-stream") {
+    async fn get(&self, host: &Arc<Host>, headers: &Headers<'_>) -> Result<Response<ResponseBody>, Refusal> {
+        if !headers.accepts("text/event-stream") {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
-        let principal = self.principal(parts).await?;
-        let head = headers::head(&parts.headers).map_err(|bad| (400, bad.0))?;
-        let last_event_id = headers::single(&parts.headers, &LAST_EVENT_ID).map_err(|bad| (400, bad.0))?;
+        let principal = self.principal(headers).await?;
+        let head = headers.head().map_err(|bad| (400, bad.0))?;
+        let last_event_id = headers.single(Field::LastEventId).map_err(|bad| (400, bad.0))?;
         match host.get(&head, &principal, last_event_id).await {
             Ok(stream) => Ok(self.events(stream, None)),
             Err(answer) => Ok(self.ready(answer)),
@@ -187,12 +193,12 @@ impl HttpService {
     }
 
     /// The body of a request, and its share of what all may take.
-    pub(crate) async fn read<B>(&self, parts: &Parts, body: B) -> Result<(Bytes, Share), Refusal>
+    pub(crate) async fn read<B>(&self, headers: &Headers<'_>, body: B) -> Result<(Bytes, Share), Refusal>
     where
         B: Body<Data = Bytes>,
     {
         let mut share = self.0.bodies.share();
-        let body = read(parts, body, self.0.options.body_bytes_max, &mut share).await?;
+        let body = read(headers, body, self.0.options.body_bytes_max, &mut share).await?;
         Ok((body, share))
     }
 
@@ -230,10 +236,10 @@ impl HttpService {
     }
 
     /// Who sends this very request: a session id is no proof (security best practices).
-    pub(crate) async fn principal(&self, parts: &Parts) -> Result<Principal, Refusal> {
+    pub(crate) async fn principal(&self, headers: &Headers<'_>) -> Result<Principal, Refusal> {
         let Some(verifier) = &self.0.options.verifier else { return Ok(Principal::anonymous()) };
         let unauthorized = |why: &str| (401, why.to_owned());
-        let value = headers::single(&parts.headers, &AUTHORIZATION).map_err(|bad| (400, bad.0))?;
+        let value = headers.single(Field::Authorization).map_err(|bad| (400, bad.0))?;
         let value = value.ok_or_else(|| unauthorized("the header Authorization is missing"))?;
         let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
         if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
@@ -275,12 +281,12 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// Reads a body of at most `bytes_max`, that comes fast enough, and for which there is room.
-async fn read<B>(parts: &Parts, body: B, bytes_max: usize, share: &mut Share) -> Result<Bytes, Refusal>
+async fn read<B>(headers: &Headers<'_>, body: B, bytes_max: usize, share: &mut Share) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
 {
     let too_large = || (413, format!("a body of at most {bytes_max} bytes"));
-    let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared = headers.only(Field::ContentLength).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }

@@ -10,8 +10,8 @@ use andon_server::principal::Principal;
 use andon_server::server::Server;
 use serde_json::{Value, json};
 
-fn inbound(body: &Value, session_id: Option<String>) -> Inbound {
-    let head = Head { session_id, ..Head::default() };
+fn inbound(body: &Value) -> Inbound<'static> {
+    let head = Head::default();
     Inbound { head, body: body.to_string().into(), principal: Principal::anonymous() }
 }
 
@@ -20,11 +20,11 @@ async fn r22_a_huge_result_hurts_its_caller_only() {
     let huge = ToolEntry::from_fn("huge", json!({"type": "object"}), |_: Value, _| async { "\n".repeat(1 << 30) });
     let small = ToolEntry::from_fn("small", json!({"type": "object"}), |_: Value, _| async { "fine" });
     let host = Server::new("test", "1").with((huge, small)).build().unwrap();
-    let call = |name: &str| {
-        let mut inbound = inbound(&common::modern("tools/call", json!({"name": name, "arguments": {}})), None);
-        inbound.head.protocol_version = Some(common::MODERN.to_owned());
-        inbound.head.method = Some("tools/call".to_owned());
-        inbound.head.name = Some(name.to_owned());
+    let call = |name: &'static str| {
+        let mut inbound = inbound(&common::modern("tools/call", json!({"name": name, "arguments": {}})));
+        inbound.head.protocol_version = Some(common::MODERN);
+        inbound.head.method = Some("tools/call");
+        inbound.head.name = Some(name.into());
         inbound
     };
     let Answer::Ready { body: Some(body), .. } = host.post(call("huge")).await else { panic!() };
@@ -42,7 +42,7 @@ async fn s10_the_host_has_a_bound_for_all() {
     let options = HostOptions { sessions_max: 3, ..HostOptions::default() };
     let host = Server::new("test", "1").options(options).build().unwrap();
     for expected in [200, 200, 200, 503] {
-        let Answer::Ready { status, .. } = host.post(inbound(&common::initialize("2025-11-25"), None)).await else {
+        let Answer::Ready { status, .. } = host.post(inbound(&common::initialize("2025-11-25"))).await else {
             panic!()
         };
         assert_eq!(status, expected);

@@ -12,7 +12,7 @@ use andon_server::principal::Principal;
 use andon_server::server::Server;
 use serde_json::{Value, json};
 
-fn inbound(body: &Value, session_id: Option<String>) -> Inbound {
+fn inbound<'a>(body: &Value, session_id: Option<&'a str>) -> Inbound<'a> {
     let head = Head { session_id, ..Head::default() };
     Inbound { head, body: body.to_string().into(), principal: Principal::anonymous() }
 }
@@ -36,7 +36,11 @@ async fn ses10_r20_ten_thousand_clients_that_vanish_leave_nothing() {
                 panic!()
             };
             if finish {
-                host.post(inbound(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}), session_id)).await;
+                host.post(inbound(
+                    &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+                    session_id.as_deref(),
+                ))
+                .await;
             }
         }
         assert_eq!(host.session_count(), 10_000);

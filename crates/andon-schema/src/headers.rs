@@ -1,6 +1,7 @@
 //! `x-mcp-header`: arguments that a client mirrors in headers (2026-07-28, Streamable HTTP, "Custom Headers from
 //! Tool Parameters").
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use base64::Engine as _;
@@ -45,7 +46,7 @@ pub fn header_params(schema: &Value) -> Result<Vec<HeaderParam>, String> {
 ///
 /// # Errors
 /// What disagrees, in words.
-pub fn check_headers(expected: &[HeaderParam], arguments: &str, headers: &[(String, String)]) -> Result<(), String> {
+pub fn check_headers(expected: &[HeaderParam], arguments: &str, headers: &[(&str, &str)]) -> Result<(), String> {
     if expected.is_empty() {
         return Ok(());
     }
@@ -98,10 +99,10 @@ pub fn wrap(text: &str) -> String {
 
 /// What a header value says: itself, unless it is wrapped (2026-07-28, Streamable HTTP, "Value Encoding"). `None` if
 /// the wrapper holds no base64 of UTF-8.
-pub fn unwrap(value: &str) -> Option<String> {
+pub fn unwrap(value: &str) -> Option<Cow<'_, str>> {
     match value.strip_prefix(OPENING).and_then(|rest| rest.strip_suffix(CLOSING)) {
-        None => Some(value.to_owned()),
-        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok(),
+        None => Some(value.into()),
+        Some(wrapped) => String::from_utf8(STANDARD.decode(wrapped).ok()?).ok().map(Cow::Owned),
     }
 }
 

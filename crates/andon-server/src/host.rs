@@ -11,6 +11,7 @@ mod stream;
 mod table;
 mod used;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, Weak};
@@ -48,27 +49,27 @@ pub use stream::{Beginning, ResponseStream, StreamFrame};
 
 /// What a transport knows of a message beside its body. A header that may stand once and stands twice is refused
 /// by the transport.
-#[derive(Debug, Clone, Default)]
-pub struct Head {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head<'a> {
     /// `MCP-Protocol-Version`.
-    pub protocol_version: Option<String>,
+    pub protocol_version: Option<&'a str>,
     /// `MCP-Session-Id`.
-    pub session_id: Option<String>,
+    pub session_id: Option<&'a str>,
     /// `Mcp-Method`.
-    pub method: Option<String>,
+    pub method: Option<&'a str>,
     /// `Mcp-Name`, decoded.
-    pub name: Option<String>,
+    pub name: Option<Cow<'a, str>>,
     /// `Idempotency-Key`, without its quotation marks.
-    pub idempotency_key: Option<String>,
+    pub idempotency_key: Option<&'a str>,
     /// `Mcp-Param-*`: suffix as sent, value as sent.
-    pub params: Vec<(String, String)>,
+    pub params: Vec<(&'a str, &'a str)>,
 }
 
 /// The body of a POST, and what came with it.
 #[derive(Debug, Clone)]
-pub struct Inbound {
+pub struct Inbound<'a> {
     /// Headers.
-    pub head: Head,
+    pub head: Head<'a>,
     /// Body.
     pub body: Bytes,
     /// Who sent it, checked for this very request.
@@ -239,14 +240,14 @@ impl Host {
 
     /// Takes the body of a POST: decides, starts the handler, lets it run until it waits. Waits for nothing but the store,
     /// where sessions outlive the process. Must be called within a tokio runtime.
-    pub async fn post(self: &Arc<Self>, inbound: Inbound) -> Answer {
+    pub async fn post(self: &Arc<Self>, inbound: Inbound<'_>) -> Answer {
         self.start_clock();
         match Body::parse(&inbound.body, self.options.message) {
             Err(malformed) => Answer::error(400, malformed.id.as_ref(), &malformed.error),
             Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages).await,
-            Ok(Body::Single(message)) => match once::name(message, inbound.head.idempotency_key.as_deref()) {
+            Ok(Body::Single(message)) => match once::name(message, inbound.head.idempotency_key) {
                 Err((id, error)) => Answer::error(400, Some(&id), &error),
-                Ok(message) => match endpoint::era(&message, inbound.head.protocol_version.as_deref()) {
+                Ok(message) => match endpoint::era(&message, inbound.head.protocol_version) {
                     Era::Modern => self.post_modern(&inbound, message),
                     Era::Legacy => self.post_legacy(&inbound, message).await,
                 },

@@ -108,7 +108,7 @@ impl Service for Router {
         self.tasks.forget(session);
     }
 
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
         self.check_headers(params, headers)
     }
 

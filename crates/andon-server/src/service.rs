@@ -81,7 +81,7 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// What disagrees, in words.
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String>;
+    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String>;
 
     /// Serves `tools/*`, `prompts/*`, `resources/*`, `completion/complete` and `subscriptions/listen`.
     ///

@@ -39,7 +39,7 @@ fn v10_hdr4_hdr8_bad_annotations_are_refused() {
 fn n3_hdr3_hdr5_headers_mirror_arguments() {
     let check = |kind: &str, argument: Value, header: Option<&str>| {
         let params = header_params(&schema(&json!({ "type": kind, "x-mcp-header": "P" }))).expect("fine");
-        let headers: Vec<_> = header.map(|value| ("p".to_owned(), value.to_owned())).into_iter().collect();
+        let headers: Vec<_> = header.map(|value| ("p", value)).into_iter().collect();
         check_headers(&params, &json!({ "p": argument }).to_string(), &headers).is_ok()
     };
     for (kind, argument, header, good) in [
@@ -61,7 +61,7 @@ fn n3_hdr3_hdr5_headers_mirror_arguments() {
     ] {
         assert_eq!(check(kind, argument.clone(), header), good, "{kind} {argument} {header:?}");
     }
-    assert_eq!(check_headers(&[], "{}", &[("x".into(), "y".into())]), Ok(()), "hdr9: unknown ones are ignored");
+    assert_eq!(check_headers(&[], "{}", &[("x", "y")]), Ok(()), "hdr9: unknown ones are ignored");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn v10_annotations_are_found_wherever_they_stand() {
 fn n1_n3_hdr1_hdr10_sentinels_are_taken_as_they_are_written() {
     let params = header_params(&schema(&json!({ "type": "string", "x-mcp-header": "P" }))).expect("fine");
     let check = |argument: &str, header: &str| {
-        check_headers(&params, &json!({ "p": argument }).to_string(), &[("p".to_owned(), header.to_owned())]).is_ok()
+        check_headers(&params, &json!({ "p": argument }).to_string(), &[("p", header)]).is_ok()
     };
     for (argument, header, good) in [
         ("Hello", "=?BASE64?SGVsbG8=?=", false),
@@ -111,7 +111,7 @@ fn n1_n3_hdr1_hdr10_sentinels_are_taken_as_they_are_written() {
 fn hdr3_integers_are_compared_as_numbers() {
     let params = header_params(&schema(&json!({ "type": "integer", "x-mcp-header": "P" }))).expect("fine");
     let check = |argument: Value, header: &str| {
-        check_headers(&params, &json!({ "p": argument }).to_string(), &[("P".to_owned(), header.to_owned())]).is_ok()
+        check_headers(&params, &json!({ "p": argument }).to_string(), &[("P", header)]).is_ok()
     };
     for (argument, header, good) in [
         (json!(42.0), "42", true),

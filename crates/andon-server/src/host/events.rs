@@ -66,7 +66,7 @@ impl Host {
 
     /// Takes a message for the session `id`; what answers it goes to the session's stream. Waits a moment while that
     /// stream is not read.
-    pub async fn post_to_event_stream(&self, id: &str, inbound: Inbound) -> Answer {
+    pub async fn post_to_event_stream(&self, id: &str, inbound: Inbound<'_>) -> Answer {
         let gone = || Answer::error(404, None, &ErrorObject::invalid_request("no such session: open a new stream"));
         let Some(connection) = self.event_stream(id, &inbound.principal) else { return gone() };
         let body = match Body::parse(&inbound.body, self.options.message) {
@@ -114,7 +114,7 @@ impl Host {
     }
 
     /// A single request whose sender lacks a scope is refused by the POST, where the client looks for it.
-    fn permit_in(&self, connection: &Connection, inbound: &Inbound, body: &Body) -> Result<(), Answer> {
+    fn permit_in(&self, connection: &Connection, inbound: &Inbound<'_>, body: &Body) -> Result<(), Answer> {
         let Body::Single(Message::Request(request)) = body else { return Ok(()) };
         let method = Method::find(&request.method, connection.session.with(|session| session.revision()));
         method.map_or(Ok(()), |method| self.permit(&inbound.principal, method, request))
@@ -138,12 +138,12 @@ impl EventStreams {
 }
 
 /// Whether this transport has such messages.
-fn accept(connection: &Connection, inbound: &Inbound, body: &Body) -> Result<(), Answer> {
+fn accept(connection: &Connection, inbound: &Inbound<'_>, body: &Body) -> Result<(), Answer> {
     let refuse = |message: Option<&Message>, why: String| {
         Err(Answer::error(400, message.and_then(request_id), &ErrorObject::invalid_request(why)))
     };
     let (phase, agreed) = connection.session.with(|session| (session.phase(), session.revision()));
-    let version = inbound.head.protocol_version.as_deref();
+    let version = inbound.head.protocol_version;
     if phase != Phase::NotInitialized && version.is_some_and(|version| Revision::parse(version) != Some(agreed)) {
         let why = format!("the header MCP-Protocol-Version is not what this session agreed on, {agreed}");
         return refuse(None, why);

@@ -22,7 +22,7 @@ use crate::seal::random;
 const NO_STREAM: StreamId = StreamId(0);
 
 impl Host {
-    pub(super) async fn post_legacy(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+    pub(super) async fn post_legacy(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
         if let Message::Request(request) = &message
             && &*request.method == "initialize"
         {
@@ -51,7 +51,7 @@ impl Host {
     /// Batches are of 2025-03-26 alone.
     pub(super) async fn post_batch(
         self: &Arc<Self>,
-        inbound: &Inbound,
+        inbound: &Inbound<'_>,
         messages: Vec<Result<Message, Malformed>>,
     ) -> Answer {
         let refuse = |why: &str| Answer::error(400, None, &ErrorObject::invalid_request(why));
@@ -97,7 +97,7 @@ impl Host {
     /// What to answer instead.
     pub async fn get(
         self: &Arc<Self>,
-        head: &Head,
+        head: &Head<'_>,
         principal: &Principal,
         last_event_id: Option<&str>,
     ) -> Result<ResponseStream, Answer> {
@@ -126,7 +126,7 @@ impl Host {
     }
 
     /// Ends a session (transports, "Session Management").
-    pub async fn delete(self: &Arc<Self>, head: &Head, principal: &Principal) -> Answer {
+    pub async fn delete(self: &Arc<Self>, head: &Head<'_>, principal: &Principal) -> Answer {
         let (key, _) = match self.session(head, principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
@@ -139,7 +139,7 @@ impl Host {
         }
     }
 
-    async fn initialize(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+    async fn initialize(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
         let id = request_id(&message).cloned();
         if inbound.head.session_id.is_some() {
             let error = ErrorObject::invalid_request("\"initialize\" opens a new session: send no MCP-Session-Id");
@@ -250,10 +250,10 @@ impl Host {
 
     async fn session(
         self: &Arc<Self>,
-        head: &Head,
+        head: &Head<'_>,
         principal: &Principal,
     ) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
-        let id = head.session_id.as_deref().ok_or(Refused::NoId)?;
+        let id = head.session_id.ok_or(Refused::NoId)?;
         if id.is_empty() || id.len() > 128 || !id.bytes().all(|byte| (0x21..=0x7E).contains(&byte)) {
             return Err(Refused::BadId);
         }
@@ -262,7 +262,7 @@ impl Host {
         let cell = found.ok_or(Refused::Gone)?;
         // The negotiated version stands in for a missing header.
         let agreed = cell.with(|session| session.revision());
-        match head.protocol_version.as_deref().map(Revision::parse) {
+        match head.protocol_version.map(Revision::parse) {
             Some(Some(revision)) if revision != agreed => Err(Refused::OtherVersion(agreed)),
             Some(None) => Err(Refused::OtherVersion(agreed)),
             _ => Ok((key, cell)),

@@ -34,7 +34,7 @@ impl ExchangeCell {
 }
 
 impl Host {
-    pub(super) fn post_modern(self: &Arc<Self>, inbound: &Inbound, message: Message) -> Answer {
+    pub(super) fn post_modern(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
         let request = match message {
             Message::Request(request) => request,
             // What could be said by notification is said by hanging up.
@@ -68,14 +68,14 @@ impl Host {
     pub(super) fn open_exchange(
         self: &Arc<Self>,
         request: Request,
-        head: Option<&Head>,
+        head: Option<&Head<'_>>,
         principal: &Principal,
         outlet: &Outlet,
     ) -> Result<Arc<ExchangeCell>, Box<Answer>> {
         let offer = self.offer();
         let headers = head.map(|head| RoutingHeaders {
-            protocol_version: head.protocol_version.as_deref(),
-            method: head.method.as_deref(),
+            protocol_version: head.protocol_version,
+            method: head.method,
             name: head.name.as_deref(),
         });
         let admitted = admit(request, headers, &offer).map_err(|refused| {

@@ -101,7 +101,7 @@ impl Router {
 
     /// A tool that does not exist, or parameters that are none, have no headers that could disagree: the call itself
     /// is answered with what is wrong.
-    pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(String, String)]) -> Result<(), String> {
+    pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
         let Ok(CallParams { name, arguments, .. }) = read_params(params) else { return Ok(()) };
         let Ok(item) = self.tool(&name) else { return Ok(()) };
         let Some(expected) = &item.headers else { return Ok(()) };

@@ -18,7 +18,7 @@ fn host() -> Arc<Host> {
     server.build().expect("a good server")
 }
 
-fn inbound(body: &Value) -> Inbound {
+fn inbound(body: &Value) -> Inbound<'static> {
     Inbound { head: Head::default(), body: body.to_string().into(), principal: Principal::anonymous() }
 }
 

@@ -26,8 +26,8 @@ fn host(sessions: Sessions) -> Arc<Host> {
     server.build().expect("a good server")
 }
 
-fn inbound(principal: &Principal, session: Option<&str>, body: &Value) -> Inbound {
-    let head = Head { session_id: session.map(str::to_owned), ..Head::default() };
+fn inbound<'a>(principal: &Principal, session: Option<&'a str>, body: &Value) -> Inbound<'a> {
+    let head = Head { session_id: session, ..Head::default() };
     Inbound { head, body: body.to_string().into(), principal: principal.clone() }
 }
 
