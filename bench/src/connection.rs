@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::Error;
+use crate::wire::{self, Era};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -57,6 +58,35 @@ impl Connection {
             None => return Err("a response without a length".into()),
         }
         Ok(answer)
+    }
+
+    /// Opens a session, handshake and all, if the era and the server have any; its id.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server refuses.
+    pub async fn session(&mut self, authority: &str, era: Era) -> Result<Option<String>, Error> {
+        if era == Era::Modern {
+            return Ok(None);
+        }
+        let id = self.initialize(authority).await?;
+        let answer = self.exchange(wire::request(authority, era, id.as_deref(), wire::INITIALIZED).as_bytes()).await?;
+        if answer.status != 202 {
+            return Err(format!("initialized was answered with {}", answer.status).into());
+        }
+        Ok(id)
+    }
+
+    /// Sends the first request of a session; the session's id.
+    ///
+    /// # Errors
+    /// The connection is lost, or the server refuses.
+    pub async fn initialize(&mut self, authority: &str) -> Result<Option<String>, Error> {
+        let request = wire::request(authority, Era::Legacy, None, wire::INITIALIZE);
+        let answer = self.exchange(request.as_bytes()).await?;
+        if answer.status != 200 {
+            return Err(format!("initialize was answered with {}", answer.status).into());
+        }
+        Ok(answer.session_id)
     }
 
     /// Sends a request.

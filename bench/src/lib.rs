@@ -4,7 +4,9 @@
 
 pub mod child;
 pub mod connection;
+pub mod figure;
 pub mod histogram;
+pub mod load;
 pub mod machine;
 pub mod peer;
 pub mod wire;

@@ -1,42 +1,72 @@
-//! The load generator: one task per connection, one call at a time on each.
+//! The load generator: one task per connection or stream of HTTP/2, one call at a time on each.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use andon_bench::Error;
-use andon_bench::connection::Connection;
-use andon_bench::machine;
-use andon_bench::wire::{self, Era, Numbered};
-use serde::Serialize;
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::Full;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
+
+use crate::connection::Connection;
+use crate::histogram::Histogram;
+use crate::wire::{self, Era, Http, Numbered};
+use crate::{Error, machine, peer};
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// The tool `echo`.
+    Echo,
+    /// The tool `steps`, which reports its progress ten times.
+    Steps,
+}
 
 /// How much load, and for how long.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
-    /// Connections at once.
-    pub(crate) connections: usize,
+pub struct Load {
+    /// What is called.
+    pub call: Call,
+    /// In which era.
+    pub era: Era,
+    /// Over which version of HTTP.
+    pub http: Http,
+    /// Calls at once: each on a connection of its own, or a hundred on one over HTTP/2.
+    pub connections: usize,
     /// Before measuring.
-    pub(crate) warm_up: Duration,
+    pub warm_up: Duration,
     /// Of measuring.
-    pub(crate) window: Duration,
+    pub window: Duration,
+    /// Calls per second, over all connections. None: each connection calls again as soon as it is answered.
+    pub rate: Option<f64>,
 }
 
-/// What one server did under load.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Sample {
-    /// Calls answered per second of processor time that the server used.
-    pub(crate) calls_per_cpu_second: f64,
-    /// Calls answered per second.
-    pub(crate) calls_per_second: f64,
-    /// The median of the times to an answer, in microseconds.
-    pub p50_us: f64,
-    /// Of a hundred answers one took longer, in microseconds.
-    pub p99_us: f64,
-    /// The server's resident memory at the end, in KiB.
-    pub(crate) resident_kib: u64,
+/// What a server did under load.
+pub struct Measured {
+    /// How long calls took: from when they were due, if there is a rate.
+    pub times: Histogram,
+    /// How long it was measured.
+    pub wall: Duration,
+    /// Processor time that the server used meanwhile.
+    pub cpu: Duration,
 }
+
+impl Measured {
+    /// Calls per second.
+    pub fn rate(&self) -> f64 {
+        self.times.count() as f64 / self.wall.as_secs_f64()
+    }
+}
+
+/// Calls at once on one connection of HTTP/2. Servers allow a hundred at least.
+const STREAMS_MAX: usize = 100;
 
 /// Before the window, in it, after it.
 const WARM_UP: u8 = 0;
@@ -44,43 +74,45 @@ const MEASURE: u8 = 1;
 const STOP: u8 = 2;
 
 /// Loads the server at `address`, which is the process `pid`.
-pub(crate) async fn run(address: SocketAddr, pid: u32, era: Era, load: Load) -> Result<Sample, Error> {
+///
+/// # Errors
+/// A call is not answered as it should be.
+pub async fn run(address: SocketAddr, pid: u32, load: Load) -> Result<Measured, Error> {
     let phase = Arc::new(AtomicU8::new(WARM_UP));
-    let mut callers = JoinSet::new();
-    for _ in 0..load.connections {
-        let caller = open(address, era).await?;
-        callers.spawn(caller.run(Arc::clone(&phase)));
+    let (mut callers, mut due) = (JoinSet::new(), Vec::new());
+    for caller in open(address, load).await? {
+        let phase = phase.clone();
+        if load.rate.is_some() {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            due.push(sender);
+            callers.spawn(caller.run_paced(receiver, phase));
+        } else {
+            callers.spawn(caller.run(phase));
+        }
     }
+    let pacer = load.rate.map(|rate| pace(rate, due, phase.clone()));
     wait(load.warm_up, &mut callers).await?;
     let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(pid)?);
     phase.store(MEASURE, Ordering::Relaxed);
     wait(load.window, &mut callers).await?;
     phase.store(STOP, Ordering::Relaxed);
     let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(pid)? - cpu_before);
-    let resident_kib = machine::resident_kib(pid)?;
 
-    let mut latencies_ns = Vec::new();
+    let mut times = Histogram::default();
     while let Some(ended) = callers.join_next().await {
-        latencies_ns.append(&mut ended??);
+        times.add(&ended??);
     }
-    latencies_ns.sort_unstable();
-    if latencies_ns.is_empty() || cpu.is_zero() {
+    if let Some(pacer) = pacer {
+        pacer.join().map_err(|_| "the thread that paces panicked")?;
+    }
+    if times.count() == 0 || cpu.is_zero() {
         return Err("the window was too short to measure anything".into());
     }
-    let quantile = |percent: usize| f64::from(latencies_ns[(latencies_ns.len() - 1) * percent / 100]) / 1e3;
-    #[allow(clippy::cast_precision_loss, reason = "the calls of a run are far below 2^52")]
-    let calls = latencies_ns.len() as f64;
-    Ok(Sample {
-        calls_per_cpu_second: calls / cpu.as_secs_f64(),
-        calls_per_second: calls / wall.as_secs_f64(),
-        p50_us: quantile(50),
-        p99_us: quantile(99),
-        resident_kib,
-    })
+    Ok(Measured { times, wall, cpu })
 }
 
 /// Waits, unless a caller ends before its time: then something is wrong with the server.
-async fn wait(duration: Duration, callers: &mut JoinSet<Result<Vec<u32>, Error>>) -> Result<(), Error> {
+async fn wait(duration: Duration, callers: &mut JoinSet<Result<Histogram, Error>>) -> Result<(), Error> {
     match tokio::time::timeout(duration, callers.join_next()).await {
         Err(_) => Ok(()),
         Ok(ended) => Err(match ended.transpose()? {
@@ -90,51 +122,174 @@ async fn wait(duration: Duration, callers: &mut JoinSet<Result<Vec<u32>, Error>>
     }
 }
 
-/// One connection that is ready for calls.
+/// Says when calls are due, one connection after the other, whatever became of the calls before. A thread of its own,
+/// since it sleeps more exactly than the runtime.
+fn pace(rate: f64, due: Vec<UnboundedSender<Instant>>, phase: Arc<AtomicU8>) -> JoinHandle<()> {
+    let (began_at, interval) = (Instant::now(), Duration::from_secs_f64(1.0 / rate));
+    thread::spawn(move || {
+        let mut next_at = began_at;
+        for caller in due.iter().cycle() {
+            if phase.load(Ordering::Relaxed) == STOP {
+                return;
+            }
+            thread::sleep(next_at.saturating_duration_since(Instant::now()));
+            // A caller that has failed is found by those who wait for it.
+            let _ = caller.send(next_at);
+            next_at += interval;
+        }
+    })
+}
+
+/// One connection, or one stream of HTTP/2, that is ready for calls.
 struct Caller {
-    connection: Connection,
+    call: Call,
+    way: Way,
     request: Numbered,
 }
 
-async fn open(address: SocketAddr, era: Era) -> Result<Caller, Error> {
-    let mut connection = Connection::open(address).await?;
-    let authority = address.to_string();
-    let mut session_id = None;
-    if era == Era::Legacy {
-        let answer = connection.exchange(wire::request(&authority, era, None, wire::INITIALIZE).as_bytes()).await?;
-        if answer.status != 200 {
-            return Err(format!("initialize was answered with {}", answer.status).into());
-        }
-        session_id = answer.session_id;
-        let initialized = wire::request(&authority, era, session_id.as_deref(), wire::INITIALIZED);
-        let answer = connection.exchange(initialized.as_bytes()).await?;
-        if answer.status != 202 {
-            return Err(format!("initialized was answered with {}", answer.status).into());
-        }
+enum Way {
+    One(Connection),
+    Two(Box<(SendRequest<Full<Bytes>>, Request<()>)>),
+}
+
+async fn open(address: SocketAddr, load: Load) -> Result<Vec<Caller>, Error> {
+    let body = match load.call {
+        Call::Echo => wire::call_body(load.era).to_owned(),
+        Call::Steps => wire::steps_body(load.era),
+    };
+    let mut callers = Vec::with_capacity(load.connections);
+    let mut shared = None;
+    for index in 0..load.connections {
+        // A session is opened over HTTP/1.1 where calls are made over it, so that no request is of another kind.
+        let caller = match load.http {
+            Http::One => {
+                let mut connection = Connection::open(address).await?;
+                let authority = address.to_string();
+                let session = connection.session(&authority, load.era).await?;
+                let text = wire::request(&authority, load.era, session.as_deref(), &body);
+                Caller { call: load.call, way: Way::One(connection), request: Numbered::new(text) }
+            }
+            Http::Two => {
+                if index % STREAMS_MAX == 0 {
+                    shared = Some(connect(address).await?);
+                }
+                let sender = shared.as_mut().ok_or("invariant: the first index opens a connection")?;
+                let session = session_over(sender, address, load.era).await?;
+                let head = head(address, load.era, session.as_deref(), &body)?;
+                let way = Way::Two(Box::new((sender.clone(), head)));
+                Caller { call: load.call, way, request: Numbered::new(body.clone()) }
+            }
+        };
+        callers.push(caller);
     }
-    let text = wire::request(&authority, era, session_id.as_deref(), wire::call_body(era));
-    Ok(Caller { connection, request: Numbered::new(text) })
+    Ok(callers)
 }
 
 impl Caller {
-    /// Calls until it is told to stop. The result is the nanoseconds of each call in the window.
-    async fn run(mut self, phase: Arc<AtomicU8>) -> Result<Vec<u32>, Error> {
-        let mut latencies_ns = Vec::with_capacity(1 << 16);
+    /// Calls until it is told to stop. The result is the time of each call in the window.
+    async fn run(mut self, phase: Arc<AtomicU8>) -> Result<Histogram, Error> {
+        let mut times = Histogram::default();
         loop {
-            let (request, number) = self.request.advance();
             let began_at = Instant::now();
-            let answer = self.connection.exchange(request).await?;
+            self.call().await?;
             let elapsed = began_at.elapsed();
-            if answer.status != 200 {
-                let body = String::from_utf8_lossy(self.connection.body());
-                return Err(format!("a call was answered with {}: {body}", answer.status).into());
-            }
-            wire::check(self.connection.body(), answer.is_events, number)?;
             match phase.load(Ordering::Relaxed) {
                 WARM_UP => {}
-                MEASURE => latencies_ns.push(u32::try_from(elapsed.as_nanos()).unwrap_or(u32::MAX)),
-                _ => return Ok(latencies_ns),
+                MEASURE => times.record(elapsed),
+                _ => return Ok(times),
             }
         }
     }
+
+    /// Calls when it is due, or late if the call before is not answered yet. What is due at the end is not called any more, but
+    /// its time so far counts.
+    async fn run_paced(mut self, mut due: UnboundedReceiver<Instant>, phase: Arc<AtomicU8>) -> Result<Histogram, Error> {
+        let mut times = Histogram::default();
+        while let Some(due_at) = due.recv().await {
+            if phase.load(Ordering::Relaxed) != STOP {
+                self.call().await?;
+            }
+            if phase.load(Ordering::Relaxed) != WARM_UP {
+                times.record(due_at.elapsed());
+            }
+        }
+        Ok(times)
+    }
+
+    async fn call(&mut self) -> Result<(), Error> {
+        let (request, number) = self.request.advance();
+        match &mut self.way {
+            Way::One(connection) => {
+                let answer = connection.exchange(request).await?;
+                check(self.call, answer.status, connection.body(), answer.is_events, number)
+            }
+            Way::Two(way) => {
+                let (sender, head) = &mut **way;
+                let (status, body, is_events) = exchange(sender, head, Bytes::copy_from_slice(request)).await?;
+                check(self.call, status, &body, is_events, number)
+            }
+        }
+    }
+}
+
+fn check(call: Call, status: u16, body: &[u8], is_events: bool, number: u64) -> Result<(), Error> {
+    if status != 200 {
+        return Err(format!("a call was answered with {status}: {}", String::from_utf8_lossy(body)).into());
+    }
+    Ok(match call {
+        Call::Echo => wire::check(body, is_events, number),
+        Call::Steps => wire::check_steps(body, is_events, number),
+    }?)
+}
+
+/// A connection of HTTP/2 in clear text.
+async fn connect(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>, Error> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    // Its end is the end of the calls on it, which say so.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn head(address: SocketAddr, era: Era, session_id: Option<&str>, body: &str) -> Result<Request<()>, Error> {
+    let uri: Uri = format!("http://{address}/mcp").parse()?;
+    let mut request = Request::post(uri);
+    for (name, value) in wire::headers(era, session_id, body) {
+        request = request.header(name, value);
+    }
+    Ok(request.body(())?)
+}
+
+async fn exchange(
+    sender: &mut SendRequest<Full<Bytes>>,
+    head: &Request<()>,
+    body: Bytes,
+) -> Result<(u16, Bytes, bool), Error> {
+    sender.ready().await?;
+    let request = head.clone().map(|()| Full::new(body));
+    let response = sender.send_request(request).await?;
+    let status = response.status().as_u16();
+    let media = response.headers().get("content-type");
+    let is_events = media.is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+    Ok((status, peer::read(response.into_body()).await?, is_events))
+}
+
+/// Opens a session over HTTP/2, if the era has any.
+async fn session_over(
+    sender: &mut SendRequest<Full<Bytes>>,
+    address: SocketAddr,
+    era: Era,
+) -> Result<Option<String>, Error> {
+    if era == Era::Modern {
+        return Ok(None);
+    }
+    sender.ready().await?;
+    let request = head(address, era, None, wire::INITIALIZE)?;
+    let response = sender.send_request(request.map(|()| Full::from(wire::INITIALIZE))).await?;
+    let id = response.headers().get("mcp-session-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+    peer::read(response.into_body()).await?;
+    let request = head(address, era, id.as_deref(), wire::INITIALIZED)?;
+    let (status, ..) = exchange(sender, &request, Bytes::from_static(wire::INITIALIZED.as_bytes())).await?;
+    if status == 202 { Ok(id) } else { Err(format!("initialized was answered with {status}").into()) }
 }
