@@ -9,6 +9,7 @@ pub mod histogram;
 pub mod load;
 pub mod machine;
 pub mod peer;
+pub mod svg;
 pub mod wire;
 
 /// What a benchmark program ends with when something is wrong.

@@ -203,7 +203,11 @@ impl Caller {
 
     /// Calls when it is due, or late if the call before is not answered yet. What is due at the end is not called any more, but
     /// its time so far counts.
-    async fn run_paced(mut self, mut due: UnboundedReceiver<Instant>, phase: Arc<AtomicU8>) -> Result<Histogram, Error> {
+    async fn run_paced(
+        mut self,
+        mut due: UnboundedReceiver<Instant>,
+        phase: Arc<AtomicU8>,
+    ) -> Result<Histogram, Error> {
         let mut times = Histogram::default();
         while let Some(due_at) = due.recv().await {
             if phase.load(Ordering::Relaxed) != STOP {

@@ -1,51 +1,79 @@
-//! Measures how many echo calls a server answers per second of processor time, beside its peers in the same run.
+//! Measures servers under the same workloads in one run: ours, a bare one, and those of other SDKs.
 //!
-//! `cargo run --release -p andon-bench` builds and starts each server as a process of its own, loads it over
-//! keep-alive connections, and prints one table and whether the floors hold. See `bench/README.md`.
+//! `cargo run --release -p andon-bench` builds and starts each server as a process of its own, loads it, and prints
+//! one report with ratios to the bare server and whether what is asked for holds. See `docs/performance.md`.
 
-mod load;
 mod report;
+mod verdict;
+mod workload;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use andon_bench::Error;
-use andon_bench::child::{self, Served};
 use andon_bench::machine::{self, Cores};
 use andon_bench::peer::{self, Peer};
-use andon_bench::wire::Http;
+use andon_bench::wire::{Era, Http};
+use andon_bench::{Error, child};
 use clap::Parser as _;
 
-use crate::load::Load;
 use crate::report::{Case, Report};
+use crate::workload::{Sizes, Turn, Workload};
 
-/// Measures echo calls per CPU second of andon and its peers.
+/// Measures servers under the same workloads in one run.
 #[derive(Debug, clap::Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Options {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Connections at once.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    connections: u16,
-    /// Length of each window of measuring.
-    #[arg(long, default_value_t = 5.0)]
-    seconds: f64,
-    /// Time under load before the window.
-    #[arg(long, default_value_t = 1.0)]
-    warm_up_seconds: f64,
-    /// Rounds; in each one every server has its turn.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: u16,
+    /// Everything: all servers, numbers of connections and versions of HTTP, and more of each. Takes half an hour.
+    #[arg(long)]
+    full: bool,
+    /// Only these workloads.
+    #[arg(long, value_delimiter = ',')]
+    workloads: Vec<Workload>,
+    /// Only these servers; `all` are those of other languages too.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Only these eras.
+    #[arg(long, value_delimiter = ',')]
+    eras: Vec<Era>,
+    /// Calls at once. Default 64, and 1, 64 and 1000 for `echo` with --full.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    connections: Vec<u16>,
+    /// Versions of HTTP. Default 1.1, and 2 for `echo` with --full.
+    #[arg(long, value_delimiter = ',')]
+    http: Vec<Http>,
+    /// Length of each window of measuring. Default 0.8, with --full 3.
+    #[arg(long)]
+    seconds: Option<f64>,
+    /// Rounds; in each one every server has its turn. Default 2, with --full 3.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// Calls per second of the workload `paced`.
+    #[arg(long, default_value_t = 10_000.0)]
+    rate: f64,
+    /// Streams that are told of updates. Default 500, with --full 2000.
+    #[arg(long)]
+    listeners: Option<usize>,
+    /// Clients that do not read, or hardly. Default 100, with --full 1000.
+    #[arg(long)]
+    neighbours: Option<usize>,
+    /// Idle sessions and streams. Default 2000, with --full 10000.
+    #[arg(long)]
+    idle: Option<usize>,
     /// Cores that only the server under test uses; the generator has the others. Below four cores none are pinned.
     #[arg(long, default_value_t = 1)]
     server_cores: usize,
     /// Writes all numbers to this file.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Measures these servers only.
-    #[arg(long)]
-    only: Vec<Peer>,
+    /// Writes plots into this folder.
+    #[arg(long, value_name = "DIR")]
+    svg: Option<PathBuf>,
+    /// Writes the report to this file; where it has the lines `<!-- measured -->` and `<!-- end of measured -->`, between them.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -61,6 +89,12 @@ enum Command {
     },
 }
 
+/// What connections and versions of HTTP are when none are named.
+const CONNECTIONS: u16 = 64;
+const CONNECTIONS_FULL: [u16; 3] = [1, 64, 1000];
+/// Between these lines of a file the report stands.
+const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end of measured -->"];
+
 fn main() -> ExitCode {
     let options = Options::parse();
     let ended = match options.command {
@@ -74,21 +108,28 @@ fn main() -> ExitCode {
 }
 
 fn bench(options: &Options) -> Result<ExitCode, Error> {
-    let peers = if options.only.is_empty() { &Peer::IN_PROCESS[..] } else { &options.only };
-    if peers.contains(&Peer::Andon) {
-        Peer::Andon.prepare()?;
+    let mut peers = options.peers()?;
+    peers.retain(|peer| match peer.prepare() {
+        Ok(()) => true,
+        Err(why) => {
+            eprintln!("{} is left out: {why}", peer.name());
+            false
+        }
+    });
+    let counts = peers.contains(&Peer::Andon) && options.includes(Workload::Echo);
+    if counts {
         child::build(&[("andon-bench", "allocs")])?;
     }
     let cores = Cores::divide(options.server_cores);
-    let cases = measure(options, peers, &cores)?;
-    let allocations = if peers.contains(&Peer::Andon) { child::allocations()? } else { Vec::new() };
+    let sizes = options.sizes()?;
+    let cases = measure(options, &peers, &sizes, &cores)?;
     let mut report = Report {
+        machine: machine::describe(),
         server_cores: cores.server,
         generator_cores: cores.generator,
-        connections: options.connections.into(),
-        seconds: options.seconds,
+        sizes,
         cases,
-        allocations,
+        allocations: if counts { child::allocations()? } else { Vec::new() },
         verdicts: Vec::new(),
     };
     report.judge();
@@ -96,31 +137,135 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
+    if let Some(folder) = &options.svg {
+        std::fs::create_dir_all(folder)?;
+        for (name, plot) in report.plots() {
+            std::fs::write(folder.join(name), plot)?;
+        }
+    }
+    if let Some(path) = &options.markdown {
+        write_markdown(path, &report.text())?;
+    }
     let holds = report.verdicts.iter().all(|verdict| verdict.holds);
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Gives each server its turn in each round.
-fn measure(options: &Options, peers: &[Peer], cores: &Cores) -> Result<Vec<Case>, Error> {
-    let load = Load {
-        connections: options.connections.into(),
-        warm_up: Duration::try_from_secs_f64(options.warm_up_seconds)?,
-        window: Duration::try_from_secs_f64(options.seconds)?,
-    };
+fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> Result<Vec<Case>, Error> {
     // The threads of the runtime are started by this one and stay on its cores.
     machine::pin(&cores.generator)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let turns = peers.iter().flat_map(|&peer| peer.eras().iter().map(move |&era| (peer, era)));
-    let mut cases: Vec<Case> = turns.map(|(peer, era)| Case { peer, era, samples: Vec::new() }).collect();
-    for round in 1..=options.rounds {
-        for Case { peer, era, samples } in &mut cases {
-            let served = Served::start(*peer, Http::One, cores)?;
-            let sample = runtime.block_on(load::run(served.address, served.pid(), *era, load));
-            let sample = sample.map_err(|error| format!("{}, {}: {error}", peer.name(), era.name()))?;
-            let (name, speed) = (peer.name(), sample.calls_per_cpu_second);
-            eprintln!("round {round}: {name:14} {:6} {speed:>8.0} calls per CPU second", era.name());
-            samples.push(sample);
+    let turns = options.turns(peers).into_iter();
+    let mut cases: Vec<Case> = turns.map(|turn| Case { turn, rounds: Vec::new(), failed: None }).collect();
+    for round in 0..options.rounds.unwrap_or(if options.full { 3 } else { 2 }) {
+        for Case { turn, rounds, failed } in &mut cases {
+            if failed.is_some() || (round > 0 && turn.workload.is_measured_once()) {
+                continue;
+            }
+            let Turn { workload, era, http, connections, peer } = *turn;
+            let what = format!(
+                "round {}: {:10} {:6} HTTP/{:3} {connections:>4} {:14}",
+                round + 1,
+                workload.name(),
+                era.name(),
+                http.name(),
+                peer.name()
+            );
+            match runtime.block_on(turn.measure(sizes, cores)) {
+                Ok(sample) => {
+                    let lead = workload.figures()[0];
+                    eprintln!("{what} {:>10.1} {}", sample.get(&lead).copied().unwrap_or(0.0), lead.heading());
+                    rounds.push(sample);
+                }
+                Err(error) => {
+                    eprintln!("{what} failed: {error}");
+                    *failed = Some(error.to_string());
+                }
+            }
         }
     }
     Ok(cases)
+}
+
+impl Options {
+    /// Servers by name; by default, or as `rust`, those that need no other language.
+    fn peers(&self) -> Result<Vec<Peer>, Error> {
+        if self.peers.is_empty() {
+            return Ok(if self.full { Peer::ALL.to_vec() } else { Peer::RUST.to_vec() });
+        }
+        if self.peers.iter().any(|name| name == "all") {
+            return Ok(Peer::ALL.to_vec());
+        }
+        let known = |name: &String| {
+            let names = || Peer::ALL.map(Peer::name).join(", ");
+            let peer = Peer::ALL.into_iter().find(|peer| peer.name() == name);
+            peer.ok_or_else(|| format!("{name:?} is no server; there are all, {}", names()).into())
+        };
+        let named = self.peers.iter().map(known).collect::<Result<Vec<_>, Error>>()?;
+        // In the order of the tables.
+        Ok(Peer::ALL.into_iter().filter(|peer| named.contains(peer)).collect())
+    }
+
+    fn includes(&self, workload: Workload) -> bool {
+        self.workloads.is_empty() || self.workloads.contains(&workload)
+    }
+
+    fn sizes(&self) -> Result<Sizes, Error> {
+        let of = |normal, full| if self.full { full } else { normal };
+        Ok(Sizes {
+            window: Duration::try_from_secs_f64(self.seconds.unwrap_or(of(0.8, 3.0)))?,
+            warm_up: Duration::try_from_secs_f64(of(0.3, 1.0))?,
+            rate: self.rate,
+            sessions: 150_000,
+            listeners: self.listeners.unwrap_or(if self.full { 2_000 } else { 500 }),
+            neighbours: self.neighbours.unwrap_or(if self.full { 1_000 } else { 100 }),
+            idle: self.idle.unwrap_or(if self.full { 10_000 } else { 2_000 }),
+        })
+    }
+
+    /// What is measured, in the order of a round: servers that are compared with each other are neighbours.
+    fn turns(&self, peers: &[Peer]) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        for workload in Workload::ALL.into_iter().filter(|workload| self.includes(*workload)) {
+            for era in [Era::Legacy, Era::Modern] {
+                if !self.eras.is_empty() && !self.eras.contains(&era) {
+                    continue;
+                }
+                for (http, connections) in self.ways(workload) {
+                    let turn = |&peer| Turn { workload, era, http, connections, peer };
+                    turns.extend(peers.iter().map(turn).filter(Turn::is_possible));
+                }
+            }
+        }
+        turns
+    }
+
+    /// Versions of HTTP and calls at once of a workload.
+    fn ways(&self, workload: Workload) -> Vec<(Http, usize)> {
+        if !workload.is_of_calls() {
+            return vec![(Http::One, CONNECTIONS.into())];
+        }
+        let varies = self.full && workload == Workload::Echo;
+        let chosen = |named: &[u16]| if named.is_empty() { None } else { Some(named.to_vec()) };
+        let connections = chosen(&self.connections);
+        let connections = connections.unwrap_or(if varies { CONNECTIONS_FULL.to_vec() } else { vec![CONNECTIONS] });
+        let https = match (self.http.as_slice(), varies) {
+            ([], true) => vec![Http::One, Http::Two],
+            ([], false) => vec![Http::One],
+            (named, _) => named.to_vec(),
+        };
+        let with = |&http| connections.iter().map(move |&count| (http, usize::from(count))).collect::<Vec<_>>();
+        https.iter().flat_map(with).collect()
+    }
+}
+
+/// Writes the report, or replaces what stands between the marks.
+fn write_markdown(path: &Path, report: &str) -> Result<(), Error> {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    let [begin, end] = MARKS;
+    let whole = match before.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1))) {
+        Some((head, tail)) => format!("{head}{begin}\n\n{report}\n{end}{tail}"),
+        None => report.to_owned(),
+    };
+    Ok(std::fs::write(path, whole)?)
 }

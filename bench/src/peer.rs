@@ -56,6 +56,9 @@ impl Peer {
     pub const ALL: [Self; 7] =
         [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless, Self::Typescript, Self::Python];
 
+    /// Those that need no other language.
+    pub const RUST: [Self; 5] = [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless];
+
     /// Those whose handlers can be called in this process.
     pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
 

@@ -1,56 +1,42 @@
-//! The table, the ratios and the verdict.
+//! All that a run has measured, as a table, Markdown, JSON and plots.
 
 use std::fmt::Write as _;
 
+use andon_bench::figure::{Figure, Sample, Spread};
 use andon_bench::peer::Peer;
-use andon_bench::wire::{Allocations, Era};
-use serde::Serialize;
+use andon_bench::svg::{Bars, Group, grouped};
+use andon_bench::wire::{Allocations, Era, Http};
+use serde::{Serialize, Serializer};
 
-use crate::load::Sample;
+use crate::verdict::{self, Verdict};
+use crate::workload::{Sizes, Turn, Workload};
 
-/// How many times as many calls per CPU second as `rmcp` are asked for.
-const RMCP_RATIO_MIN: f64 = 2.0;
-/// Which part of the bare handler's calls per CPU second is asked for.
-const FLOOR_RATIO_MIN: f64 = 0.55;
-/// How many allocations a call may cost in process.
-const ALLOCATIONS_MAX: f64 = 60.0;
-
-/// A peer with a workload, and what it did in each round.
+/// A server under a workload, and what it did in each round.
 #[derive(Debug, Serialize)]
 pub(crate) struct Case {
-    /// The server.
-    pub(crate) peer: Peer,
-    /// The workload.
-    pub(crate) era: Era,
+    /// Who and what.
+    #[serde(flatten)]
+    pub(crate) turn: Turn,
     /// One sample per round.
-    pub(crate) samples: Vec<Sample>,
-}
-
-/// A comparison with what is asked for.
-#[derive(Debug, Serialize)]
-pub(crate) struct Verdict {
-    /// What is compared, in words.
-    pub(crate) what: String,
-    /// What was measured.
-    pub(crate) measured: f64,
-    /// What is asked for.
-    pub(crate) asked: f64,
-    /// Whether it holds.
-    pub(crate) holds: bool,
+    pub(crate) rounds: Vec<Sample>,
+    /// Why there are no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failed: Option<String>,
 }
 
 /// All that one run has measured.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Cores of the server and of the generator; none are pinned when both are empty.
+    /// Processor and kernel.
+    pub(crate) machine: String,
+    /// Cores of the server; none are pinned when both lists are empty.
     pub(crate) server_cores: Vec<usize>,
     /// Cores of the generator.
     pub(crate) generator_cores: Vec<usize>,
-    /// Connections at once.
-    pub(crate) connections: usize,
-    /// Length of each window of measuring.
-    pub(crate) seconds: f64,
-    /// The peers.
+    /// How much of each.
+    #[serde(serialize_with = "settings")]
+    pub(crate) sizes: Sizes,
+    /// The servers.
     pub(crate) cases: Vec<Case>,
     /// Allocations per call in process.
     pub(crate) allocations: Vec<Allocations>,
@@ -58,27 +44,68 @@ pub(crate) struct Report {
     pub(crate) verdicts: Vec<Verdict>,
 }
 
+fn settings<S: Serializer>(sizes: &Sizes, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::json!({
+        "seconds": sizes.window.as_secs_f64(),
+        "warm_up_seconds": sizes.warm_up.as_secs_f64(),
+        "rate": sizes.rate,
+        "sessions_max": sizes.sessions,
+        "listeners": sizes.listeners,
+        "neighbours": sizes.neighbours,
+        "idle": sizes.idle,
+    })
+    .serialize(serializer)
+}
+
+/// Cases that are compared with each other.
+struct Table<'a> {
+    turn: Turn,
+    cases: Vec<&'a Case>,
+}
+
 impl Report {
     /// Compares what was measured with what is asked for.
     pub(crate) fn judge(&mut self) {
-        let mut verdicts = Vec::new();
-        for era in [Era::Legacy, Era::Modern] {
-            for peer in [Peer::RmcpSessions, Peer::RmcpStateless, Peer::Floor] {
-                let asked = if peer == Peer::Floor { FLOOR_RATIO_MIN } else { RMCP_RATIO_MIN };
-                if let Some(measured) = self.ratio((Peer::Andon, era), (peer, era)) {
-                    let what = format!("andon / {}, {}", peer.name(), era.name());
-                    verdicts.push(Verdict { what, measured, asked, holds: measured >= asked });
-                }
-            }
-        }
-        for counted in self.allocations.iter().filter(|counted| counted.peer == Peer::Andon) {
-            let (what, measured) = (format!("allocations per call, {}", counted.era.name()), counted.per_call);
-            verdicts.push(Verdict { what, measured, asked: ALLOCATIONS_MAX, holds: measured <= ALLOCATIONS_MAX });
-        }
-        self.verdicts = verdicts;
+        self.verdicts = verdict::judge(self);
     }
 
-    /// The report for a person.
+    /// What the rounds say of a figure.
+    pub(crate) fn spread(&self, turn: &Turn, figure: Figure) -> Option<Spread> {
+        let case = self.case(turn)?;
+        Spread::of(case.rounds.iter().filter_map(|sample| sample.get(&figure).copied()))
+    }
+
+    /// A figure as a multiple of another server's: of what each round says. Neighbours in a round share what else the machine
+    /// was doing.
+    pub(crate) fn ratio(&self, turn: &Turn, below: Peer, figure: Figure) -> Option<Spread> {
+        let other = self.case(&Turn { peer: below, ..*turn })?;
+        let rounds = self.case(turn)?.rounds.iter().zip(&other.rounds);
+        Spread::of(rounds.filter_map(|(a, b)| Some(a.get(&figure)? / b.get(&figure).filter(|value| **value > 0.0)?)))
+    }
+
+    fn case(&self, turn: &Turn) -> Option<&Case> {
+        self.cases.iter().find(|case| case.turn == *turn)
+    }
+
+    /// Cases that differ in the server only, together.
+    fn tables(&self) -> Vec<Table<'_>> {
+        let mut tables: Vec<Table<'_>> = Vec::new();
+        for case in &self.cases {
+            let is_of = |table: &Table<'_>| Turn { peer: case.turn.peer, ..table.turn } == case.turn;
+            match tables.iter_mut().find(|table| is_of(table)) {
+                Some(table) => table.cases.push(case),
+                None => tables.push(Table { turn: case.turn, cases: vec![case] }),
+            }
+        }
+        tables
+    }
+
+    /// The workloads that were measured, in order.
+    fn workloads(&self) -> impl Iterator<Item = Workload> {
+        Workload::ALL.into_iter().filter(|workload| self.cases.iter().any(|case| case.turn.workload == *workload))
+    }
+
+    /// The report for a person, in Markdown.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.
@@ -87,70 +114,126 @@ impl Report {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Sizes { window, rate, sessions, listeners, neighbours, idle, .. } = self.sizes;
+        let rounds = self.cases.iter().map(|case| case.rounds.len()).max().unwrap_or(0);
+        writeln!(text, "{}. {}", self.machine, self.pinning())?;
         writeln!(
             text,
-            "| {:14} | {:6} | {:>11} | {:>7} | {:>7} | {:>8} | {:>8} | {:>8} |",
-            "server", "era", "calls/CPU s", "/ floor", "calls/s", "p50 us", "p99 us", "RSS MiB"
+            "{rounds} rounds of {} s for each; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
+             {neighbours} bad neighbours; {idle} idle.",
+            window.as_secs_f64(),
+            grouped(rate, 0),
+            grouped(sessions as f64, 0)
         )?;
-        writeln!(
-            text,
-            "|{:-<16}|{:-<8}|{:->13}|{:->9}|{:->9}|{:->10}|{:->10}|{:->10}|",
-            "", "", ":", ":", ":", ":", ":", ":"
-        )?;
-        for case in &self.cases {
-            let of = |value: fn(&Sample) -> f64| median(case.samples.iter().map(value).collect());
-            let ratio = self.ratio((case.peer, case.era), (Peer::Floor, case.era));
-            let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
-            #[allow(clippy::cast_precision_loss, reason = "memory in KiB is far below 2^52")]
-            let resident_mib = of(|sample| sample.resident_kib as f64) / 1024.0;
-            writeln!(
-                text,
-                "| {:14} | {:6} | {:>11.0} | {ratio:>7} | {:>7.0} | {:>8.0} | {:>8.0} | {resident_mib:>8.1} |",
-                case.peer.name(),
-                case.era.name(),
-                of(|sample| sample.calls_per_cpu_second),
-                of(|sample| sample.calls_per_second),
-                of(|sample| sample.p50_us),
-                of(|sample| sample.p99_us)
-            )?;
+        for workload in self.workloads() {
+            writeln!(text, "\n### {}\n", workload.title())?;
+            self.write_workload(text, workload)?;
         }
         if !self.allocations.is_empty() {
-            writeln!(text, "\nIn process, per call:")?;
+            writeln!(text, "\n### Allocations per call, in process\n")?;
+            writeln!(text, "| server | era | allocations | bytes |\n|---|---|--:|--:|")?;
         }
         for Allocations { peer, era, per_call, bytes_per_call } in &self.allocations {
-            writeln!(
-                text,
-                "  {:14} {:6} {per_call:>6.1} allocations, {bytes_per_call:>7.0} bytes",
-                peer.name(),
-                era.name()
-            )?;
+            writeln!(text, "| {} | {} | {per_call:.1} | {bytes_per_call:.0} |", peer.name(), era.name())?;
         }
-        writeln!(text)?;
-        for Verdict { what, measured, asked, holds } in &self.verdicts {
-            let verdict = if *holds { "holds" } else { "FAILS" };
-            writeln!(text, "{verdict}  {what}: {measured:.2} (asked: {asked})")?;
+        if !self.verdicts.is_empty() {
+            writeln!(text, "\n### What is asked for\n\n| | measured | asked | |\n|---|--:|--:|---|")?;
+        }
+        for Verdict { what, measured, asked, is_most, holds } in &self.verdicts {
+            let (bound, said) = (if *is_most { "at most" } else { "at least" }, if *holds { "holds" } else { "FAILS" });
+            writeln!(text, "| {what} | {} | {bound} {} | {said} |", grouped(*measured, 2), grouped(*asked, 2))?;
         }
         Ok(())
     }
 
-    /// Calls per CPU second of one case as a multiple of another's: the median of what the rounds say. Neighbours in
-    /// a round share what else the machine was doing.
-    fn ratio(&self, above: (Peer, Era), below: (Peer, Era)) -> Option<f64> {
-        let samples = |(peer, era)| Some(&self.cases.iter().find(|case| case.peer == peer && case.era == era)?.samples);
-        let rounds = samples(above)?.iter().zip(samples(below)?);
-        let ratios: Vec<f64> = rounds.map(|(a, b)| a.calls_per_cpu_second / b.calls_per_cpu_second).collect();
-        (!ratios.is_empty()).then(|| median(ratios))
+    fn pinning(&self) -> String {
+        if self.server_cores.is_empty() {
+            return "Server and generator share the cores.".to_owned();
+        }
+        let (server, generator) = (self.server_cores.len(), self.generator_cores.len());
+        format!("The server has {server} core(s), the generator {generator} others.")
+    }
+
+    /// One table for all eras, versions of HTTP and numbers of connections of a workload.
+    fn write_workload(&self, text: &mut String, workload: Workload) -> std::fmt::Result {
+        let lead = workload.figures()[0];
+        write!(text, "| era | HTTP | at once | server | {} | / floor | ± |", lead.heading())?;
+        workload.figures()[1..].iter().try_for_each(|figure| write!(text, " {} |", figure.heading()))?;
+        write!(text, "\n|---|---|--:|---|--:|--:|--:|")?;
+        workload.figures()[1..].iter().try_for_each(|_| write!(text, "--:|"))?;
+        writeln!(text)?;
+        for table in self.tables().iter().filter(|table| table.turn.workload == workload) {
+            for case in &table.cases {
+                let Turn { era, http, connections, peer, .. } = case.turn;
+                write!(text, "| {} | {} | {connections} | {} |", era.name(), http.name(), peer.name())?;
+                if case.rounds.is_empty() {
+                    writeln!(text, " {} |", case.failed.as_deref().unwrap_or("not measured").replace('|', "/"))?;
+                    continue;
+                }
+                let ratio = self.ratio(&case.turn, Peer::Floor, lead);
+                let (ratio, apart) = ratio.map_or(("-".to_owned(), "-".to_owned()), |spread| {
+                    (format!("{:.2}", spread.median), format!("{:.2}", (spread.max - spread.min) / 2.0))
+                });
+                let cell = |figure: &Figure| {
+                    let spread = self.spread(&case.turn, *figure);
+                    spread.map_or_else(|| "-".to_owned(), |spread| grouped(spread.median, figure.decimals()))
+                };
+                write!(text, " {} | {ratio} | {apart} |", cell(&lead))?;
+                workload.figures()[1..].iter().try_for_each(|figure| write!(text, " {} |", cell(figure)))?;
+                writeln!(text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A plot of each workload's first figure, as names of files and their contents.
+    pub(crate) fn plots(&self) -> Vec<(String, String)> {
+        let mut plots = Vec::new();
+        for workload in self.workloads() {
+            let mut figures = vec![workload.figures()[0]];
+            // Of idle sessions and of what wakes them, the second figure says as much.
+            figures.extend((workload == Workload::Idle).then_some(Figure::SessionBytes));
+            figures.extend((workload == Workload::Echo).then_some(Figure::P99Us));
+            for figure in figures {
+                let bars = self.bars(workload, figure);
+                let name = format!(
+                    "{}-{}.svg",
+                    workload.name(),
+                    figure.heading().replace([' ', '/', ','], "-").replace("--", "-").to_lowercase()
+                );
+                if !bars.groups.is_empty() {
+                    plots.push((name.replace("---", "-"), bars.svg()));
+                }
+            }
+        }
+        plots
+    }
+
+    fn bars(&self, workload: Workload, figure: Figure) -> Bars {
+        let mut groups = Vec::new();
+        for table in self.tables().iter().filter(|table| table.turn.workload == workload) {
+            let Turn { era, http, connections, .. } = table.turn;
+            let name = match workload.is_of_calls() {
+                true => format!("{}, HTTP/{}, {connections} at once", revision(era), http.name()),
+                false => revision(era).to_owned(),
+            };
+            let bar = |case: &&Case| Some((case.turn.peer.name().to_owned(), self.spread(&case.turn, figure)?));
+            let bars: Vec<_> = table.cases.iter().filter_map(bar).collect();
+            if !bars.is_empty() {
+                groups.push(Group { name, bars });
+            }
+        }
+        Bars { title: workload.title().to_owned(), unit: figure.heading().to_owned(), groups }
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => 0.0,
-        length if length % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
+fn revision(era: Era) -> &'static str {
+    era.revision()
+}
+
+/// The case that verdicts are about, of one of our servers.
+pub(crate) fn of_calls(workload: Workload, era: Era, peer: Peer) -> Turn {
+    Turn { workload, era, http: Http::One, connections: 64, peer }
 }
 
 #[cfg(test)]

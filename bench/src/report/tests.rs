@@ -1,39 +1,72 @@
+use std::time::Duration;
+
+use andon_bench::figure::{Figure, Sample};
 use andon_bench::peer::Peer;
 use andon_bench::wire::{Allocations, Era};
 
-use super::{Case, Report, median};
-use crate::load::Sample;
+use super::{Case, Report, of_calls};
+use crate::workload::{Sizes, Workload};
 
 fn case(peer: Peer, rounds: &[f64]) -> Case {
-    let sample = |&calls_per_cpu_second| Sample {
-        calls_per_cpu_second,
-        calls_per_second: 1.0,
-        p50_us: 1.0,
-        p99_us: 1.0,
-        resident_kib: 1,
+    let sample = |&value| Sample::from([(Figure::PerCpuSecond, value), (Figure::P99Us, 80.0)]);
+    let turn = of_calls(Workload::Echo, Era::Modern, peer);
+    Case { turn, rounds: rounds.iter().map(sample).collect(), failed: None }
+}
+
+fn report() -> Report {
+    let sizes = Sizes {
+        window: Duration::from_secs(1),
+        warm_up: Duration::ZERO,
+        rate: 1.0,
+        sessions: 1,
+        listeners: 1,
+        neighbours: 1,
+        idle: 1,
     };
-    Case { peer, era: Era::Modern, samples: rounds.iter().map(sample).collect() }
-}
-
-#[test]
-fn the_median_is_in_the_middle() {
-    assert_eq!(median(vec![9.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
-    assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]).to_bits(), 3.0_f64.to_bits());
-}
-
-#[test]
-fn a_ratio_compares_within_a_round() {
+    let mut failed = case(Peer::Python, &[]);
+    failed.failed = Some("it | fell".to_owned());
     let mut report = Report {
+        machine: "a machine".to_owned(),
         server_cores: Vec::new(),
         generator_cores: Vec::new(),
-        connections: 1,
-        seconds: 1.0,
-        // The machine was slow in the second round, for both.
-        cases: vec![case(Peer::RmcpStateless, &[10.0, 1.0, 10.0]), case(Peer::Andon, &[30.0, 3.0, 30.0])],
+        sizes,
+        // The machine was slow in the second round, for all.
+        cases: vec![
+            case(Peer::Floor, &[40.0, 4.0, 40.0]),
+            case(Peer::Andon, &[30.0, 3.0, 30.0]),
+            case(Peer::RmcpStateless, &[10.0, 1.0, 10.0]),
+            failed,
+        ],
         allocations: vec![Allocations { peer: Peer::Andon, era: Era::Modern, per_call: 61.0, bytes_per_call: 1.0 }],
         verdicts: Vec::new(),
     };
     report.judge();
-    let said: Vec<_> = report.verdicts.iter().map(|verdict| (verdict.measured, verdict.holds)).collect();
-    assert_eq!(said, [(3.0, true), (61.0, false)]);
+    report
+}
+
+#[test]
+fn a_ratio_compares_within_a_round() {
+    let said: Vec<_> = report().verdicts.iter().map(|verdict| (verdict.measured, verdict.holds)).collect();
+    assert_eq!(said, [(0.75, false), (3.0, true), (61.0, false)]);
+}
+
+#[test]
+fn every_row_of_a_table_is_as_long_as_its_head() {
+    let text = report().text();
+    let lines: Vec<_> = text.lines().filter(|line| line.starts_with("| ") && line.contains("modern")).collect();
+    assert!(lines.iter().any(|line| line.contains("| andon | 30 | 0.75 | 0.00 |")), "{text}");
+    assert!(lines.iter().any(|line| line.contains("it / fell")), "{text}");
+    let columns = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap().matches('|').count();
+    assert_eq!(columns("| era |"), columns("|---|---|--:|---"));
+    assert_eq!(columns("| era |"), columns("| modern | 1.1 | 64 | andon"));
+}
+
+#[test]
+fn what_was_measured_is_plotted_and_kept() {
+    let report = report();
+    let names: Vec<_> = report.plots().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["echo-per-cpu-s.svg", "echo-p99-us.svg"]);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["cases"][1]["peer"], "andon");
+    assert_eq!(json["cases"][1]["rounds"][0]["per_cpu_second"], 30.0);
 }

@@ -1,0 +1,112 @@
+//! One update to all who subscribed to it: how long until the last has it, and what that costs.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use andon_bench::child::Served;
+use andon_bench::connection::{Connection, Events};
+use andon_bench::figure::{Figure, Sample};
+use andon_bench::histogram::Histogram;
+use andon_bench::wire::{self, Era, Numbered};
+use andon_bench::{Error, machine};
+use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::task::JoinSet;
+
+use super::{Sizes, mib};
+
+/// How long an update may take to the last.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Updates before measuring.
+const WARM_UP: usize = 2;
+const UPDATED: &[u8] = b"notifications/resources/updated";
+
+/// Updates a resource again and again, each time when all streams have the update before.
+pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<Sample, Error> {
+    let (sender, mut received) = mpsc::channel(sizes.listeners.max(1));
+    let mut streams = JoinSet::new();
+    for _ in 0..sizes.listeners {
+        let events = subscribe(served.address, era).await?;
+        streams.spawn(listen(events, sender.clone()));
+    }
+    let mut toucher = Toucher::open(served.address, era).await?;
+    for _ in 0..WARM_UP {
+        toucher.update(&mut received, sizes.listeners).await?;
+    }
+    let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(served.pid())?);
+    let mut until_last = Histogram::default();
+    while began_at.elapsed() < sizes.window {
+        until_last.record(toucher.update(&mut received, sizes.listeners).await?);
+    }
+    let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(served.pid())? - cpu_before);
+    let deliveries = until_last.count() as f64 * sizes.listeners as f64;
+    Ok(Sample::from([
+        (Figure::PerCpuSecond, deliveries / cpu.as_secs_f64().max(0.01)),
+        (Figure::PerSecond, deliveries / wall.as_secs_f64()),
+        (Figure::CpuUs, cpu.as_secs_f64() * 1e6 / deliveries),
+        (Figure::LastMs, until_last.quantile_us(0.5) / 1e3),
+        (Figure::ResidentMib, mib(machine::resident_kib(served.pid())?)),
+    ]))
+}
+
+/// A stream on which the updates come, subscribed.
+pub(super) async fn subscribe(address: SocketAddr, era: Era) -> Result<Events, Error> {
+    let authority = address.to_string();
+    let mut connection = Connection::open(address).await?;
+    let subscribe = wire::subscribe_body(era);
+    if era == Era::Modern {
+        let mut events = connection.subscribe(wire::request(&authority, era, None, &subscribe).as_bytes()).await?;
+        events.next().await?.ok_or("the stream ended before it was acknowledged")?;
+        return Ok(events);
+    }
+    let session = connection.session(&authority, era).await?;
+    let answer = connection.exchange(wire::request(&authority, era, session.as_deref(), &subscribe).as_bytes()).await?;
+    if answer.status != 200 || !connection.body().windows(8).any(|part| part == b"\"result\"") {
+        return Err(format!("subscribing: {}", String::from_utf8_lossy(connection.body())).into());
+    }
+    connection.subscribe(wire::standing_request(&authority, session.as_deref()).as_bytes()).await
+}
+
+/// Says when each update has come.
+async fn listen(mut events: Events, received: Sender<Instant>) -> Result<(), Error> {
+    while let Some(data) = events.next().await? {
+        if data.windows(UPDATED.len()).any(|part| part == UPDATED) {
+            // Nobody counts any more when the measurement is over.
+            let _ = received.send(Instant::now()).await;
+        }
+    }
+    Ok(())
+}
+
+/// Who updates the resource, over a connection and a session of its own.
+struct Toucher {
+    connection: Connection,
+    request: Numbered,
+}
+
+impl Toucher {
+    async fn open(address: SocketAddr, era: Era) -> Result<Self, Error> {
+        let authority = address.to_string();
+        let mut connection = Connection::open(address).await?;
+        let session = connection.session(&authority, era).await?;
+        let text = wire::request(&authority, era, session.as_deref(), &wire::touch_body(era));
+        Ok(Self { connection, request: Numbered::new(text) })
+    }
+
+    /// Updates, and waits until all streams have it; how long the last one took.
+    async fn update(&mut self, received: &mut Receiver<Instant>, streams: usize) -> Result<Duration, Error> {
+        let (request, number) = self.request.advance();
+        let began_at = Instant::now();
+        let all = async {
+            let mut last_at = began_at;
+            for _ in 0..streams {
+                last_at = last_at.max(received.recv().await.ok_or("all streams have ended")?);
+            }
+            Ok::<_, Error>(last_at)
+        };
+        let both = async { tokio::try_join!(self.connection.exchange(request), all) };
+        let (answer, last_at) =
+            tokio::time::timeout(DELIVERY_TIMEOUT, both).await.map_err(|_| "an update did not reach all streams")??;
+        wire::check_answer(self.connection.body(), answer.is_events, number)?;
+        Ok(last_at.duration_since(began_at))
+    }
+}

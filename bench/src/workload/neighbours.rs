@@ -1,0 +1,80 @@
+//! Well-behaved clients beside ones that do not read what they asked for, or hardly: what the others' calls take, and what the
+//! server keeps meanwhile.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use andon_bench::child::Served;
+use andon_bench::connection::Connection;
+use andon_bench::figure::{Figure, Sample};
+use andon_bench::load::{self, Call, Load};
+use andon_bench::wire::{self, Era};
+use andon_bench::{Error, machine};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+
+use super::{Sizes, Turn};
+
+/// Letters in the message that a bad neighbour wants back.
+const MESSAGE_BYTES: usize = 32 << 10;
+/// How many of them it asks for at once: more than the kernel keeps for a connection.
+const CALLS: usize = 64;
+/// What the kernel keeps for it on its side.
+const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// One that reads takes a byte as often.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// The part of what the server can answer that is asked for.
+const RATE: f64 = 0.25;
+
+/// Measures answers at a fixed rate, without and with the neighbours.
+pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Result<Sample, Error> {
+    let load = turn.load(sizes, Call::Echo);
+    let peak = load::run(served.address, served.pid(), Load { window: sizes.window / 2, ..load }).await?;
+    let load = Load { rate: Some(peak.rate() * RATE), ..load };
+    let alone = load::run(served.address, served.pid(), load).await?;
+    let resident_before = machine::resident_kib(served.pid())?;
+    let mut neighbours = JoinSet::new();
+    for index in 0..sizes.neighbours {
+        neighbours.spawn(ask(served.address, turn.era, index % 2 == 0));
+    }
+    let beside = load::run(served.address, served.pid(), load).await?;
+    let grown = machine::resident_kib(served.pid())?.saturating_sub(resident_before);
+    let (p99, p99_alone) = (beside.times.quantile_us(0.99), alone.times.quantile_us(0.99));
+    Ok(Sample::from([
+        (Figure::P99Times, p99 / p99_alone),
+        (Figure::P99Us, p99),
+        (Figure::P99AloneUs, p99_alone),
+        (Figure::PerSecond, beside.rate()),
+        (Figure::GrownMib, super::mib(grown)),
+    ]))
+}
+
+/// Asks for more than it takes, until it is cut off or stopped.
+async fn ask(address: SocketAddr, era: Era, reads: bool) -> Result<(), Error> {
+    let authority = address.to_string();
+    let session = Connection::open(address).await?.session(&authority, era).await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    let mut stream = socket.connect(address).await?;
+    let request = wire::request(&authority, era, session.as_deref(), &wire::long_body(era, MESSAGE_BYTES));
+    let (mut from, mut to) = stream.split();
+    let write = async {
+        for _ in 0..CALLS {
+            to.write_all(request.as_bytes()).await?;
+        }
+        std::future::pending::<Result<(), Error>>().await
+    };
+    let read = async {
+        if !reads {
+            return std::future::pending::<Result<(), Error>>().await;
+        }
+        let mut byte = [0; 1];
+        loop {
+            tokio::time::sleep(READ_INTERVAL).await;
+            from.read_exact(&mut byte).await?;
+        }
+    };
+    tokio::try_join!(write, read)?;
+    Ok(())
+}
