@@ -120,11 +120,13 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
     if counts {
         child::build(&[("andon-bench", "allocs")])?;
     }
+    // Before this thread is pinned, and knows of fewer cores.
+    let machine = machine::describe();
     let cores = Cores::divide(options.server_cores);
     let sizes = options.sizes()?;
     let cases = measure(options, &peers, &sizes, &cores)?;
     let mut report = Report {
-        machine: machine::describe(),
+        machine,
         server_cores: cores.server,
         generator_cores: cores.generator,
         sizes,

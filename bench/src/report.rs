@@ -119,7 +119,7 @@ impl Report {
         writeln!(text, "{}. {}", self.machine, self.pinning())?;
         writeln!(
             text,
-            "{rounds} rounds of {} s for each; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
+            "Rounds: {rounds}, of {} s for each server; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
              {neighbours} bad neighbours; {idle} idle.",
             window.as_secs_f64(),
             grouped(rate, 0),

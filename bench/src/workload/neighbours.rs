@@ -24,6 +24,8 @@ const CALLS: usize = 64;
 const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// One that reads takes a byte as often.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the server has for what they ask for at first.
+const SETTLE: Duration = Duration::from_secs(2);
 /// The part of what the server can answer that is asked for.
 const RATE: f64 = 0.25;
 
@@ -38,6 +40,7 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Resu
     for index in 0..sizes.neighbours {
         neighbours.spawn(ask(served.address, turn.era, index % 2 == 0));
     }
+    tokio::time::sleep(SETTLE).await;
     let beside = load::run(served.address, served.pid(), load).await?;
     let grown = machine::resident_kib(served.pid())?.saturating_sub(resident_before);
     let (p99, p99_alone) = (beside.times.quantile_us(0.99), alone.times.quantile_us(0.99));
