@@ -184,6 +184,11 @@ impl Session {
         !self.calls.is_empty()
     }
 
+    /// Where what belongs to `call` goes, as long as it is in flight.
+    pub fn stream_of(&self, call: CallId) -> Option<StreamId> {
+        self.calls.iter().find(|known| known.call == call).map(|known| known.stream)
+    }
+
     /// Whether time has taken this session: no handshake in time, idle for too long, or too old and idle.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at().is_some_and(|at| at <= now)

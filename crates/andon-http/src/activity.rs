@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 /// Written bytes that count as progress. What HTTP/2 sends to find out whether the peer lives is far less.
 pub(crate) const PROGRESS_BYTES: u64 = 1 << 10;
 
-/// After so long without anything to do a connection gives back what it needs for requests.
-const MOMENT: Duration = Duration::from_secs(1);
+/// After so long without anything to do, or up to twice that, a connection gives back what it needs for requests.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// What happens on one connection. Counters only, so that a request costs no look at the clock.
 #[derive(Debug, Default)]

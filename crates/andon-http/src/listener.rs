@@ -148,6 +148,7 @@ impl Http {
 
     fn listen(address: SocketAddr) -> Result<Self, BindError> {
         let listener = std::net::TcpListener::bind(address).map_err(BindError::Io)?;
+        limit_unsent(&listener).map_err(BindError::Io)?;
         let address = listener.local_addr().map_err(BindError::Io)?;
         Ok(Self { listener, address, options: HttpOptions::default() })
     }
@@ -166,6 +167,20 @@ impl From<BindError> for Error {
             refused @ BindError::NotLoopback(_) => Error::misuse(refused.to_string()),
         }
     }
+}
+
+/// Has the system take no more of an answer than a connection can send now, and this much: without, it takes 4 MB for a peer
+/// that does not read. What is on its way is not counted, so that fast peers are not slowed. Connections inherit it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn limit_unsent(listener: &std::net::TcpListener) -> std::io::Result<()> {
+    const UNSENT_BYTES_MAX: u32 = 32 << 10;
+    socket2::SockRef::from(listener).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
+}
+
+/// Other systems have no such limit, or bounds of their own.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn limit_unsent(_listener: &std::net::TcpListener) -> std::io::Result<()> {
+    Ok(())
 }
 
 pub(crate) fn resolve(address: &str) -> Result<SocketAddr, BindError> {

@@ -153,6 +153,15 @@ impl Call {
         self.input(Input::Progress { call: self.0.id, progress, total, message });
     }
 
+    /// Waits while half of what may wait for the client does. A client that takes nothing of it for
+    /// [`slow_reader_timeout`](crate::options::HostOptions::slow_reader_timeout) loses its connection, and the call goes on
+    /// as its era has it: in a session, and what it says is kept.
+    pub async fn ready(&self) {
+        if let Some(outlet) = self.place().outlet_of(self.0.id) {
+            outlet.ready_or_cut().await;
+        }
+    }
+
     /// Logs to the client, if `level` is at least what it asked for. At most 50 a second are sent.
     pub fn log<T: Serialize + ?Sized>(&self, level: Level, logger: Option<&str>, data: &T) {
         if let Ok(data) = Json::of(data) {

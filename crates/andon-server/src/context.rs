@@ -49,13 +49,15 @@ impl Context {
 
     /// Reports that the call got as far as `progress`, which only grows, of `total`, if that is known.
     /// Without effect if the client gave no progress token; reports in quick succession are merged.
-    /// It lets other work run before it returns.
+    /// It lets other work run before it returns, and waits for a client that reads more slowly than it is told
+    /// ([`HostOptions::slow_reader_timeout`](crate::options::HostOptions::slow_reader_timeout)).
     ///
     /// # Errors
     /// When the call was cancelled, so that a handler stops by `?`.
     pub async fn progress(&self, progress: f64, total: Option<f64>, message: Option<&str>) -> Result<(), Cancelled> {
         self.call.progress(progress, total, message.map(str::to_owned));
         tokio::task::yield_now().await;
+        self.call.ready().await;
         if self.call.is_cancelled() { Err(Cancelled) } else { Ok(()) }
     }
 

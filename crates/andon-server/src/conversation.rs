@@ -55,6 +55,10 @@ pub(crate) trait Conversation: Send + Sync {
     fn set_value(&self, _name: &str, _value: Option<RawJson>) -> Result<Option<Commit>, ValuesError> {
         Err(ValuesError::NoSession)
     }
+    /// Where what a call says waits for its client, if it has a connection.
+    fn outlet_of(&self, _call: CallId) -> Option<Outlet> {
+        None
+    }
     /// The host, as long as there is one.
     fn host(&self) -> Option<Arc<Host>> {
         None
@@ -68,6 +72,9 @@ pub(crate) trait Machine: Send + 'static {
 
     /// Enters a call that must not be taken for one that never ran.
     fn enter(&mut self, _call: CallId) {}
+
+    /// Where what belongs to a call goes.
+    fn stream_of(&self, call: CallId) -> Option<StreamId>;
 
     /// What the last turn changed of what outlives the process.
     fn take_changes(&mut self) -> Changes {
@@ -93,6 +100,10 @@ impl Machine for Session {
         self.enter(call);
     }
 
+    fn stream_of(&self, call: CallId) -> Option<StreamId> {
+        self.stream_of(call)
+    }
+
     fn take_changes(&mut self) -> Changes {
         self.take_changes()
     }
@@ -109,6 +120,10 @@ impl Machine for andon_core::exchange::Exchange {
 
     fn deadline(&self) -> Option<Timestamp> {
         self.deadline()
+    }
+
+    fn stream_of(&self, _call: CallId) -> Option<StreamId> {
+        Some(andon_core::exchange::STREAM)
     }
 }
 
@@ -596,6 +611,12 @@ where
         let session = core.machine.session().ok_or(ValuesError::NoSession)?;
         session.set_value(name, value).map_err(|TooLarge| ValuesError::TooLarge)?;
         Ok(self.submit(&mut core))
+    }
+
+    fn outlet_of(&self, call: CallId) -> Option<Outlet> {
+        let core = self.core();
+        let stream = core.machine.stream_of(call)?;
+        core.places.iter().find(|(known, _)| *known == stream).map(|(_, outlet)| outlet.clone())
     }
 
     fn host(&self) -> Option<Arc<Host>> {

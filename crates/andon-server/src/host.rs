@@ -379,8 +379,13 @@ impl Host {
     }
 
     fn outlet(&self) -> Outlet {
-        let bounds = Bounds { frames: self.options.queue_frames_max, bytes: self.options.queue_bytes_max };
-        Outlet::new(bounds, Ends::WithStream)
+        Outlet::new(self.bounds(), Ends::WithStream)
+    }
+
+    /// What may wait for one connection over HTTP.
+    fn bounds(&self) -> Bounds {
+        let HostOptions { queue_frames_max, queue_bytes_max, slow_reader_timeout, .. } = self.options;
+        Bounds { frames: queue_frames_max, bytes: queue_bytes_max, patience: slow_reader_timeout }
     }
 
     /// Modern clients that listen for changes; those that went away are forgotten.

@@ -26,6 +26,9 @@ pub struct HostOptions {
     pub queue_frames_max: usize,
     /// Bytes that may wait for one connection. Default 1 MiB; one frame may be larger.
     pub queue_bytes_max: usize,
+    /// How long a handler waits for a client that takes nothing of what was said already, once half of that waits. Then the
+    /// client loses its connection; its session goes on. Default 5 s.
+    pub slow_reader_timeout: Duration,
     /// Handles of values that handlers keep, over all principals. Default 100,000.
     pub handles_max: u64,
     /// Replies that are kept for calls which come again with the same idempotency key, over all principals. Default 10,000.
@@ -88,6 +91,7 @@ impl Default for HostOptions {
             listeners_max: 100_000,
             queue_frames_max: 256,
             queue_bytes_max: 1 << 20,
+            slow_reader_timeout: Duration::from_secs(5),
             handles_max: 100_000,
             replies_max: 10_000,
             reply_bytes_max: 64 << 10,

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use andon_core::io::Frame;
 
@@ -14,6 +15,8 @@ use crate::journal::{Commit, NotDurable};
 pub(crate) struct Bounds {
     pub(crate) frames: usize,
     pub(crate) bytes: usize,
+    /// How long whoever speaks waits for a reader that takes nothing.
+    pub(crate) patience: Duration,
 }
 
 /// A frame, and what has to be durable before it leaves.
@@ -40,6 +43,8 @@ pub(crate) enum First {
 struct State {
     queue: VecDeque<Held>,
     bytes: usize,
+    /// How many frames were read.
+    taken: u64,
     closed: bool,
     overflowed: bool,
     lost: bool,
@@ -141,10 +146,17 @@ impl Outlet {
     /// The next frame, or `None` when all was read and nothing more comes.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         let mut state = self.lock();
-        if std::task::ready!(poll_first(&mut state, cx)).is_none() {
-            return Poll::Ready(None);
+        match poll_first(&mut state, cx) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(_)) => Poll::Ready(pop(&mut state)),
+            Poll::Pending => {
+                if self.ends == Ends::WithStream {
+                    // It may wait for long, and there may be many.
+                    state.queue.shrink_to_fit();
+                }
+                Poll::Pending
+            }
         }
-        Poll::Ready(pop(&mut state))
     }
 
     /// How the answer begins, as soon as that is known. Only a message that is the whole answer is taken.
@@ -176,8 +188,30 @@ impl Outlet {
         if roomy || state.closed {
             return Poll::Ready(());
         }
-        state.writers.push(cx.waker().clone());
+        if !state.writers.iter().any(|known| known.will_wake(cx.waker())) {
+            state.writers.push(cx.waker().clone());
+        }
         Poll::Pending
+    }
+
+    /// Waits while half of the bounds or more waits. A reader that takes nothing for long is cut off.
+    pub(crate) async fn ready_or_cut(&self) {
+        loop {
+            let taken = self.lock().taken;
+            let roomy = std::future::poll_fn(|cx| self.poll_roomy(cx));
+            if tokio::time::timeout(self.bounds.patience, roomy).await.is_ok() {
+                return;
+            }
+            let mut state = self.lock();
+            if self.ends == Ends::Later {
+                // Others use the connection too: they decide when it is full.
+                return;
+            }
+            if state.taken == taken {
+                (state.closed, state.overflowed) = (true, true);
+                return wake(state);
+            }
+        }
     }
 
     pub(crate) fn is_same(&self, other: &Outlet) -> bool {
@@ -229,6 +263,7 @@ fn poll_first<'a>(state: &'a mut State, cx: &mut Context<'_>) -> Poll<Option<&'a
 fn pop(state: &mut State) -> Option<Frame> {
     let held = state.queue.pop_front()?;
     state.bytes = state.bytes.saturating_sub(size(&held.frame));
+    state.taken += 1;
     for writer in std::mem::take(&mut state.writers) {
         writer.wake();
     }

@@ -127,6 +127,14 @@ pub async fn start_keeping(
             }
             Ok::<_, ToolError>("flooded")
         }))
+        .with(ToolEntry::from_fn("recite", any(), |arguments: Value, context: Context| async move {
+            let (lines, bytes) = (arguments["lines"].as_u64().unwrap(), arguments["bytes"].as_u64().unwrap());
+            let text = "x".repeat(usize::try_from(bytes).unwrap());
+            for line in 1..=lines {
+                context.progress(line as f64, None, Some(&text)).await?;
+            }
+            Ok::<_, ToolError>("recited")
+        }))
         .with(ToolEntry::from_fn("count", any(), {
             let runs = runs.clone();
             move |_: Value, _: Context| {
@@ -334,14 +342,36 @@ impl Open {
         Self { socket, text: String::new() }
     }
 
+    /// Sends more.
+    pub async fn send(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// How often `mark` was said.
+    pub fn said(&self, mark: &str) -> usize {
+        self.text.matches(mark).count()
+    }
+
+    /// Reads until `mark` was said so many times.
+    pub async fn until_said(&mut self, mark: &str, times: usize) {
+        while self.said(mark) < times {
+            self.more().await;
+        }
+    }
+
+    /// Reads some more.
+    pub async fn more(&mut self) {
+        let mut piece = [0; 4096];
+        let read = tokio::time::timeout(Duration::from_secs(10), self.socket.read(&mut piece)).await;
+        let read = read.unwrap_or_else(|_| panic!("waited after {:?}", self.text)).unwrap();
+        assert_ne!(read, 0, "ended after {:?}", self.text);
+        self.text.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+
     /// Reads until `mark` was said.
     pub async fn until(&mut self, mark: &str) -> &str {
-        let mut piece = [0; 4096];
         while !self.text.contains(mark) {
-            let read = tokio::time::timeout(Duration::from_secs(10), self.socket.read(&mut piece)).await;
-            let read = read.unwrap_or_else(|_| panic!("waited for {mark:?} in {:?}", self.text)).unwrap();
-            assert_ne!(read, 0, "ended before {mark:?}: {:?}", self.text);
-            self.text.push_str(&String::from_utf8_lossy(&piece[..read]));
+            self.more().await;
         }
         &self.text
     }

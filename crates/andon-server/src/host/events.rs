@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
 use andon_core::endpoint;
 use andon_core::session::{Phase, Shape};
@@ -15,11 +14,7 @@ use andon_types::revision::{Era, Revision};
 use super::stream::Source;
 use super::table::SessionKey;
 use super::{Answer, Connection, Host, Inbound, ResponseStream, request_id};
-use crate::outlet::Bounds;
 use crate::principal::Principal;
-
-/// How long a message waits for a client that does not read what was said already.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sessions of this transport; out when their streams end.
 #[derive(Default)]
@@ -55,8 +50,7 @@ impl Host {
             return Err(Answer::overloaded(503, None, "the server is shutting down"));
         }
         self.reserve_session(principal, None)?;
-        let bounds = Bounds { frames: self.options.queue_frames_max, bytes: self.options.queue_bytes_max };
-        let connection = Arc::new(self.open_connection(principal.clone(), Shape::Posts, bounds));
+        let connection = Arc::new(self.open_connection(principal.clone(), Shape::Posts, self.bounds()));
         let (secret, key) = SessionKey::generate();
         self.event_streams.lock().insert(key, Arc::downgrade(&connection));
         let outlet = connection.outlet.clone();
@@ -78,7 +72,7 @@ impl Host {
         {
             return refused;
         }
-        if tokio::time::timeout(PATIENCE, connection.ready()).await.is_err() {
+        if tokio::time::timeout(self.options.slow_reader_timeout, connection.ready()).await.is_err() {
             return Answer::overloaded(429, None, "what was said already is not read: read the event stream");
         }
         if !self.event_streams.is_open(id) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use andon_core::endpoint;
 use andon_core::io::{Frame, Input, StreamId};
@@ -21,7 +22,7 @@ use crate::principal::Principal;
 use crate::seal::random;
 
 /// How much may wait for a peer that does not read. Input pauses at half of it.
-const PIPE_BOUNDS: Bounds = Bounds { frames: 4096, bytes: 64 << 20 };
+const PIPE_BOUNDS: Bounds = Bounds { frames: 4096, bytes: 64 << 20, patience: Duration::from_secs(5) };
 
 /// The receiving half of a duplex conversation. Dropping it ends the conversation.
 pub struct Connection {

@@ -116,7 +116,10 @@ impl ResponseStream {
 impl Drop for ResponseStream {
     fn drop(&mut self) {
         match &self.source {
-            Source::Session(cell, stream) => cell.detach(*stream, &self.outlet),
+            Source::Session(cell, stream) => {
+                cell.detach(*stream, &self.outlet);
+                self.outlet.shut();
+            }
             Source::Exchange(cell) => cell.hang_up(),
             Source::Pipe | Source::Events { .. } => {}
         }

@@ -1,0 +1,123 @@
+//! Clients that read slowly, or never: who speaks is slowed, memory is bounded, and a session outlives its connection.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Open, initialize, open, parse_events, post, send, start_limited};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+const LATEST: &str = "2025-11-25";
+
+/// Says `lines` of so many `bytes`, as fast as they are taken.
+fn recite(lines: u32, bytes: usize) -> Value {
+    let params =
+        json!({"name": "recite", "arguments": {"lines": lines, "bytes": bytes}, "_meta": {"progressToken": 1}});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+}
+
+async fn server(replay_bytes_max: usize) -> common::Running {
+    let limit = move |limits: &mut andon_server::options::HostOptions| {
+        limits.slow_reader_timeout = Duration::from_millis(500);
+        limits.conversation.progress_per_s = 1_000_000;
+        limits.conversation.replay_events_max = 100_000;
+        limits.conversation.replay_bytes_max = replay_bytes_max;
+    };
+    start_limited(|_| (), limit).await
+}
+
+/// A connection whose client has little room itself.
+async fn connect(server: &common::Running) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.connect(server.address).await.unwrap()
+}
+
+#[tokio::test]
+async fn e10_a_reader_that_takes_nothing_is_cut_and_comes_back_for_the_rest() {
+    const LINES: u32 = 2_000;
+    let server = server(64 << 20).await;
+    let session = open(server.address, LATEST, &[]).await;
+    let id = [("Mcp-Session-Id", session.as_str())];
+    let mut socket = connect(&server).await;
+    let began = Instant::now();
+    socket.write_all(common::request("POST", &id, &recite(LINES, 4 << 10).to_string()).as_bytes()).await.unwrap();
+    // The call ends although nobody reads.
+    let mut watch = Open::new(server.address, "GET", &id, "").await;
+    watch.until("data: ").await;
+    while server.host.status().calls_running > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(500), "it waited for the reader");
+    let mut text = Vec::new();
+    socket.read_to_end(&mut text).await.unwrap();
+    let heard = common::read(&text).events();
+    assert!(heard.len() > 10 && heard.len() < LINES as usize, "{} events before it was cut", heard.len());
+    let last = heard.last().unwrap().0.clone();
+    let again = send(server.address, "GET", &[id[0], ("Last-Event-ID", &last)], "").await;
+    let rest = parse_events(&again.body);
+    // Its first event, each line, and the answer: nothing twice, and nothing missing.
+    assert_eq!(heard.len() + rest.len(), LINES as usize + 2, "{} and {}", heard.len(), rest.len());
+    assert!(rest.last().unwrap().1.contains("recited"));
+}
+
+#[tokio::test]
+async fn i34_ten_thousand_messages_at_once_wait_for_a_slow_reader() {
+    const LINES: u32 = 10_000;
+    let server = server(64 << 20).await;
+    let session = open(server.address, LATEST, &[]).await;
+    let id = [("Mcp-Session-Id", session.as_str())];
+    let mut socket = connect(&server).await;
+    socket.write_all(common::request("POST", &id, &recite(LINES, 1 << 10).to_string()).as_bytes()).await.unwrap();
+    let (mut text, mut piece, mut pace) = (Vec::new(), [0; 64 << 10], tokio::time::interval(Duration::from_millis(2)));
+    loop {
+        pace.tick().await;
+        match socket.read(&mut piece).await.unwrap() {
+            0 => break,
+            read => text.extend_from_slice(&piece[..read]),
+        }
+    }
+    let events = common::read(&text).events();
+    assert_eq!(events.len(), LINES as usize + 2, "all of them, since it reads");
+    assert!(events.last().unwrap().1.contains("recited"));
+}
+
+#[tokio::test]
+async fn e11_readers_of_a_byte_now_and_then_cost_little_and_slow_nobody() {
+    const READERS: usize = 100;
+    let server = server(1 << 20).await;
+    let mut readers = tokio::task::JoinSet::new();
+    let before = rss_bytes();
+    for _ in 0..READERS {
+        let session = open(server.address, LATEST, &[]).await;
+        let mut socket = connect(&server).await;
+        let id = [("Mcp-Session-Id", session.as_str())];
+        socket.write_all(common::request("POST", &id, &recite(300, 8 << 10).to_string()).as_bytes()).await.unwrap();
+        readers.spawn(async move {
+            let mut pace = tokio::time::interval(Duration::from_millis(100));
+            let mut byte = [0; 1];
+            loop {
+                pace.tick().await;
+                if !matches!(socket.read(&mut byte).await, Ok(1)) {
+                    return;
+                }
+            }
+        });
+    }
+    for _ in 0..20 {
+        let asked = Instant::now();
+        assert_eq!(post(server.address, &[], &initialize(LATEST)).await.status, 200);
+        assert!(asked.elapsed() < Duration::from_secs(1), "others wait for {:?}", asked.elapsed());
+    }
+    let grown = rss_bytes().saturating_sub(before) / READERS;
+    assert!(grown < 2 << 20, "{grown} bytes for each");
+}
+
+fn rss_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb * 1024)
+}
