@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo xtask test`, `tidy`, `revisions`.
 
+mod bench;
 mod conformance;
 mod crash;
 mod fuzz;
@@ -21,6 +22,7 @@ cargo xtask <task>
   tidy                    the house rules
   revisions [--check]     writes docs/revisions.md from the table in andon-types
   crash [--kills N]...    kills the server under its clients, 200 times; other words are those of crash-test
+  bench ...               two builds against each other: --compare REV, --bisect GOOD
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["test", rest @ ..] => steps::run(rest),
         ["tidy"] => tidy::run(),
         ["crash", rest @ ..] => crash::long(rest),
+        ["bench", rest @ ..] => bench::run(rest),
         ["revisions"] => revisions::write(),
         ["revisions", "--check"] => revisions::check(),
         _ => Err(USAGE.to_owned()),
