@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::build::Build;
-use crate::tools::target;
+
+/// What both are made to do.
+const WORKLOADS: &str = "echo,progress";
 
 /// For each workload, the ratios of processor time per call, new to old, by round.
 pub(super) fn turns(old: &Build, new: &Build, rounds: usize) -> Result<Vec<(String, Vec<f64>)>, String> {
@@ -13,15 +15,15 @@ pub(super) fn turns(old: &Build, new: &Build, rounds: usize) -> Result<Vec<(Stri
     for round in 0..rounds {
         // Who goes first changes: a machine that gets slower harms neither.
         let (before, now) = if round % 2 == 0 {
-            let before = speeds(old, new)?;
-            (before, speeds(new, new)?)
+            let before = times(old, new)?;
+            (before, times(new, new)?)
         } else {
-            let now = speeds(new, new)?;
-            (speeds(old, new)?, now)
+            let now = times(new, new)?;
+            (times(old, new)?, now)
         };
-        for (name, speed) in now {
+        for (name, time) in now {
             let Some((_, before)) = before.iter().find(|(known, _)| *known == name) else { continue };
-            let ratio = before / speed;
+            let ratio = time / before;
             match found.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, ratios)) => ratios.push(ratio),
                 None => found.push((name, vec![ratio])),
@@ -31,21 +33,28 @@ pub(super) fn turns(old: &Build, new: &Build, rounds: usize) -> Result<Vec<(Stri
     Ok(found)
 }
 
-/// Calls per second of the processor time of the server of `build`, by workload, under the generator of `generator`.
-fn speeds(build: &Build, generator: &Build) -> Result<Vec<(String, f64)>, String> {
-    let file = target().join("compare.json");
-    let mut command = Command::new(generator.program("andon-bench"));
-    command.args(["--only", "andon", "--seconds", "2", "--rounds", "1", "--json"]).arg(&file);
-    command.arg("--andon").arg(build.program("andon"));
-    // Whether floors hold is no matter here: the file tells.
-    let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Processor time per call of the server of `build`, by workload, under the generator of `generator`.
+fn times(build: &Build, generator: &Build) -> Result<Vec<(String, f64)>, String> {
+    // It loads the server that stands beside it, and asks the counter that does.
+    for (program, beside) in [("andon-bench", "generator"), ("allocs", "allocs")] {
+        let (from, to) = (generator.program(program), build.program(beside));
+        if from != to {
+            std::fs::copy(from, to).map_err(|error| format!("{program}: {error}"))?;
+        }
+    }
+    let own = build.program("generator");
+    let file = build.program("report.json");
+    let mut command = Command::new(own);
+    command.args(["--peers", "andon", "--workloads", WORKLOADS, "--seconds", "2", "--rounds", "1", "--json"]);
+    // Whether what is asked for holds is no matter here: the file tells.
+    let ended = command.arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     ended.map_err(|error| format!("andon-bench did not start: {error}"))?;
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let report: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-    let cases = report["cases"].as_array().ok_or("the report has no cases")?;
-    let speed = |case: &Value| {
-        let name = format!("echo {}", case["era"].as_str()?);
-        Some((name, case["samples"][0]["calls_per_cpu_second"].as_f64()?))
+    let time = |case: &Value| {
+        let name = format!("{} {}", case["workload"].as_str()?, case["era"].as_str()?);
+        Some((name, case["rounds"][0]["cpu_us"].as_f64()?))
     };
-    Ok(cases.iter().filter_map(speed).collect())
+    let times: Vec<_> = report["cases"].as_array().into_iter().flatten().filter_map(time).collect();
+    if times.is_empty() { Err("andon-bench measured no processor time".to_owned()) } else { Ok(times) }
 }
