@@ -8,12 +8,11 @@ use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Request};
 use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, PROTOCOL_VERSION};
 use andon_types::method::{Capability, Method};
+use andon_types::object::{members, string};
 use andon_types::revision::{Era, Revision};
 use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use crate::facts::{ClientFacts, Facts, Params, RequestMeta};
 use crate::offer::{Offer, supported};
@@ -48,26 +47,12 @@ pub fn era(message: &Message, version_header: Option<&str>) -> Era {
         // Only a legacy client has requests to answer.
         Message::Response(_) => return Era::Legacy,
     };
-    let named = params
-        .filter(|params| params.as_str().contains(PROTOCOL_VERSION))
-        .and_then(|params| params.parse::<Opening>().ok())
-        .is_some_and(|opening| opening.meta.is_some_and(|meta| meta.protocol_version.is_some()));
+    let meta = params.and_then(|params| params.members().find(|(name, _)| name == "_meta")).map(|(_, meta)| meta);
+    let names_version = |(name, value): (Cow<'_, str>, &str)| name == PROTOCOL_VERSION && value != "null";
+    let named = meta.is_some_and(|meta| members(meta).any(names_version));
     // Dates order as text; a version that is no date of ours is for the modern ladder to refuse.
     let header = version_header.is_some_and(|date| date >= Revision::LATEST.as_str() && method != "initialize");
     if named || header { Era::Modern } else { Era::Legacy }
-}
-
-/// Just enough of the parameters to tell the eras apart.
-#[derive(Deserialize)]
-struct Opening {
-    #[serde(rename = "_meta")]
-    meta: Option<OpeningMeta>,
-}
-
-#[derive(Deserialize)]
-struct OpeningMeta {
-    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
-    protocol_version: Option<IgnoredAny>,
 }
 
 /// The ladder of checks before a modern request is served; the first that fails decides.
@@ -100,7 +85,7 @@ fn check(
 ) -> Result<(Method, Facts), ErrorObject> {
     let params = Params::read(request.params.as_ref())?;
     let meta = params.meta()?;
-    let version = meta.protocol_version.map(|raw| text(raw).unwrap_or_default());
+    let version = meta.protocol_version.map(|raw| string(raw).unwrap_or_default());
     if let (Some(headers), Some(version)) = (headers, version.as_deref())
         && headers.protocol_version != Some(version)
     {
@@ -132,7 +117,7 @@ fn check(
         progress_token: meta.progress_token()?,
         log_level,
         input_responses: params.input_responses()?,
-        request_state: params.request_state.map(std::borrow::Cow::into_owned),
+        request_state: params.request_state()?,
         meta: RequestMeta::of(request),
     };
     Ok((method, facts))
@@ -154,7 +139,7 @@ fn routing(
         "taskId" => params.task_id,
         _ => params.name,
     };
-    match raw.and_then(text) {
+    match raw.and_then(string) {
         Some(name) if headers.name != Some(&name) => {
             let why = format!("the header Mcp-Name is missing or is not \"params.{member}\"");
             Err(ErrorObject::header_mismatch(why))
@@ -164,18 +149,11 @@ fn routing(
     }
 }
 
-/// The string that `raw` is, borrowed unless it has escapes; `None` if it is something else.
-fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
-}
-
 fn missing(key: &str) -> ErrorObject {
     ErrorObject::invalid_params(format!("a request of this revision has _meta[\"{key}\"]"))
 }
 
-fn read<'a, T: Deserialize<'a>>(member: Option<&'a RawValue>, key: &str) -> Result<Option<T>, ErrorObject> {
-    let read = member.map(|raw| serde_json::from_str(raw.get())).transpose();
+fn read<'a, T: Deserialize<'a>>(member: Option<&'a str>, key: &str) -> Result<Option<T>, ErrorObject> {
+    let read = member.map(serde_json::from_str).transpose();
     read.map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
 }

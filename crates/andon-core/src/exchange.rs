@@ -13,7 +13,7 @@ use std::time::Duration;
 use andon_types::adapt::Adapt;
 use andon_types::client::InputRequest;
 use andon_types::error::{ErrorCode, ErrorObject};
-use andon_types::message::{Json, RequestId, encode_error, encode_notification, encode_result};
+use andon_types::message::{Json, RequestId, encode_error, encode_notification};
 use andon_types::meta::Level;
 use andon_types::method::Method;
 use andon_types::revision::Rules;
@@ -182,10 +182,10 @@ impl Exchange {
             body.insert("requestState".into(), state.into());
         }
         let reply = Reply { body: Value::Object(body).to_string().into(), ..Reply::default() };
-        let text = self.offer.modern_result(&reply, "input_required", false);
+        let text = self.offer.modern_response(&self.id, &reply, "input_required", false);
         self.over = true;
         out.push(Output::Cancel { call: CALL });
-        self.send(encode_result(&self.id, &text), 200, true, out);
+        self.send(text, 200, true, out);
     }
 
     fn finish(&mut self, outcome: Result<Reply, ErrorObject>, out: &mut Vec<Output>) {
@@ -195,8 +195,8 @@ impl Exchange {
         self.over = true;
         match outcome {
             Ok(reply) => {
-                let result = self.offer.modern_result(&reply, reply.kind.as_str(), self.is_cacheable());
-                self.send(encode_result(&self.id, &result), 200, true, out);
+                let (kind, is_cacheable) = (reply.kind.as_str(), self.is_cacheable());
+                self.send(self.offer.modern_response(&self.id, &reply, kind, is_cacheable), 200, true, out);
             }
             Err(mut error) => {
                 error.adapt(self.rules());

@@ -1,6 +1,5 @@
 //! What a request says about itself and its sender, read once.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -8,13 +7,12 @@ use andon_types::capability::{ClientCapabilities, Settings};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Request};
-use andon_types::meta::Implementation;
-use andon_types::meta::Level;
-use andon_types::meta::Meta;
-use andon_types::meta::ProgressToken;
+use andon_types::meta::{
+    CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, Meta, PROGRESS_TOKEN, PROTOCOL_VERSION,
+    ProgressToken,
+};
+use andon_types::object::{members, string};
 use andon_types::revision::Revision;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// The client at the other end: of a session, or of one modern request.
@@ -62,57 +60,58 @@ impl RequestMeta {
     pub fn get(&self) -> Option<&Meta> {
         let read = || {
             let params = Params::read(self.params.as_ref()).ok()?;
-            serde_json::from_str(params.meta?.get()).ok()
+            serde_json::from_str(params.meta?).ok()
         };
         self.read.get_or_init(read).as_ref()
     }
 }
 
-/// The members of `_meta` that the machines look at.
-#[derive(Deserialize, Default)]
+/// The members of `_meta` that the machines look at, as they stand there.
+#[derive(Default)]
 pub(crate) struct Marks<'a> {
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/protocolVersion", deserialize_with = "present")]
-    pub(crate) protocol_version: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientInfo", deserialize_with = "present")]
-    pub(crate) client_info: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/clientCapabilities", deserialize_with = "present")]
-    pub(crate) client_capabilities: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "io.modelcontextprotocol/logLevel", deserialize_with = "present")]
-    pub(crate) log_level: Option<&'a RawValue>,
-    #[serde(borrow, default, rename = "progressToken", deserialize_with = "present")]
-    progress_token: Option<&'a RawValue>,
+    pub(crate) protocol_version: Option<&'a str>,
+    pub(crate) client_info: Option<&'a str>,
+    pub(crate) client_capabilities: Option<&'a str>,
+    pub(crate) log_level: Option<&'a str>,
+    progress_token: Option<&'a str>,
 }
 
-impl Marks<'_> {
+impl<'a> Marks<'a> {
+    fn read(meta: &'a str) -> Self {
+        let mut marks = Self::default();
+        // An explicit `null` is a value of the wrong type, not an absent one.
+        for (name, value) in members(meta) {
+            match &*name {
+                PROTOCOL_VERSION => marks.protocol_version = Some(value),
+                CLIENT_INFO => marks.client_info = Some(value),
+                CLIENT_CAPABILITIES => marks.client_capabilities = Some(value),
+                LOG_LEVEL => marks.log_level = Some(value),
+                PROGRESS_TOKEN => marks.progress_token = Some(value),
+                _ => {}
+            }
+        }
+        marks
+    }
+
     /// Where progress goes, if the request says so.
     pub(crate) fn progress_token(&self) -> Result<Option<ProgressToken>, ErrorObject> {
         self.progress_token
-            .map(|raw| serde_json::from_str(raw.get()))
+            .map(serde_json::from_str)
             .transpose()
             .map_err(|_| ErrorObject::invalid_params("\"progressToken\" is a string or an integer"))
     }
 }
 
-/// A member that is there, `null` included: an explicit `null` is a value of the wrong type, not an absent one.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-/// The members of `params` that the machines look at. The rest is the handler's.
-#[derive(Deserialize, Default)]
+/// The members of `params` that the machines look at, as they stand there; what is `null` is absent. The rest is the
+/// handler's.
+#[derive(Default)]
 pub(crate) struct Params<'a> {
-    #[serde(borrow, rename = "_meta")]
-    pub(crate) meta: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(crate) name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    pub(crate) uri: Option<&'a RawValue>,
-    #[serde(borrow, rename = "taskId")]
-    pub(crate) task_id: Option<&'a RawValue>,
-    #[serde(borrow, rename = "inputResponses")]
-    pub(crate) input_responses: Option<&'a RawValue>,
-    #[serde(borrow, rename = "requestState")]
-    pub(crate) request_state: Option<Cow<'a, str>>,
+    pub(crate) meta: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) uri: Option<&'a str>,
+    pub(crate) task_id: Option<&'a str>,
+    input_responses: Option<&'a str>,
+    request_state: Option<&'a str>,
 }
 
 impl<'a> Params<'a> {
@@ -122,33 +121,49 @@ impl<'a> Params<'a> {
         if !params.as_str().starts_with('{') {
             return Err(ErrorObject::invalid_params("\"params\" is an object"));
         }
-        params.parse().map_err(|error| ErrorObject::invalid_params(format!("bad \"params\": {error}")))
+        let mut read = Self::default();
+        for (name, value) in params.members().filter(|(_, value)| *value != "null") {
+            match &*name {
+                "_meta" => read.meta = Some(value),
+                "name" => read.name = Some(value),
+                "uri" => read.uri = Some(value),
+                "taskId" => read.task_id = Some(value),
+                "inputResponses" => read.input_responses = Some(value),
+                "requestState" => read.request_state = Some(value),
+                _ => {}
+            }
+        }
+        Ok(read)
     }
 
     /// The tool or prompt that is named, for those who look; no more of it than names have.
     pub(crate) fn short_name(&self) -> Option<Box<str>> {
         const CHARS_MAX: usize = 128;
-        let mut name: String = serde_json::from_str(self.name?.get()).ok()?;
-        if let Some((end, _)) = name.char_indices().nth(CHARS_MAX) {
-            name.truncate(end);
-        }
-        Some(name.into())
+        let name = string(self.name?)?;
+        let end = name.char_indices().nth(CHARS_MAX).map_or(name.len(), |(end, _)| end);
+        Some(name[..end].into())
     }
 
     /// What `_meta` says to the machines; nothing if there is none.
     pub(crate) fn meta(&self) -> Result<Marks<'a>, ErrorObject> {
-        let Some(meta) = self.meta else { return Ok(Marks::default()) };
-        if !meta.get().starts_with('{') {
-            return Err(ErrorObject::invalid_params("\"_meta\" is an object"));
+        match self.meta {
+            None => Ok(Marks::default()),
+            Some(meta) if meta.starts_with('{') => Ok(Marks::read(meta)),
+            Some(_) => Err(ErrorObject::invalid_params("\"_meta\" is an object")),
         }
-        serde_json::from_str(meta.get()).map_err(|error| ErrorObject::invalid_params(format!("bad \"_meta\": {error}")))
     }
 
     pub(crate) fn input_responses(&self) -> Result<BTreeMap<String, Json>, ErrorObject> {
         let Some(raw) = self.input_responses else { return Ok(BTreeMap::new()) };
-        let read: BTreeMap<String, Value> = serde_json::from_str(raw.get())
+        let read: BTreeMap<String, Value> = serde_json::from_str(raw)
             .map_err(|_| ErrorObject::invalid_params("\"inputResponses\" is an object of answers by key"))?;
         Ok(read.into_iter().map(|(key, value)| (key, Json::from(value))).collect())
+    }
+
+    pub(crate) fn request_state(&self) -> Result<Option<String>, ErrorObject> {
+        let Some(raw) = self.request_state else { return Ok(None) };
+        let state = string(raw).ok_or_else(|| ErrorObject::invalid_params("\"requestState\" is a string"))?;
+        Ok(Some(state.into_owned()))
     }
 }
 

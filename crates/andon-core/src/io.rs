@@ -123,6 +123,8 @@ pub enum Text {
     Owned(String),
     /// Encoded once, for instance a page of a list.
     Shared(Arc<str>),
+    /// The same in all programs.
+    Constant(&'static str),
 }
 
 impl Text {
@@ -131,13 +133,14 @@ impl Text {
         match self {
             Self::Owned(text) => text,
             Self::Shared(text) => text,
+            Self::Constant(text) => text,
         }
     }
 }
 
 impl Default for Text {
     fn default() -> Self {
-        Self::Owned("{}".to_owned())
+        Self::Constant("{}")
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the server says of itself, encoded once per revision.
 
+use std::borrow::Cow;
+
 use andon_types::adapt::Adapt;
 use andon_types::capability::ServerCapabilities;
+use andon_types::message::{RequestId, encode_result_with};
 use andon_types::meta::CacheHint;
 use andon_types::meta::{Implementation, SERVER_INFO};
 use andon_types::method::Capability;
@@ -57,11 +60,16 @@ impl Offer {
         &self.openings[revision as usize]
     }
 
-    /// The text of a modern result object: what `reply` says, the kind of result, the cache hints, the server's name.
-    pub fn modern_result(&self, reply: &Reply, kind: &str, cacheable: bool) -> String {
+    /// The text of a modern response with a result: what `reply` says, the kind of result, the cache hints, the server's
+    /// name.
+    pub fn modern_response(&self, id: &RequestId, reply: &Reply, kind: &str, cacheable: bool) -> String {
+        let bytes = reply.body.as_str().len() + self.server_info.len() + 96;
+        encode_result_with(id, bytes, |text| self.push_modern_result(text, reply, kind, cacheable))
+    }
+
+    fn push_modern_result(&self, text: &mut String, reply: &Reply, kind: &str, cacheable: bool) {
         let body = reply.body.as_str();
         let members = &body[1..body.len() - 1];
-        let mut text = String::with_capacity(body.len() + self.server_info.len() + 96);
         text.push_str(r#"{"resultType":""#);
         text.push_str(kind);
         text.push('"');
@@ -77,16 +85,15 @@ impl Offer {
         }
         text.push_str(r#","_meta":{"#);
         text.push_str(&self.server_info);
-        push_meta(&mut text, reply, ',');
+        push_meta(text, reply, ',');
         text.push_str("}}");
-        text
     }
 
     /// The text of a legacy result object.
-    pub fn legacy_result(reply: &Reply) -> String {
+    pub fn legacy_result(reply: &Reply) -> Cow<'_, str> {
         let body = reply.body.as_str();
         if reply.meta.as_ref().is_none_or(Map::is_empty) {
-            return body.to_owned();
+            return Cow::Borrowed(body);
         }
         let members = &body[1..body.len() - 1];
         let mut text = format!("{{{members}");
@@ -96,7 +103,7 @@ impl Offer {
         text.push_str(r#""_meta":{"#);
         push_meta(&mut text, reply, ' ');
         text.push_str("}}");
-        text
+        Cow::Owned(text)
     }
 
     /// Whether the server has what a method needs.

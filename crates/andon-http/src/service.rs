@@ -1,6 +1,8 @@
 //! The endpoint: one path, three verbs.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,8 +17,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep};
 use tracing::Instrument as _;
 
 use crate::body::ResponseBody;
@@ -292,11 +293,21 @@ where
     }
     let slow = || (408, "the body comes too slowly".to_owned());
     let mut body = std::pin::pin!(body);
-    let began_at = Instant::now();
+    // Most bodies are there already, and cost no look at the clock.
+    let mut waits_since: Option<Instant> = None;
     let mut first: Option<Bytes> = None;
     let mut rest = BytesMut::new();
     loop {
-        let frame = tokio::time::timeout(BODY_GRACE, body.frame()).await.map_err(|_| slow())?;
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
+        let frame = poll_fn(|cx| match body.as_mut().poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => {
+                waits_since.get_or_insert_with(Instant::now);
+                let grace = grace.get_or_insert_with(|| Box::pin(sleep(BODY_GRACE)));
+                grace.as_mut().poll(cx).map(|()| Err(slow()))
+            }
+        });
+        let frame = frame.await?;
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| (400, "the body ended before its end".to_owned()))?;
         // Trailers mean nothing here.
@@ -306,7 +317,7 @@ where
             return Err(too_large());
         }
         share.grow(length).map_err(|_| (503, "no room for large bodies now: try again later".to_owned()))?;
-        let elapsed = began_at.elapsed();
+        let elapsed = waits_since.map_or(Duration::ZERO, |since| since.elapsed());
         #[allow(clippy::cast_precision_loss, reason = "a body is far below 2^52 bytes")]
         let is_slow = elapsed > BODY_GRACE && (length as f64) < BODY_RATE_MIN * elapsed.as_secs_f64();
         if is_slow {

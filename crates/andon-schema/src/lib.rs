@@ -3,6 +3,7 @@
 
 mod cost;
 pub mod headers;
+mod plain;
 mod survey;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use jsonschema::{Draft, PatternOptions};
 use serde_json::Value;
 
 use cost::{Cost, Price};
+use plain::Plain;
 
 /// Bytes of a schema.
 pub const SCHEMA_BYTES_MAX: usize = 256 << 10;
@@ -26,6 +28,7 @@ const PATTERN_BYTES_MAX: usize = 4 << 20;
 pub struct Validator {
     compiled: jsonschema::Validator,
     cost: Cost,
+    plain: Option<Plain>,
 }
 
 /// Why a schema is refused.
@@ -67,7 +70,7 @@ impl Validator {
             })
         });
         match compiled {
-            Ok(Ok(compiled)) => Ok(Self { compiled, cost }),
+            Ok(Ok(compiled)) => Ok(Self { compiled, cost, plain: Plain::of(schema) }),
             Ok(Err(why)) => fail(why),
             Err(Panicked) => fail("it cannot be compiled".to_owned()),
         }
@@ -95,6 +98,18 @@ impl Validator {
             Ok(told) => Err(told),
             Err(Panicked) => Err("the value cannot be checked against its schema".to_owned()),
         }
+    }
+
+    /// Checks the value that `text` is, JSON with no name twice in an object. Where the schema asks for no more than the
+    /// kinds of members, and they are right, no tree is made of it.
+    ///
+    /// # Errors
+    /// As [`Validator::check`]; and when a tree cannot hold the value.
+    pub fn check_text(&self, text: &str) -> Result<(), String> {
+        if self.plain.as_ref().is_some_and(|plain| plain.accepts(text)) {
+            return Ok(());
+        }
+        self.check(&serde_json::from_str(text).map_err(|error| error.to_string())?)
     }
 
     fn violations(&self, value: &Value) -> String {

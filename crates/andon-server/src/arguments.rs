@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
+use andon_types::message::Json;
+use andon_types::object;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
-use serde::de::{DeserializeOwned, Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use serde_json::{Map, Value};
 
 use crate::failure::ToolError;
@@ -26,23 +28,27 @@ pub trait Argument: DeserializeOwned + JsonSchema {}
 impl<T: DeserializeOwned + JsonSchema> Argument for T {}
 
 /// The arguments of one call, an object that satisfies the tool's input schema.
-#[derive(Debug, Clone)]
-pub struct Arguments(Cow<'static, str>);
+#[derive(Debug, Clone, Default)]
+pub struct Arguments(Option<Part>);
 
-impl Default for Arguments {
-    fn default() -> Self {
-        Self(Cow::Borrowed("{}"))
-    }
+/// A part of the parameters of a call, which are shared and not copied.
+#[derive(Debug, Clone)]
+struct Part {
+    params: Json,
+    span: Range<usize>,
 }
 
 impl Arguments {
-    pub(crate) fn new(raw: String) -> Self {
-        Self(Cow::Owned(raw))
+    /// Those that stand as `text` in `params`; `None` if it is no part of them.
+    pub(crate) fn within(params: &Json, text: &str) -> Option<Self> {
+        let start = text.as_ptr().addr().checked_sub(params.as_str().as_ptr().addr())?;
+        let span = start..start + text.len();
+        (params.as_str().get(span.clone()) == Some(text)).then(|| Self(Some(Part { params: params.clone(), span })))
     }
 
     /// The JSON, byte for byte as it came.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref().map_or("{}", |Part { params, span }| &params.as_str()[span.clone()])
     }
 
     /// All arguments as a `T`.
@@ -50,7 +56,7 @@ impl Arguments {
     /// # Errors
     /// When they have another shape; the model sees why.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ToolError> {
-        serde_json::from_str(&self.0).map_err(|error| ToolError::arguments(format!("bad arguments: {error}")))
+        serde_json::from_str(self.as_str()).map_err(|error| ToolError::arguments(format!("bad arguments: {error}")))
     }
 
     /// The arguments one by one.
@@ -58,15 +64,21 @@ impl Arguments {
     /// # Errors
     /// When they are no object.
     pub fn members(&self) -> Result<Members<'_>, ToolError> {
-        let mut reader = serde_json::Deserializer::from_str(&self.0);
-        let members = reader.deserialize_map(MembersVisitor);
-        members.map(Members).map_err(|error| ToolError::arguments(format!("bad arguments: {error}")))
+        if !self.as_str().starts_with('{') {
+            return Err(ToolError::arguments("bad arguments: they are an object"));
+        }
+        let mut members = Vec::with_capacity(MEMBERS_USUAL);
+        members.extend(object::members(self.as_str()));
+        Ok(Members(members))
     }
 }
 
 /// The arguments of one call by name.
 #[derive(Debug)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Members<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+/// Arguments that most calls have at most.
+const MEMBERS_USUAL: usize = 4;
 
 impl Members<'_> {
     /// The argument `name`, which has to be there unless `T` is an `Option`.
@@ -87,39 +99,18 @@ impl Members<'_> {
     /// When it is no `T`; the model sees which argument and why.
     pub fn optional<T: Argument>(&self, name: &str) -> Result<Option<T>, ToolError> {
         match self.raw(name) {
-            Some(raw) if raw.get() != "null" => read(name, raw).map(Some),
+            Some(raw) if raw != "null" => read(name, raw).map(Some),
             _ => Ok(None),
         }
     }
 
-    fn raw(&self, name: &str) -> Option<&RawValue> {
+    fn raw(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, raw)| *raw)
     }
 }
 
-fn read<T: DeserializeOwned>(name: &str, raw: &RawValue) -> Result<T, ToolError> {
-    serde_json::from_str(raw.get()).map_err(|error| ToolError::arguments(format!("bad argument `{name}`: {error}")))
-}
-
-struct MembersVisitor;
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of arguments")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        #[derive(serde::Deserialize)]
-        struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        let mut members = Vec::new();
-        while let Some((Name(name), raw)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
-            members.push((name, raw));
-        }
-        Ok(members)
-    }
+fn read<T: DeserializeOwned>(name: &str, raw: &str) -> Result<T, ToolError> {
+    serde_json::from_str(raw).map_err(|error| ToolError::arguments(format!("bad argument `{name}`: {error}")))
 }
 
 /// Stands for an argument that is not there: an `Option` reads `None` from it, everything else fails.

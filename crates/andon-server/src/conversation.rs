@@ -1,7 +1,7 @@
 //! A machine with what surrounds it: places, open questions, running handlers. Performs outputs in order.
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -415,14 +415,20 @@ where
         let (method, params) = (begin.method, begin.request.params);
         let service = host.service().clone();
         let (started, sent) = (call.clone(), params.clone());
-        let mut handler: BoxFuture<'static, Outcome> =
-            Box::pin(async move { service.call(started, method, sent).await });
-        let once = once::Slot::default();
-        match once::Keyed::of(method, &call, params.as_ref()) {
-            Ok(None) => {}
-            Ok(Some(keyed)) => handler = Box::pin(host.clone().once(keyed, once.clone(), handler)),
+        let (handler, once): (BoxFuture<'static, Outcome>, _) = match once::Keyed::of(method, &call, params.as_ref()) {
+            Ok(None) => {
+                let called = catch_unwind(AssertUnwindSafe(|| service.call(started, method, sent)));
+                // Whatever panics does so when it is polled.
+                (called.unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) })), None)
+            }
+            Ok(Some(keyed)) => {
+                // Not called before it is known whether it runs.
+                let handler = Box::pin(async move { service.call(started, method, sent).await });
+                let slot = once::Slot::default();
+                (Box::pin(host.clone().once(keyed, slot.clone(), handler)), Some(slot))
+            }
             Err(error) => return self.input(Input::Done { call: call.id(), outcome: Err(error) }),
-        }
+        };
         let handler = AssertUnwindSafe(handler).catch_unwind();
         let mut handling = Handling { handler, call, method, params, once, _running: host.running() };
         // Most handlers are done at once: they cost no task and no wake-up.
@@ -464,7 +470,9 @@ where
             return;
         }
         let (method, params) = (handling.method, handling.params.as_ref());
-        handling.once.release();
+        if let Some(once) = &handling.once {
+            once.release();
+        }
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
         let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
         let (starts, _) = self.perform_all(&mut core, &host, outputs);
@@ -508,7 +516,7 @@ struct Handling {
     call: Call,
     method: Method,
     params: Option<Json>,
-    once: once::Slot,
+    once: Option<once::Slot>,
     _running: Running,
 }
 

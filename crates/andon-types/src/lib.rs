@@ -13,6 +13,7 @@ pub mod lines;
 pub mod message;
 pub mod meta;
 pub mod method;
+pub mod object;
 pub mod raw;
 pub mod revision;
 pub mod scan;

@@ -1,6 +1,7 @@
 //! Envelopes: what kind of message it is, its id and its method. Parameters and results stay raw text.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorObject, clip};
+use crate::object::{self, Members};
 use crate::revision::Rules;
 use crate::scan::{ScanError, ScanLimits, Shape, scan};
 
@@ -63,6 +65,11 @@ impl Json {
     /// The text, byte for byte as it came.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The members, if it is an object.
+    pub fn members(&self) -> Members<'_> {
+        object::members(&self.0)
     }
 
     /// The text as a `T`.
@@ -177,13 +184,13 @@ fn batch(text: &str, elements: &[Range<usize>], limits: ScanLimits) -> Result<Bo
     Ok(Body::Batch(messages.collect()))
 }
 
-fn message(text: &str, members: &[(String, Range<usize>)]) -> Result<Message, Malformed> {
+fn message(text: &str, members: &[(Cow<'_, str>, Range<usize>)]) -> Result<Message, Malformed> {
     let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, span)| &text[span.clone()]);
     let id = member("id").map(read_id).transpose();
     let known_id = id.as_ref().ok().cloned().flatten();
     let invalid = |why: &str| refuse(known_id.clone(), ErrorObject::invalid_request(why));
 
-    if member("jsonrpc").and_then(|raw| serde_json::from_str::<String>(raw).ok()).as_deref() != Some("2.0") {
+    if member("jsonrpc").and_then(object::string).as_deref() != Some("2.0") {
         return Err(invalid("a message has \"jsonrpc\": \"2.0\""));
     }
     let answer = (member("result"), member("error"));
@@ -204,7 +211,7 @@ fn message(text: &str, members: &[(String, Range<usize>)]) -> Result<Message, Ma
     if answer != (None, None) {
         return Err(invalid("a request has neither \"result\" nor \"error\""));
     }
-    let method: Box<str> = serde_json::from_str(method).map_err(|_| invalid("\"method\" is a string"))?;
+    let method: Box<str> = object::string(method).ok_or_else(|| invalid("\"method\" is a string"))?.into();
     let params = member("params").map(|raw| Json(raw.into()));
     match id.map_err(invalid)? {
         Some(id) => Ok(Message::Request(Request { id, method, params })),
@@ -215,9 +222,8 @@ fn message(text: &str, members: &[(String, Range<usize>)]) -> Result<Message, Ma
 /// `null`, fractions and numbers that only look like integers are no ids.
 fn read_id(raw: &str) -> Result<RequestId, &'static str> {
     const WHAT: &str = "\"id\" is a string of at most 256 bytes or an integer of 64 bits, and never null";
-    if raw.starts_with('"') {
-        let text: Box<str> = serde_json::from_str(raw).map_err(|_| WHAT)?;
-        return if text.len() <= ID_BYTES_MAX { Ok(RequestId::String(text)) } else { Err(WHAT) };
+    if let Some(text) = object::string(raw) {
+        return if text.len() <= ID_BYTES_MAX { Ok(RequestId::String(text.into())) } else { Err(WHAT) };
     }
     match raw.parse::<i64>() {
         Ok(number) if raw != "-0" => Ok(RequestId::Number(number)),
@@ -246,11 +252,16 @@ fn scan_error(error: ScanError) -> ErrorObject {
 
 /// The text of a successful response; `result` is a JSON object's text.
 pub fn encode_result(id: &RequestId, result: &str) -> String {
-    let mut text = String::with_capacity(result.len() + 64);
+    encode_result_with(id, result.len(), |text| text.push_str(result))
+}
+
+/// The text of a successful response, whose result object of about `bytes` is put there by `push`.
+pub fn encode_result_with(id: &RequestId, bytes: usize, push: impl FnOnce(&mut String)) -> String {
+    let mut text = String::with_capacity(bytes + 64);
     text.push_str(r#"{"jsonrpc":"2.0","id":"#);
-    push(&mut text, id);
+    push_id(&mut text, id);
     text.push_str(r#","result":"#);
-    text.push_str(result);
+    push(&mut text);
     text.push('}');
     text
 }
@@ -262,7 +273,7 @@ pub fn encode_error(id: Option<&RequestId>, error: &ErrorObject, rules: &Rules) 
     text.push_str(r#"{"jsonrpc":"2.0""#);
     if let Some(id) = id {
         text.push_str(r#","id":"#);
-        push(&mut text, id);
+        push_id(&mut text, id);
     } else if !rules.error_id_optional {
         text.push_str(r#","id":null"#);
     }
@@ -287,7 +298,7 @@ fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -> St
     text.push_str(r#"{"jsonrpc":"2.0""#);
     if let Some(id) = id {
         text.push_str(r#","id":"#);
-        push(&mut text, id);
+        push_id(&mut text, id);
     }
     text.push_str(r#","method":"#);
     push(&mut text, clip(method));
@@ -297,6 +308,13 @@ fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -> St
     }
     text.push('}');
     text
+}
+
+fn push_id(text: &mut String, id: &RequestId) {
+    match id {
+        RequestId::Number(number) => write!(text, "{number}").expect("writing to a string does not fail"),
+        RequestId::String(id) => push(text, id),
+    }
 }
 
 fn push<T: Serialize + ?Sized>(text: &mut String, value: &T) {

@@ -38,9 +38,9 @@ pub enum ScanError {
 
 /// The shape of a whole text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum Shape<'a> {
     /// An object, with its members in order: decoded name, span of the value.
-    Object(Vec<(String, Range<usize>)>),
+    Object(Vec<(Cow<'a, str>, Range<usize>)>),
     /// An array, with the spans of its elements.
     Array(Vec<Range<usize>>),
     /// A string, number, boolean or null.
@@ -50,15 +50,18 @@ pub(crate) enum Shape {
 const VALUE_COST_BYTES: usize = 32;
 /// Up to here names are compared pairwise; beyond, by a hash set with random keys.
 const PAIRWISE_NAMES: usize = 16;
+/// Names that are open at once in most messages.
+const NAMES_USUAL: usize = 16;
 
 /// Checks `text` and says what it is at its top.
-pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape, ScanError> {
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, left: limits.cost_bytes, names: Vec::new() };
+pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape<'_>, ScanError> {
+    let names = Vec::with_capacity(NAMES_USUAL);
+    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, left: limits.cost_bytes, names };
     scanner.space();
     let shape = match scanner.peek() {
         Some(b'{') => {
             let mut members = Vec::with_capacity(4);
-            scanner.object(limits.depth, &mut |name, span| members.push((name.into_owned(), span)))?;
+            scanner.object(limits.depth, &mut |name, span| members.push((name, span)))?;
             Shape::Object(members)
         }
         Some(b'[') => {
@@ -80,8 +83,16 @@ struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     left: usize,
-    /// Names of the objects that are open, innermost last; spans within the quotes.
-    names: Vec<Range<usize>>,
+    /// Names of the objects that are open, innermost last.
+    names: Vec<Quoted>,
+}
+
+/// Where a string stands, within its quotes.
+#[derive(Clone, Copy)]
+struct Quoted {
+    start: usize,
+    end: usize,
+    has_escapes: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -110,13 +121,13 @@ impl<'a> Scanner<'a> {
                 self.space();
                 self.spend()?;
                 let name = self.string()?;
-                self.claim_name(name.clone(), base, &mut many)?;
+                self.claim_name(name, base, &mut many)?;
                 self.space();
                 self.expect(b':')?;
                 self.space();
                 let start = self.at;
                 self.value(depth)?;
-                member(self.decoded(&name)?, start..self.at);
+                member(self.decoded(name)?, start..self.at);
                 self.space();
                 if self.take_if(b'}') {
                     break;
@@ -157,24 +168,24 @@ impl<'a> Scanner<'a> {
     /// Refuses `name` if the object whose names start at `base` has it already.
     fn claim_name(
         &mut self,
-        name: Range<usize>,
+        name: Quoted,
         base: usize,
         many: &mut Option<HashSet<Cow<'a, str>>>,
     ) -> Result<(), ScanError> {
         let at = name.start;
-        let text = self.decoded(&name)?;
+        let text = self.decoded(name)?;
         let is_new = match many {
             Some(seen) => seen.insert(text),
             None => {
                 let known = &self.names[base..];
                 let mut is_new = true;
                 for other in known {
-                    is_new &= self.decoded(other)? != text;
+                    is_new &= self.decoded(*other)? != text;
                 }
                 if known.len() == PAIRWISE_NAMES {
                     let mut seen = HashSet::with_capacity(PAIRWISE_NAMES * 2);
                     for other in known {
-                        seen.insert(self.decoded(other)?);
+                        seen.insert(self.decoded(*other)?);
                     }
                     seen.insert(text);
                     *many = Some(seen);
@@ -191,29 +202,32 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The text between the quotes at `span`, unescaped.
-    fn decoded(&self, span: &Range<usize>) -> Result<Cow<'a, str>, ScanError> {
-        let raw = &self.text[span.clone()];
-        if !raw.contains('\\') {
-            return Ok(Cow::Borrowed(raw));
+    /// The text of a string, unescaped.
+    fn decoded(&self, at: Quoted) -> Result<Cow<'a, str>, ScanError> {
+        if !at.has_escapes {
+            return Ok(Cow::Borrowed(&self.text[at.start..at.end]));
         }
-        let quoted = &self.text[span.start - 1..=span.end];
-        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(span.start))
+        let quoted = &self.text[at.start - 1..=at.end];
+        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(at.start))
     }
 
-    /// Steps over a string; returns the span between its quotes.
-    fn string(&mut self) -> Result<Range<usize>, ScanError> {
+    /// Steps over a string.
+    fn string(&mut self) -> Result<Quoted, ScanError> {
         self.expect(b'"')?;
         let start = self.at;
+        let mut has_escapes = false;
         loop {
+            self.at += plain(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(start..self.at - 1);
+                    return Ok(Quoted { start, end: self.at - 1, has_escapes });
                 }
-                Some(b'\\') => self.escape()?,
-                Some(0..=0x1F) | None => return self.syntax(),
-                Some(_) => self.at += 1,
+                Some(b'\\') => {
+                    has_escapes = true;
+                    self.escape()?;
+                }
+                _ => return self.syntax(),
             }
         }
     }
@@ -314,6 +328,26 @@ impl<'a> Scanner<'a> {
     fn syntax<T>(&self) -> Result<T, ScanError> {
         Err(ScanError::Syntax(self.at))
     }
+}
+
+/// How many bytes stand before the first quotation mark, backslash or control character. Eight at a time, since most of
+/// what is scanned is text.
+fn plain(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    // The high bit of each byte that is below `least`, as long as no byte before it is.
+    let below = |word: u64, least: u8| word.wrapping_sub(EACH * u64::from(least)) & !word & (EACH << 7);
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+        let special = below(word, 0x20) | is(b'"') | is(b'\\');
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1F);
+    at + bytes[at..].iter().position(is_special).unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use andon_types::message::{RequestId, encode_notification, encode_result};
+use andon_types::message::{RequestId, encode_notification};
 use andon_types::meta::SUBSCRIPTION_ID;
 use serde::Deserialize;
 use serde_json::json;
@@ -126,8 +126,7 @@ impl Exchange {
         self.unsubscribe(out);
         let meta = [(SUBSCRIPTION_ID.to_owned(), json!(self.id))].into_iter().collect();
         let reply = Reply { meta: Some(meta), ..Reply::default() };
-        let result = self.offer.modern_result(&reply, "complete", false);
-        self.send(encode_result(&self.id, &result), 200, true, out);
+        self.send(self.offer.modern_response(&self.id, &reply, "complete", false), 200, true, out);
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) struct InFlight {
     pub(super) call: CallId,
     id: RequestId,
     method: Method,
-    /// The tool or prompt, for those who look.
-    name: Option<Box<str>>,
+    /// Those who look want the tool or prompt that is named there.
+    params: Option<Json>,
     pub(super) stream: StreamId,
     begun_at: Timestamp,
     timeout: Duration,
@@ -47,7 +47,7 @@ impl InFlight {
             call: self.call.0,
             id: self.id.clone(),
             method: self.method.as_str().into(),
-            name: self.name.clone(),
+            name: Params::read(self.params.as_ref()).ok().and_then(|params| params.short_name()),
             stream: self.stream.0,
             begun_at: self.begun_at.0,
         }
@@ -73,7 +73,7 @@ impl Session {
         request: Request,
         out: &mut Vec<Output>,
     ) {
-        let (facts, name) = match self.facts(&request) {
+        let facts = match self.facts(&request) {
             Ok(read) => read,
             Err(error) => return self.answer_error(stream, &request.id, error, out),
         };
@@ -87,7 +87,7 @@ impl Session {
             call,
             id: request.id.clone(),
             method,
-            name,
+            params: request.params.clone(),
             stream,
             begun_at: now,
             timeout,
@@ -112,11 +112,10 @@ impl Session {
         self.calls.iter_mut().filter(|call| call.stream == stream).for_each(|call| call.recorded = true);
     }
 
-    /// What its handler may ask for, and the name of what it is about.
-    fn facts(&self, request: &Request) -> Result<(Facts, Option<Box<str>>), ErrorObject> {
+    /// What its handler may ask for.
+    fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
         let params = Params::read(request.params.as_ref())?;
-        let name = params.short_name();
-        let facts = Facts {
+        Ok(Facts {
             revision: self.revision,
             client: self.client.clone(),
             progress_token: params.meta()?.progress_token()?,
@@ -124,8 +123,7 @@ impl Session {
             log_level: None,
             input_responses: std::collections::BTreeMap::new(),
             request_state: None,
-        };
-        Ok((facts, name))
+        })
     }
 
     pub(super) fn done(

@@ -45,7 +45,7 @@ impl Host {
         {
             return refused;
         }
-        self.answer(&cell, vec![message], Vec::new()).await
+        self.answer(&cell, message, Vec::new(), Vec::new()).await
     }
 
     /// Batches are of 2025-03-26 alone.
@@ -88,7 +88,10 @@ impl Host {
             let body = Some(format!("[{}]", malformed.join(",")).into());
             return Answer::Ready { status: 400, body, session_id: None, retry_after_s: None };
         }
-        self.answer(&cell, messages.into_iter().flatten().collect(), malformed).await
+        let mut messages = messages.into_iter().flatten();
+        // Checked above: there is a request at least.
+        let Some(first) = messages.next() else { return Answer::empty(202) };
+        self.answer(&cell, first, messages.collect(), malformed).await
     }
 
     /// Opens a standing stream, or resumes the stream of `last_event_id`.
@@ -162,7 +165,7 @@ impl Host {
             session = session.durable();
         }
         let cell = Cell::new(self.number(), inbound.principal.clone(), self, session, journal);
-        let mut answer = self.answer(&cell, vec![message], Vec::new()).await;
+        let mut answer = self.answer(&cell, message, Vec::new(), Vec::new()).await;
         if matches!(answer, Answer::Ready { status: 503, .. }) {
             // Nobody knows its id. It may get as far as the store, and keeps its place until it expires there.
             return answer;
@@ -196,13 +199,20 @@ impl Host {
         })
     }
 
-    /// Gives `messages` to the session on a new stream, and answers with `refusals` and what that stream says.
-    async fn answer(&self, cell: &Arc<SessionCell>, messages: Vec<Message>, refusals: Vec<String>) -> Answer {
+    /// Gives `first` and the `rest` of its batch to the session on a new stream, and answers with `refusals` and what that
+    /// stream says.
+    async fn answer(
+        &self,
+        cell: &Arc<SessionCell>,
+        first: Message,
+        rest: Vec<Message>,
+        refusals: Vec<String>,
+    ) -> Answer {
         let frame =
             |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
         let (outlet, now) = (self.outlet(), self.now());
-        let requests = messages.iter().filter(|message| request_id(message).is_some()).count();
-        let answered = messages.iter().find_map(request_id).cloned();
+        let ids = || std::iter::once(&first).chain(&rest).filter_map(request_id);
+        let (requests, answered) = (ids().count(), ids().next().cloned());
         let opened = cell.open(&outlet, |session| {
             if session.phase() == Phase::Disconnected {
                 // It ended since it was found: nothing would ever be said on a stream of it.
@@ -216,8 +226,8 @@ impl Host {
             Ok(id) => id,
             Err(gone) => return gone.answer(answered.as_ref()),
         };
-        let is_batch = messages.len() > 1;
-        for message in messages {
+        let is_batch = !rest.is_empty();
+        for message in std::iter::once(first).chain(rest) {
             cell.input(Input::Message { stream: id, message });
         }
         let mut stream = ResponseStream::new(outlet, Source::Session(cell.clone(), id));

@@ -31,9 +31,17 @@ impl SessionKey {
 
     /// Reads a secret that [`SessionKey::generate`] made, and nothing else.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let canonical = text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-        let secret = canonical.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
-        Some(Self::of(secret.to_be_bytes()))
+        let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Some(byte - b'0'),
+            b'a'..=b'f' => Some(byte - b'a' + 10),
+            _ => None,
+        };
+        let mut secret = [0; 16];
+        for (byte, pair) in secret.iter_mut().zip(digits.as_chunks::<2>().0) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self::of(secret))
     }
 
     /// What it is stored under.

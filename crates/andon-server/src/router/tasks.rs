@@ -5,7 +5,6 @@ use std::time::Duration;
 use andon_types::error::{ErrorCode, ErrorObject, clip};
 use andon_types::task::{TASKS_EXTENSION, TaskSupport, declares_tasks};
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::Router;
 use crate::call::Call;
@@ -29,7 +28,7 @@ impl Router {
     ///
     /// # Errors
     /// What to answer to who cannot call it, or not so.
-    pub(super) fn way(&self, item: &ToolItem, call: &Call, task: Option<&RawValue>) -> Result<Way, ErrorObject> {
+    pub(super) fn way(&self, item: &ToolItem, call: &Call, task: Option<&str>) -> Result<Way, ErrorObject> {
         let (rules, support) = (call.rules(), item.entry.task.support);
         let refuse = |why: &str| {
             Err(ErrorObject::new(ErrorCode::MethodNotFound, format!("`{}` {why}", clip(&item.entry.tool.name))))
@@ -52,7 +51,7 @@ impl Router {
             (Some(_), TaskSupport::Forbidden) => refuse("does not run as a task: leave \"task\" out"),
             (None, TaskSupport::Required) => refuse("runs only as a task: send \"task\" (2025-11-25 or later)"),
             (None, _) => Ok(Way::Call),
-            (Some(task), _) => wanted_ttl(task.get()).map(Way::Task),
+            (Some(task), _) => wanted_ttl(task).map(Way::Task),
         }
     }
 }

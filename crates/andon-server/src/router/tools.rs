@@ -9,14 +9,13 @@ use andon_types::adapt::Adapt as _;
 use andon_types::content::Content;
 use andon_types::error::{ErrorObject, clip};
 use andon_types::message::Json;
+use andon_types::object::string;
 use andon_types::revision::Rules;
 use andon_types::tools::CallToolResult;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tracing::error;
 
 use super::tasks::Way;
-use super::{RESULT_BYTES_MAX, Router, encode, permit, read_params};
+use super::{RESULT_BYTES_MAX, Router, encode, permit};
 use crate::arguments::Arguments;
 use crate::call::Call;
 use crate::failure::{Shown, ToolError};
@@ -24,25 +23,39 @@ use crate::item::ToolItem;
 use crate::service::Reply;
 use crate::tasks::Ran;
 
-#[derive(Deserialize)]
+/// The parameters of a call as they stand there; what is `null` is absent.
 struct CallParams<'a> {
-    #[serde(borrow)]
     name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    arguments: Option<&'a RawValue>,
+    arguments: &'a str,
     /// The client wants a task (2025-11-25).
-    #[serde(borrow, default)]
-    task: Option<&'a RawValue>,
+    task: Option<&'a str>,
+}
+
+impl<'a> CallParams<'a> {
+    fn read(params: Option<&'a Json>) -> Result<Self, ErrorObject> {
+        let (mut name, mut arguments, mut task) = (None, "{}", None);
+        let members = params.into_iter().flat_map(Json::members);
+        for (member, value) in members.filter(|(_, value)| *value != "null") {
+            match &*member {
+                "name" => name = string(value),
+                "arguments" => arguments = value,
+                "task" => task = Some(value),
+                _ => {}
+            }
+        }
+        let name = name.ok_or_else(|| ErrorObject::invalid_params("bad parameters: \"name\" is a string"))?;
+        Ok(Self { name, arguments, task })
+    }
 }
 
 impl Router {
     pub(super) async fn call_tool(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
-        let CallParams { name, arguments, task } = read_params(params)?;
+        let CallParams { name, arguments, task } = CallParams::read(params)?;
         let item = self.tool(&name)?;
         permit(&call, &item.entry.scopes)?;
         let way = self.way(&item, &call, task)?;
         let rules = call.rules();
-        let arguments = match read_arguments(&item, arguments) {
+        let arguments = match read_arguments(&item, params, arguments) {
             Ok(arguments) => arguments,
             Err(Refused::NoObject) => return Err(ErrorObject::invalid_params("\"arguments\" is an object")),
             Err(Refused::Invalid(why)) => {
@@ -88,7 +101,7 @@ impl Router {
 
     /// What a tool that does not exist would do need not be written down either.
     pub(super) fn is_repeatable_call(&self, params: Option<&Json>) -> bool {
-        let Ok(CallParams { name, .. }) = read_params(params) else { return true };
+        let Ok(CallParams { name, .. }) = CallParams::read(params) else { return true };
         let Ok(item) = self.tool(&name) else { return true };
         let annotations = item.entry.tool.annotations.as_ref();
         annotations.is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
@@ -102,10 +115,10 @@ impl Router {
     /// A tool that does not exist, or parameters that are none, have no headers that could disagree: the call itself
     /// is answered with what is wrong.
     pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
-        let Ok(CallParams { name, arguments, .. }) = read_params(params) else { return Ok(()) };
+        let Ok(CallParams { name, arguments, .. }) = CallParams::read(params) else { return Ok(()) };
         let Ok(item) = self.tool(&name) else { return Ok(()) };
         let Some(expected) = &item.headers else { return Ok(()) };
-        check_headers(expected, arguments.map_or("{}", RawValue::get), headers)
+        check_headers(expected, arguments, headers)
     }
 }
 
@@ -114,14 +127,12 @@ enum Refused {
     Invalid(String),
 }
 
-fn read_arguments(item: &ToolItem, raw: Option<&RawValue>) -> Result<Arguments, Refused> {
-    let text = raw.map_or("{}", RawValue::get);
+fn read_arguments(item: &ToolItem, params: Option<&Json>, text: &str) -> Result<Arguments, Refused> {
     if !text.starts_with('{') {
         return Err(Refused::NoObject);
     }
-    let tree = serde_json::from_str(text).map_err(|error| Refused::Invalid(error.to_string()))?;
-    item.input.check(&tree).map_err(|error| Refused::Invalid(format!("bad arguments: {error}")))?;
-    Ok(Arguments::new(text.to_owned()))
+    item.input.check_text(text).map_err(|error| Refused::Invalid(format!("bad arguments: {error}")))?;
+    Ok(params.and_then(|params| Arguments::within(params, text)).unwrap_or_default())
 }
 
 /// The reply, and whether it is a tool's failure.
