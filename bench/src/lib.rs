@@ -6,6 +6,7 @@ pub mod child;
 pub mod connection;
 pub mod figure;
 pub mod histogram;
+pub mod lines;
 pub mod load;
 pub mod machine;
 pub mod peer;

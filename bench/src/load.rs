@@ -50,7 +50,9 @@ pub struct Load {
 
 /// What a server did under load.
 pub struct Measured {
-    /// How long calls took: from when they were due, if there is a rate.
+    /// Calls that were answered.
+    pub calls: u64,
+    /// How long they took: from when they were due, if there is a rate. Nothing where that is not known.
     pub times: Histogram,
     /// How long it was measured.
     pub wall: Duration,
@@ -61,7 +63,7 @@ pub struct Measured {
 impl Measured {
     /// Calls per second.
     pub fn rate(&self) -> f64 {
-        self.times.count() as f64 / self.wall.as_secs_f64()
+        self.calls as f64 / self.wall.as_secs_f64()
     }
 }
 
@@ -108,7 +110,7 @@ pub async fn run(address: SocketAddr, pid: u32, load: Load) -> Result<Measured, 
     if times.count() == 0 || cpu.is_zero() {
         return Err("the window was too short to measure anything".into());
     }
-    Ok(Measured { times, wall, cpu })
+    Ok(Measured { calls: times.count(), times, wall, cpu })
 }
 
 /// Waits, unless a caller ends before its time: then something is wrong with the server.

@@ -86,19 +86,25 @@ enum Command {
         /// The version of HTTP that it speaks.
         #[arg(long, default_value = "1.1")]
         http: Http,
+        /// Over standard input and output instead.
+        #[arg(long)]
+        stdio: bool,
     },
 }
 
 /// What connections and versions of HTTP are when none are named.
 const CONNECTIONS: u16 = 64;
 const CONNECTIONS_FULL: [u16; 3] = [1, 64, 1000];
+/// Calls at once over standard input and output.
+const WINDOWS: [usize; 2] = [1, 256];
 /// Between these lines of a file the report stands.
 const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end of measured -->"];
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let ended = match options.command {
-        Some(Command::Peer { name, http }) => peer::serve(name, http).map(|()| ExitCode::SUCCESS),
+        Some(Command::Peer { name, stdio: true, .. }) => peer::serve_stdio(name).map(|()| ExitCode::SUCCESS),
+        Some(Command::Peer { name, http, .. }) => peer::serve(name, http).map(|()| ExitCode::SUCCESS),
         None => bench(&options),
     };
     ended.unwrap_or_else(|error| {
@@ -166,11 +172,11 @@ fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> R
             }
             let Turn { workload, era, http, connections, peer } = *turn;
             let what = format!(
-                "round {}: {:10} {:6} HTTP/{:3} {connections:>4} {:14}",
+                "round {}: {:10} {:6} {:8} {connections:>4} {:14}",
                 round + 1,
                 workload.name(),
                 era.name(),
-                http.name(),
+                workload.way(http),
                 peer.name()
             );
             match runtime.block_on(turn.measure(sizes, cores)) {
@@ -244,6 +250,9 @@ impl Options {
 
     /// Versions of HTTP and calls at once of a workload.
     fn ways(&self, workload: Workload) -> Vec<(Http, usize)> {
+        if workload == Workload::Stdio {
+            return WINDOWS.map(|window| (Http::One, window)).to_vec();
+        }
         if !workload.is_of_calls() {
             return vec![(Http::One, CONNECTIONS.into())];
         }

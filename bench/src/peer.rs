@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::BufReader;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -96,6 +98,15 @@ impl Peer {
         self != Self::RmcpStateless
     }
 
+    /// How long it needs at least until it is as fast as it gets.
+    pub fn warm_up(self) -> Duration {
+        match self {
+            // It compiles what is called often.
+            Self::Typescript => Duration::from_secs(3),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// Builds or fetches what it needs that this program is not.
     ///
     /// # Errors
@@ -143,6 +154,24 @@ impl Peer {
             }
         })
     }
+
+    /// The command that serves the process that starts it, over standard input and output.
+    ///
+    /// # Errors
+    /// The operating system does not say where this program is.
+    pub fn stdio_command(self) -> Result<Command, Error> {
+        let mut command = self.command(Http::One)?;
+        match self {
+            Self::Andon => {
+                command = Command::new(child::beside("andon")?);
+                command.args(["serve", "--stdio"]);
+            }
+            _ => {
+                command.arg("--stdio");
+            }
+        }
+        Ok(command)
+    }
 }
 
 /// Serves one of the peers that live in this program, until the process is ended.
@@ -177,6 +206,24 @@ pub fn serve(peer: Peer, http: Http) -> Result<(), Error> {
             Peer::Andon | Peer::Typescript | Peer::Python => Err("this server is a program of its own".into()),
         }
     })
+}
+
+/// Serves one of the peers that live in this program over standard input and output, until there is no more input.
+///
+/// # Errors
+/// No runtime, or a peer that is a program of its own.
+pub fn serve_stdio(peer: Peer) -> Result<(), Error> {
+    match peer {
+        Peer::Floor => {
+            let input = BufReader::with_capacity(64 << 10, std::io::stdin());
+            Ok(floor::serve_lines(input, std::io::stdout().lock())?)
+        }
+        Peer::RmcpSessions | Peer::RmcpStateless => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(rmcp::stdio())
+        }
+        _ => Err("this server is a program of its own".into()),
+    }
 }
 
 /// Listens on a free port and says on stderr which.

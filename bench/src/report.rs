@@ -157,7 +157,7 @@ impl Report {
     /// One table for all eras, versions of HTTP and numbers of connections of a workload.
     fn write_workload(&self, text: &mut String, workload: Workload) -> std::fmt::Result {
         let lead = workload.figures()[0];
-        write!(text, "| era | HTTP | at once | server | {} | / floor | ± |", lead.heading())?;
+        write!(text, "| era | way | at once | server | {} | / floor | ± |", lead.heading())?;
         workload.figures()[1..].iter().try_for_each(|figure| write!(text, " {} |", figure.heading()))?;
         write!(text, "\n|---|---|--:|---|--:|--:|--:|")?;
         workload.figures()[1..].iter().try_for_each(|_| write!(text, "--:|"))?;
@@ -165,7 +165,7 @@ impl Report {
         for table in self.tables().iter().filter(|table| table.turn.workload == workload) {
             for case in &table.cases {
                 let Turn { era, http, connections, peer, .. } = case.turn;
-                write!(text, "| {} | {} | {connections} | {} |", era.name(), http.name(), peer.name())?;
+                write!(text, "| {} | {} | {connections} | {} |", era.name(), workload.way(http), peer.name())?;
                 if case.rounds.is_empty() {
                     writeln!(text, " {} |", case.failed.as_deref().unwrap_or("not measured").replace('|', "/"))?;
                     continue;
@@ -213,8 +213,8 @@ impl Report {
         let mut groups = Vec::new();
         for table in self.tables().iter().filter(|table| table.turn.workload == workload) {
             let Turn { era, http, connections, .. } = table.turn;
-            let name = match workload.is_of_calls() {
-                true => format!("{}, HTTP/{}, {connections} at once", revision(era), http.name()),
+            let name = match workload.is_of_calls() || workload == Workload::Stdio {
+                true => format!("{}, {}, {connections} at once", revision(era), workload.way(http)),
                 false => revision(era).to_owned(),
             };
             let bar = |case: &&Case| Some((case.turn.peer.name().to_owned(), self.spread(&case.turn, figure)?));

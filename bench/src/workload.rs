@@ -15,6 +15,7 @@ mod create;
 mod fan_out;
 mod idle;
 mod neighbours;
+mod stdio;
 
 /// What servers are made to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
@@ -34,6 +35,8 @@ pub(crate) enum Workload {
     Neighbours,
     /// Sessions and streams that nobody uses.
     Idle,
+    /// Echo calls over standard input and output, several at once.
+    Stdio,
 }
 
 /// How much of each.
@@ -72,8 +75,16 @@ pub(crate) struct Turn {
 
 impl Workload {
     /// All of them, in the order of the tables.
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Echo, Self::Paced, Self::Progress, Self::Create, Self::FanOut, Self::Neighbours, Self::Idle];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Echo,
+        Self::Paced,
+        Self::Progress,
+        Self::Create,
+        Self::FanOut,
+        Self::Neighbours,
+        Self::Idle,
+        Self::Stdio,
+    ];
 
     /// The name in a table and on the command line.
     pub(crate) fn name(self) -> &'static str {
@@ -85,6 +96,7 @@ impl Workload {
             Self::FanOut => "fan-out",
             Self::Neighbours => "neighbours",
             Self::Idle => "idle",
+            Self::Stdio => "stdio",
         }
     }
 
@@ -98,6 +110,7 @@ impl Workload {
             Self::FanOut => "One update to all who subscribed to it",
             Self::Neighbours => "Echo calls beside clients that do not read, or hardly",
             Self::Idle => "Idle sessions and idle streams",
+            Self::Stdio => "Echo calls over standard input and output",
         }
     }
 
@@ -135,12 +148,18 @@ impl Workload {
                 Figure::StreamsPerSecond,
                 Figure::SessionsPerSecond,
             ],
+            Self::Stdio => &[Figure::PerCpuSecond, Figure::PerSecond, Figure::CpuUs, Figure::P50Us, Figure::P99Us],
         }
     }
 
     /// Whether connections and versions of HTTP are chosen for it; otherwise it is measured once, over HTTP/1.1.
     pub(crate) fn is_of_calls(self) -> bool {
         matches!(self, Self::Echo | Self::Paced | Self::Progress)
+    }
+
+    /// The way in a table: the version of HTTP, if it is HTTP.
+    pub(crate) fn way(self, http: Http) -> String {
+        if self == Self::Stdio { "stdio".to_owned() } else { format!("HTTP/{}", http.name()) }
     }
 
     /// Whether it is measured in one round only: memory is the same in each.
@@ -164,6 +183,8 @@ impl Turn {
                 // The Python SDK has no updates in sessions.
                 Workload::FanOut => keeps && (peer, era) != (Peer::Python, Era::Legacy),
                 Workload::Neighbours | Workload::Idle => keeps,
+                // Both kinds of `rmcp` are one there.
+                Workload::Stdio => peer != Peer::Axum && keeps,
             }
     }
 
@@ -172,6 +193,9 @@ impl Turn {
     /// # Errors
     /// It does not start, or does not answer as it should.
     pub(crate) async fn measure(&self, sizes: &Sizes, cores: &machine::Cores) -> Result<Sample, Error> {
+        if self.workload == Workload::Stdio {
+            return stdio::measure(self, sizes, cores).await;
+        }
         let served = Served::start(self.peer, self.http, cores)?;
         match self.workload {
             Workload::Echo => self.calls(&served, sizes, Call::Echo, None).await,
@@ -180,7 +204,7 @@ impl Turn {
             Workload::Create => create::measure(&served, self.connections, sizes).await,
             Workload::FanOut => fan_out::measure(&served, self.era, sizes).await,
             Workload::Neighbours => neighbours::measure(&served, self, sizes).await,
-            Workload::Idle => idle::measure(&served, self.era, sizes).await,
+            Workload::Idle | Workload::Stdio => idle::measure(&served, self.era, sizes).await,
         }
     }
 
@@ -193,23 +217,33 @@ impl Turn {
     }
 
     fn load(&self, sizes: &Sizes, call: Call) -> Load {
-        let Self { era, http, connections, .. } = *self;
-        Load { call, era, http, connections, warm_up: sizes.warm_up, window: sizes.window, rate: None }
+        let Self { era, http, connections, peer, .. } = *self;
+        Load {
+            call,
+            era,
+            http,
+            connections,
+            warm_up: sizes.warm_up.max(peer.warm_up()),
+            window: sizes.window,
+            rate: None,
+        }
     }
 }
 
 /// The figures of what was done over and over.
 fn rates(measured: &Measured) -> Sample {
-    let Measured { times, wall, cpu } = measured;
-    let count = times.count() as f64;
-    Sample::from([
+    let Measured { calls, times, wall, cpu } = measured;
+    let count = *calls as f64;
+    let mut sample = Sample::from([
         (Figure::PerCpuSecond, count / cpu.as_secs_f64()),
         (Figure::PerSecond, count / wall.as_secs_f64()),
         (Figure::CpuUs, cpu.as_secs_f64() * 1e6 / count),
-        (Figure::P50Us, times.quantile_us(0.5)),
-        (Figure::P99Us, times.quantile_us(0.99)),
-        (Figure::P999Us, times.quantile_us(0.999)),
-    ])
+    ]);
+    if times.count() > 0 {
+        let quantiles = [(Figure::P50Us, 0.5), (Figure::P99Us, 0.99), (Figure::P999Us, 0.999)];
+        sample.extend(quantiles.map(|(figure, quantile)| (figure, times.quantile_us(quantile))));
+    }
+    sample
 }
 
 fn mib(kib: u64) -> f64 {

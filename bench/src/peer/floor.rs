@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -154,20 +155,7 @@ impl Floor {
 
     fn call(&self, is_modern: bool, id: &RawValue, params: &Params<'_>) -> Response<Answer> {
         let Some(arguments) = &params.arguments else { return empty(StatusCode::BAD_REQUEST) };
-        let answer = |text: &str| {
-            let response = CallResponse {
-                jsonrpc: "2.0",
-                id: Some(id),
-                result: CallToolResult {
-                    result_type: is_modern.then_some("complete"),
-                    content: [TextContent { r#type: "text", text }],
-                    meta: is_modern.then_some(&META),
-                },
-            };
-            let mut bytes = Vec::with_capacity(256 + text.len());
-            serde_json::to_writer(&mut bytes, &response).expect("invariant: the answer is plain data");
-            bytes
-        };
+        let answer = |text: &str| answered(is_modern, id, text);
         match (arguments, params.name.as_deref()) {
             (Arguments { message: Some(message), .. }, _) => json(answer(message).into()),
             (Arguments { uri: Some(uri), .. }, Some("touch")) => {
@@ -216,6 +204,49 @@ impl Floor {
             !matches!(sent, Err(TrySendError::Closed(_) | TrySendError::Full(_)))
         });
     }
+}
+
+/// Answers one message a line, until there are no more; many at once where they are there.
+///
+/// # Errors
+/// The streams are closed.
+pub(super) fn serve_lines(mut input: BufReader<impl Read>, mut output: impl Write) -> std::io::Result<()> {
+    let (mut line, mut text) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if let Ok(Message { id: Some(id), method, params }) = serde_json::from_slice::<Message<'_>>(&line) {
+            let is_modern = params.as_ref().is_some_and(|params| params.meta.is_some());
+            match params.and_then(|params| params.arguments?.message) {
+                Some(message) => text.extend(answered(is_modern, id, &message)),
+                None if method == "initialize" => text.extend(INITIALIZED.as_bytes()),
+                None => text.extend(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32601,"message":"unknown"}}"#),
+            }
+            text.push(b'\n');
+        }
+        if !text.is_empty() && !input.buffer().contains(&b'\n') {
+            output.write_all(&text)?;
+            output.flush()?;
+            text.clear();
+        }
+    }
+}
+
+fn answered(is_modern: bool, id: &RawValue, text: &str) -> Vec<u8> {
+    let response = CallResponse {
+        jsonrpc: "2.0",
+        id: Some(id),
+        result: CallToolResult {
+            result_type: is_modern.then_some("complete"),
+            content: [TextContent { r#type: "text", text }],
+            meta: is_modern.then_some(&META),
+        },
+    };
+    let mut bytes = Vec::with_capacity(256 + text.len());
+    serde_json::to_writer(&mut bytes, &response).expect("invariant: the answer is plain data");
+    bytes
 }
 
 /// The body of an answer.

@@ -13,8 +13,10 @@ use rmcp::model::{
 use rmcp::service::{Peer, RequestContext, SubscriptionContext, SubscriptionSink};
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use rmcp::{ErrorData, RoleServer, ServerHandler, schemars, tool, tool_handler, tool_router};
+use rmcp::{ErrorData, RoleServer, ServerHandler, ServiceExt as _, schemars, tool, tool_handler, tool_router};
 use serde::Deserialize;
+
+use crate::Error;
 
 /// A server with the tools of the workloads.
 #[derive(Clone)]
@@ -50,6 +52,10 @@ struct TouchArguments {
 
 #[tool_router]
 impl Tools {
+    fn new() -> Self {
+        Self { router: Arc::new(Self::tool_router()), watchers: Arc::default() }
+    }
+
     #[tool(description = "Say the message again")]
     fn echo(&self, Parameters(EchoArguments { message }): Parameters<EchoArguments>) -> String {
         message
@@ -115,6 +121,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Over standard input and output.
+///
+/// # Errors
+/// The conversation does not begin.
+pub(super) async fn stdio() -> Result<(), Error> {
+    let running = Tools::new().serve(rmcp::transport::stdio()).await?;
+    running.waiting().await?;
+    Ok(())
+}
+
 /// With a session per client.
 pub fn sessions() -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
     service(StreamableHttpServerConfig::default())
@@ -126,6 +142,6 @@ pub fn stateless() -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
 }
 
 fn service(config: StreamableHttpServerConfig) -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
-    let tools = Tools { router: Arc::new(Tools::tool_router()), watchers: Arc::default() };
+    let tools = Tools::new();
     Arc::new(StreamableHttpService::new(move || Ok(tools.clone()), Arc::new(LocalSessionManager::default()), config))
 }

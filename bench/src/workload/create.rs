@@ -43,7 +43,7 @@ pub(super) async fn measure(served: &Served, connections: usize, sizes: &Sizes) 
     if times.count() == 0 || cpu < Duration::from_millis(10) {
         return Err("the window was too short to measure anything".into());
     }
-    let mut sample = super::rates(&Measured { times: times.clone(), wall, cpu });
+    let mut sample = super::rates(&Measured { calls: times.count(), times: times.clone(), wall, cpu });
     let grown = machine::resident_kib(served.pid())?.saturating_sub(resident_before);
     sample.insert(Figure::SessionBytes, grown as f64 * 1024.0 / times.count() as f64);
     Ok(sample)
