@@ -123,8 +123,10 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
         }
     });
     let counts = peers.contains(&Peer::Andon) && options.includes(Workload::Echo);
+    let mut allocations = Vec::new();
     if counts {
         child::build(&[("andon-bench", "allocs")])?;
+        allocations = child::allocations()?;
     }
     // Before this thread is pinned, and knows of fewer cores.
     let machine = machine::describe();
@@ -137,7 +139,7 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
         generator_cores: cores.generator,
         sizes,
         cases,
-        allocations: if counts { child::allocations()? } else { Vec::new() },
+        allocations,
         verdicts: Vec::new(),
     };
     report.judge();

@@ -103,7 +103,7 @@ pub fn call_body(era: Era) -> &'static str {
 }
 
 /// The resource whose updates are measured.
-pub const WATCHED: &str = "demo://watched";
+pub const WATCHED: &str = "demo://item/7";
 
 /// How many progress notifications a call of the tool `steps` gets.
 pub const STEPS: usize = 10;
