@@ -167,7 +167,7 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
             let mounts: Arc<dyn Mounts> = gateway.clone();
             let http = http.with_options(|options| options.mounts = Some(mounts));
             let admin = admin.with("upstreams", Shown(gateway.clone()));
-            serve_until(gateway.host(), (http, admin), stop).await
+            serve_until(gateway.host(), serve.behind(http, admin), stop).await
         }
     };
     gateway.stop().await;

@@ -7,17 +7,28 @@ mod logs;
 mod operators;
 mod sessions;
 mod welcome;
+#[cfg(unix)]
+mod workers;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::Arc;
 use std::time::Duration;
 
+use andon::http::Admin;
 use andon::prelude::{Http, Sessions};
+#[cfg(unix)]
+use andon::server::host::Host;
+#[cfg(unix)]
+use andon::server::serve::Shutdown;
 use andon::server::serve::{serve_until, terminated};
 use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use client::{Deed, Peer};
+#[cfg(unix)]
+use futures_util::future::BoxFuture;
 
 const EXIT_CODES: &str = "\
 Exit codes of the client commands:
@@ -77,6 +88,10 @@ enum Command {
     Logout(Peer),
     /// Look at the sessions of a running server, and end them.
     Sessions(sessions::Sessions),
+    /// What `andon serve --workers N` starts.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Worker(workers::Worker),
     /// Print shell completions.
     Completions {
         /// For which shell.
@@ -115,11 +130,19 @@ struct Serve {
     /// An origin whose web pages may call the server, such as `https://app.example`; may be repeated.
     #[arg(long, value_name = "ORIGIN", conflicts_with = "stdio")]
     allow_origin: Vec<String>,
-    /// Connections at once; more wait. Default 16,000.
+    /// Connections at once; more wait. Default 16,000, and with --workers as many as they may open files.
     #[arg(long, value_name = "COUNT", conflicts_with = "stdio", value_parser = clap::value_parser!(u32).range(1..))]
     connections_max: Option<u32>,
+    /// Hold the connections of clients in so many processes beside this one, so that there may be more than one process may open
+    /// files: 1 to 64, or `auto` for one per core.
+    #[cfg(unix)]
+    #[arg(long, value_name = "N", conflicts_with = "stdio", value_parser = workers::count)]
+    workers: Option<u16>,
     #[command(flatten)]
     bounds: Bounds,
+    /// How this process logs, in words of a command line.
+    #[arg(skip)]
+    logs: Vec<String>,
 }
 
 /// How many sessions there may be, and for how long.
@@ -155,7 +178,11 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let outcome = match andon.command {
-        Command::Serve(serve) => run(serve),
+        Command::Serve(mut serve) => {
+            let format = if for_people { "human" } else { "json" };
+            serve.logs = ["--log", andon.log.as_str(), "--log-format", format].map(str::to_owned).to_vec();
+            run(serve)
+        }
         Command::Check(check) => return check.run(),
         Command::Upstreams(upstreams) => return upstreams.run(),
         Command::Approve(approve) => return approve.run(),
@@ -171,6 +198,8 @@ fn main() -> ExitCode {
         Command::Login(peer) => return client::run(Deed::Login, peer),
         Command::Logout(peer) => return client::run(Deed::Logout, peer),
         Command::Sessions(sessions) => return sessions.run(),
+        #[cfg(unix)]
+        Command::Worker(worker) => worker.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Andon::command(), "andon", &mut std::io::stdout());
             Ok(())
@@ -212,7 +241,24 @@ async fn start(serve: Serve) -> andon::Result {
     }
     welcome::print_admin(&admin.addresses(), serve.data.as_deref());
     welcome::print(&http.url());
-    serve_until(host, (http, admin), terminated()).await
+    serve_until(host, serve.behind(http, admin), terminated()).await
+}
+
+/// Who holds the connections of clients.
+#[cfg(unix)]
+enum Port {
+    Own(Http),
+    Workers(workers::Workers),
+}
+
+#[cfg(unix)]
+impl andon::server::serve::Serve for Port {
+    fn serve(self, host: Arc<Host>, shutdown: Shutdown) -> BoxFuture<'static, andon::Result> {
+        match self {
+            Self::Own(http) => http.serve(host, shutdown),
+            Self::Workers(workers) => workers.serve(host, shutdown),
+        }
+    }
 }
 
 impl Serve {
@@ -230,6 +276,20 @@ impl Serve {
             http = http.with_options(|options| options.connections_max = connections_max as usize);
         }
         Ok(http)
+    }
+
+    /// The port as the command line wants it served, beside the endpoint for operators.
+    #[cfg(unix)]
+    fn behind(&self, http: Http, admin: Admin) -> (Port, Admin) {
+        let Some(count) = self.workers else { return (Port::Own(http), admin) };
+        let workers = workers::Workers::new(http, count, self.connections_max, &self.logs);
+        let admin = admin.with("workers", workers.shown());
+        (Port::Workers(workers), admin)
+    }
+
+    #[cfg(not(unix))]
+    fn behind(&self, http: Http, admin: Admin) -> (Http, Admin) {
+        (http, admin)
     }
 }
 

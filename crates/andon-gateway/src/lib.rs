@@ -21,3 +21,4 @@ mod view;
 
 pub use gateway::{Clients, Gateway, MakeHost, Options, Prepare, Status};
 pub use pins::approve;
+pub use restarts::{Intensity, Next, Restarts};

@@ -30,27 +30,29 @@ impl Default for Intensity {
 
 /// What happens next to a server that ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub enum Next {
     /// Start it after this wait.
     Start(Duration),
     /// It is in a crash loop: leave it alone for so long.
     Park(Duration),
 }
 
+/// The restarts of one server, or of one process of any kind.
 #[derive(Debug)]
-pub(crate) struct Restarts {
+pub struct Restarts {
     intensity: Intensity,
     ended: VecDeque<Instant>,
     in_a_row: u32,
 }
 
 impl Restarts {
-    pub(crate) fn new(intensity: Intensity) -> Self {
+    /// None yet.
+    pub fn new(intensity: Intensity) -> Self {
         Self { intensity, ended: VecDeque::new(), in_a_row: 0 }
     }
 
     /// It ended at `now`, after it had run for `ran`. `jitter` is from 0 to 1.
-    pub(crate) fn ended(&mut self, now: Instant, ran: Option<Duration>, jitter: f64) -> Next {
+    pub fn ended(&mut self, now: Instant, ran: Option<Duration>, jitter: f64) -> Next {
         if ran.is_some_and(|ran| ran >= GOOD) {
             self.in_a_row = 0;
         }

@@ -11,14 +11,22 @@ mod connection;
 mod gate;
 mod headers;
 mod legacy_sse;
+#[cfg(unix)]
+mod link;
 mod listener;
 mod options;
 mod request_id;
 mod service;
 mod strict;
+#[cfg(unix)]
+mod worker;
 
 pub use admin::{Admin, AdminToken, Ask, Refusal, Resource};
 pub use body::ResponseBody;
+#[cfg(unix)]
+pub use link::Link;
 pub use listener::{BindError, Http};
 pub use options::{HttpOptions, Mounts};
 pub use service::HttpService;
+#[cfg(unix)]
+pub use worker::Worker;

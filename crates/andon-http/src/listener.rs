@@ -146,6 +146,11 @@ impl Http {
         Ok(())
     }
 
+    /// The port and the settings, for a program whose workers serve it.
+    pub fn into_parts(self) -> (std::net::TcpListener, HttpOptions) {
+        (self.listener, self.options)
+    }
+
     fn listen(address: SocketAddr) -> Result<Self, BindError> {
         let listener = std::net::TcpListener::bind(address).map_err(BindError::Io)?;
         limit_unsent(&listener).map_err(BindError::Io)?;
@@ -194,7 +199,10 @@ pub(crate) fn resolve(address: &str) -> Result<SocketAddr, BindError> {
 }
 
 /// The next connection, with its slot. When the process is out of files it waits for some to be closed.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");

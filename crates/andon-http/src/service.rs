@@ -282,7 +282,12 @@ impl AsRef<[u8]> for Shared {
 }
 
 /// Reads a body of at most `bytes_max`, that comes fast enough, and for which there is room.
-async fn read<B>(headers: &Headers<'_>, body: B, bytes_max: usize, share: &mut Share) -> Result<Bytes, Refusal>
+pub(crate) async fn read<B>(
+    headers: &Headers<'_>,
+    body: B,
+    bytes_max: usize,
+    share: &mut Share,
+) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes>,
 {
@@ -338,7 +343,7 @@ where
     Ok(whole.freeze())
 }
 
-fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBody> {
+pub(crate) fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBody> {
     let error = ErrorObject::invalid_request(why);
     let body = andon_types::message::encode_error(None, &error, andon_types::revision::Revision::LATEST.rules());
     let mut response = json(status, body.into());

@@ -1,0 +1,237 @@
+//! The end of a link where requests are answered.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body as _, Frame as BodyFrame};
+use http_body_util::Full;
+use tokio::net::UnixStream;
+
+use super::CREDIT_BYTES;
+use super::frame::{self, Frames, Kind, put_bare, put_data, put_response};
+use super::outbox::Outbox;
+use crate::body::ResponseBody;
+use crate::service::HttpService;
+
+/// The link to one worker, seen from the process that answers. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Link(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    out: Outbox,
+    streams: Mutex<HashMap<u32, Arc<Stream>>>,
+    connections: AtomicU32,
+}
+
+impl Link {
+    /// Answers by `service` what the worker at the other end of `socket` passes on, until the worker is gone. Then its clients
+    /// are too.
+    ///
+    /// # Errors
+    /// What the socket says, and when what it brings is no frame of this program's.
+    pub async fn serve(&self, service: HttpService, socket: UnixStream) -> io::Result<()> {
+        let (reader, writer) = socket.into_split();
+        let out = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = out.0.out.write_to(writer).await {
+                tracing::debug!(%error, "a link cannot be written to");
+            }
+        });
+        let ended = self.read(&service, Frames::new(reader)).await;
+        self.0.out.close();
+        let streams = std::mem::take(&mut *self.0.streams());
+        streams.values().for_each(|stream| stream.change(|state| state.is_gone = true));
+        ended
+    }
+
+    /// Connections that the worker holds, as it said within the last second.
+    pub fn connections(&self) -> u32 {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests that are not answered to their end, streams of events among them.
+    pub fn streams(&self) -> usize {
+        self.0.streams().len()
+    }
+
+    async fn read<T>(&self, service: &HttpService, mut frames: Frames<T>) -> io::Result<()>
+    where
+        T: tokio::io::AsyncRead + Unpin,
+    {
+        while let Some(frame) = frames.next().await? {
+            let stream = || self.0.streams().get(&frame.stream).cloned();
+            match frame.kind {
+                Kind::Request => self.begin(service.clone(), frame.stream, frame::request(frame.payload)?),
+                Kind::Cancel => {
+                    if let Some(stream) = stream() {
+                        stream.change(|state| state.is_gone = true);
+                    }
+                }
+                Kind::Credit => {
+                    let bytes = frame::number(frame.payload)?;
+                    if let Some(stream) = self.0.streams().get(&frame.stream).cloned() {
+                        stream.change(|state| state.credit += i64::from(bytes));
+                    }
+                }
+                Kind::Connections => self.0.connections.store(frame::number(frame.payload)?, Ordering::Relaxed),
+                Kind::Response | Kind::Data | Kind::Broken => return Err(frame::malformed()),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&self, service: HttpService, number: u32, request: Request<Bytes>) {
+        let stream = Arc::<Stream>::default();
+        self.0.streams().insert(number, stream.clone());
+        let open = Open { shared: self.0.clone(), stream, number, is_finished: false };
+        tokio::spawn(answer(service, request.map(Full::new), open));
+    }
+}
+
+impl Shared {
+    fn streams(&self) -> MutexGuard<'_, HashMap<u32, Arc<Stream>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the worker says of one of its requests.
+#[derive(Debug)]
+struct Stream(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Below zero when a piece was larger than what was left.
+    credit: i64,
+    is_gone: bool,
+    waker: Option<Waker>,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self(Mutex::new(State { credit: CREDIT_BYTES.into(), is_gone: false, waker: None }))
+    }
+}
+
+impl Stream {
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut state);
+        if let Some(waker) = state.waker.take() {
+            drop(state);
+            waker.wake();
+        }
+    }
+
+    /// The credit that is left, or `None` when the client is gone. Whoever asks hears when it changes.
+    fn credit(&self, cx: &Context<'_>) -> Option<i64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            state.waker = Some(cx.waker().clone());
+        }
+        (!state.is_gone).then_some(state.credit)
+    }
+}
+
+/// A stream that is answered. When this is dropped the worker knows that it is over.
+struct Open {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    number: u32,
+    is_finished: bool,
+}
+
+impl Open {
+    /// Sends what was written to the outbox as the last frame or not.
+    fn finish_if(&mut self, is_last: bool) {
+        self.is_finished |= is_last;
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let mut streams = self.shared.streams();
+        if streams.get(&self.number).is_some_and(|stream| Arc::ptr_eq(stream, &self.stream)) {
+            streams.remove(&self.number);
+        }
+        if streams.is_empty() {
+            // What ten thousand clients needed that hung up at once is given back.
+            streams.shrink_to(64);
+        }
+        drop(streams);
+        if !self.is_finished {
+            self.shared.out.push(|out| put_bare(out, Kind::Broken, self.number));
+        }
+    }
+}
+
+/// Answers one request, until it is answered or its client is gone.
+async fn answer(service: HttpService, request: Request<Full<Bytes>>, mut open: Open) {
+    let Some(response) = respond(&open.stream, service, request).await else { return };
+    let Some(mut body) = head(&mut open, response) else { return };
+    loop {
+        open.shared.out.room().await;
+        let next = poll_fn(|cx| match open.stream.credit(cx) {
+            None => Poll::Ready(None),
+            Some(credit) if credit <= 0 => Poll::Pending,
+            Some(_) => poll_data(&mut body, cx).map(Some),
+        });
+        let Some((data, is_last)) = next.await else { return };
+        let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
+        open.stream.0.lock().unwrap_or_else(PoisonError::into_inner).credit -= length;
+        let number = open.number;
+        open.shared.out.push(|out| put_data(out, number, &data, is_last));
+        open.finish_if(is_last);
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// The answer, or `None` when nobody waits for it any more. What making it takes is gone afterwards: a stream may last.
+fn respond<'a>(
+    stream: &'a Stream,
+    service: HttpService,
+    request: Request<Full<Bytes>>,
+) -> Pin<Box<dyn Future<Output = Option<Response<ResponseBody>>> + Send + 'a>> {
+    Box::pin(async move {
+        let mut answered = pin!(service.handle(request));
+        let is_here = |cx: &Context<'_>| stream.credit(cx).is_some();
+        poll_fn(|cx| if is_here(cx) { answered.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) }).await
+    })
+}
+
+/// Sends the head and what there is of the body already. The body, unless that was all.
+fn head(open: &mut Open, response: Response<ResponseBody>) -> Option<ResponseBody> {
+    let (head, mut body) = response.into_parts();
+    // Who polls next is the one who hears.
+    let (data, is_last) = match poll_data(&mut body, &mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(ready) => ready,
+        Poll::Pending => (Bytes::new(), false),
+    };
+    let number = open.number;
+    let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
+    open.stream.0.lock().unwrap_or_else(PoisonError::into_inner).credit -= length;
+    open.shared.out.push(|out| put_response(out, number, &head, &data, is_last));
+    open.finish_if(is_last);
+    (!is_last).then_some(body)
+}
+
+/// More of a body, and whether that was the last of it.
+fn poll_data(body: &mut ResponseBody, cx: &mut Context<'_>) -> Poll<(Bytes, bool)> {
+    Pin::new(&mut *body).poll_frame(cx).map(|frame| match frame {
+        None => (Bytes::new(), true),
+        Some(frame) => {
+            let frame = frame.unwrap_or_else(|never| match never {});
+            let data = BodyFrame::into_data(frame).unwrap_or_default();
+            (data, body.is_end_stream())
+        }
+    })
+}
