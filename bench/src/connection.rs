@@ -45,6 +45,11 @@ impl Connection {
         Self { stream, received: Vec::new(), taken: 0, body: Vec::new() }
     }
 
+    /// The socket, for what is not HTTP. What was received and not taken is lost.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Sends a request and reads all of its response. The body is then in [`Connection::body`].
     ///
     /// # Errors

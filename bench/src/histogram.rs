@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Buckets between a power of two and the next.
 const STEPS: usize = 64;
 const STEPS_LOG2: u32 = STEPS.trailing_zeros();
@@ -9,7 +11,7 @@ const STEPS_LOG2: u32 = STEPS.trailing_zeros();
 const BUCKETS: usize = (42 - STEPS_LOG2 as usize + 1) * STEPS;
 
 /// How often which time was measured.
-#[derive(Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Histogram {
     counts: Vec<u32>,
     count: u64,

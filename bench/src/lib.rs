@@ -10,6 +10,7 @@ pub mod lines;
 pub mod load;
 pub mod machine;
 pub mod peer;
+pub mod scale;
 pub mod svg;
 pub mod wire;
 

@@ -1,0 +1,256 @@
+//! Clients that call a tool, and clients that open sessions and leave them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::connect::{connect, initialize, open_session};
+use super::order::{Abandon, Load, Reply};
+use crate::Error;
+use crate::connection::Connection;
+use crate::wire::{self, Era, Numbered};
+
+/// How many connections are opened at once, before calls begin.
+const OPENING: usize = 64;
+/// How often calls that are due are given out.
+const TICK: Duration = Duration::from_millis(1);
+/// How long an answer is waited for before the connection counts as broken.
+const LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// Calls that are due, and who waits for one.
+struct Work {
+    due: RefCell<VecDeque<Instant>>,
+    idle: Cell<usize>,
+    more: Notify,
+    is_over: Cell<bool>,
+    unsent: Cell<u64>,
+    patience: Duration,
+}
+
+struct Caller {
+    connection: Connection,
+    request: Numbered,
+}
+
+/// Carries out [`super::order::Order::Call`].
+pub(super) async fn call(load: Load) -> Reply {
+    let mut reply = Reply::default();
+    let callers = open(&load, &mut reply).await;
+    let work = Rc::new(Work {
+        due: RefCell::default(),
+        idle: Cell::new(0),
+        more: Notify::new(),
+        is_over: Cell::new(false),
+        unsent: Cell::new(0),
+        patience: Duration::from_millis(load.patience_ms),
+    });
+    let load = Rc::new(load);
+    let begun = Instant::now();
+    let mut running = JoinSet::new();
+    for caller in callers {
+        running.spawn_local(run(caller, load.clone(), work.clone(), begun));
+    }
+    // Everybody waits before the first call is due.
+    tokio::task::yield_now().await;
+    match load.rate_per_s {
+        Some(rate) => give_out(&work, rate, begun, Duration::from_secs_f64(load.seconds)).await,
+        None => tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await,
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    work.is_over.set(true);
+    work.more.notify_waiters();
+    let mut replies = vec![reply];
+    while let Some(ended) = running.join_next().await {
+        replies.push(ended.unwrap_or_else(|why| Reply { failed: 1, why: Some(why.to_string()), ..Reply::default() }));
+    }
+    let unsent = work.unsent.get() + work.due.borrow().len() as u64;
+    Reply { seconds, unsent, ..Reply::sum(replies) }
+}
+
+async fn open(load: &Load, reply: &mut Reply) -> Vec<Caller> {
+    let (mut callers, mut opening) = (Vec::new(), JoinSet::new());
+    let mut keep = |opened: Result<Result<Caller, Error>, tokio::task::JoinError>| match opened {
+        Ok(Ok(caller)) => callers.push(caller),
+        Ok(Err(why)) => reply.fail(why),
+        Err(why) => reply.fail(why),
+    };
+    for _ in 0..load.connections {
+        if opening.len() >= OPENING
+            && let Some(opened) = opening.join_next().await
+        {
+            keep(opened);
+        }
+        opening.spawn_local(open_caller(load.address, load.from, load.era));
+    }
+    while let Some(opened) = opening.join_next().await {
+        keep(opened);
+    }
+    callers
+}
+
+async fn open_caller(address: SocketAddr, from: Ipv4Addr, era: Era) -> Result<Caller, Error> {
+    let authority = address.to_string();
+    let mut connection = Connection::of(connect(address, from, None).await?);
+    let id = match era {
+        Era::Legacy => Some(open_session(&mut connection, &authority).await?),
+        Era::Modern => None,
+    };
+    let request = Numbered::new(wire::request(&authority, era, id.as_deref(), wire::call_body(era)));
+    Ok(Caller { connection, request })
+}
+
+/// Makes calls due, as many as the rate says.
+async fn give_out(work: &Work, rate_per_s: f64, begun: Instant, time: Duration) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut given = 0_u64;
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        let elapsed = now - begun;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
+        let wanted = (elapsed.min(time).as_secs_f64() * rate_per_s) as u64;
+        for _ in given..wanted {
+            work.offer(now);
+        }
+        given = wanted;
+        if elapsed >= time {
+            return;
+        }
+    }
+}
+
+impl Work {
+    fn offer(&self, at: Instant) {
+        let mut due = self.due.borrow_mut();
+        while due.front().is_some_and(|first| at - *first > self.patience) {
+            due.pop_front();
+            self.unsent.set(self.unsent.get() + 1);
+        }
+        if due.len() >= self.idle.get() && self.patience.is_zero() {
+            self.unsent.set(self.unsent.get() + 1);
+            return;
+        }
+        due.push_back(at);
+        self.more.notify_one();
+    }
+
+    /// The next call, when it is due. None: there are no more.
+    async fn next(&self) -> Option<Instant> {
+        self.idle.set(self.idle.get() + 1);
+        let due = loop {
+            let more = self.more.notified();
+            let first = self.due.borrow_mut().pop_front();
+            // What is due is called at the end too.
+            if first.is_some() || self.is_over.get() {
+                break first;
+            }
+            more.await;
+        };
+        self.idle.set(self.idle.get() - 1);
+        due
+    }
+}
+
+async fn run(mut caller: Caller, load: Rc<Load>, work: Rc<Work>, begun: Instant) -> Reply {
+    let mut reply = Reply::default();
+    let deadline = Duration::from_millis(load.deadline_ms);
+    let end = begun + Duration::from_secs_f64(load.seconds);
+    loop {
+        let due = match load.rate_per_s {
+            Some(_) => work.next().await,
+            None => Some(Instant::now()).filter(|now| *now < end),
+        };
+        let Some(due) = due else { return reply };
+        let (request, number) = caller.request.advance();
+        let exchanged = tokio::time::timeout(LOST_AFTER, caller.connection.exchange(request)).await;
+        let took = due.elapsed();
+        match exchanged {
+            Ok(Ok(answer)) if answer.status == 200 => {
+                if let Err(why) = wire::check(caller.connection.body(), answer.is_events, number) {
+                    reply.fail(why);
+                } else if took > deadline {
+                    reply.late += 1;
+                } else {
+                    reply.done += 1;
+                }
+                reply.times.record(took);
+            }
+            Ok(Ok(answer)) if matches!(answer.status, 429 | 503) => reply.refused += 1,
+            Ok(Ok(answer)) => reply.fail(format!("a call was answered with {}", answer.status)),
+            Ok(Err(why)) => {
+                reply.fail(why);
+                return reply;
+            }
+            Err(_) => {
+                reply.fail("a call was not answered");
+                return reply;
+            }
+        }
+    }
+}
+
+/// Carries out [`super::order::Order::Abandon`].
+pub(super) async fn abandon(abandon: Abandon) -> Reply {
+    let begun = Instant::now();
+    let reply = Rc::new(RefCell::new(Reply::default()));
+    let (left, abandon) = (Rc::new(Cell::new(abandon.count)), Rc::new(abandon));
+    let mut clients = JoinSet::new();
+    for _ in 0..abandon.connections {
+        clients.spawn_local(leave_sessions(abandon.clone(), left.clone(), reply.clone()));
+    }
+    if abandon.connections == 0 {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (rate, mut given) = (abandon.rate_per_s.unwrap_or(f64::MAX), 0);
+        while given < abandon.count {
+            ticks.tick().await;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as many as are wanted")]
+            let wanted = ((begun.elapsed().as_secs_f64() * rate) as usize).min(abandon.count);
+            for _ in given..wanted {
+                clients.spawn_local(leave_sessions(abandon.clone(), Rc::new(Cell::new(1)), reply.clone()));
+            }
+            given = wanted;
+            while clients.try_join_next().is_some() {}
+        }
+    }
+    while let Some(ended) = clients.join_next().await {
+        if let Err(why) = ended {
+            reply.borrow_mut().fail(why);
+        }
+    }
+    Reply { seconds: begun.elapsed().as_secs_f64(), ..reply.take() }
+}
+
+/// Opens sessions over one connection as long as some are left to open.
+async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, reply: Rc<RefCell<Reply>>) {
+    let authority = abandon.address.to_string();
+    let deadline = Duration::from_millis(abandon.deadline_ms);
+    let mut begun = Instant::now();
+    let mut connection = match connect(abandon.address, abandon.from, None).await {
+        Ok(stream) => Connection::of(stream),
+        Err(why) => return reply.borrow_mut().fail(why),
+    };
+    while left.get() > 0 {
+        left.set(left.get() - 1);
+        let opened = if abandon.is_complete {
+            open_session(&mut connection, &authority).await
+        } else {
+            initialize(&mut connection, &authority).await
+        };
+        let mut reply = reply.borrow_mut();
+        match opened {
+            Ok(_) if begun.elapsed() > deadline => reply.late += 1,
+            Ok(_) => reply.done += 1,
+            Err(why) => return reply.fail(why),
+        }
+        reply.times.record(begun.elapsed());
+        begun = Instant::now();
+    }
+}

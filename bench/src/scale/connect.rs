@@ -1,0 +1,169 @@
+//! Connections of one client, and what every client does first.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::Error;
+use crate::connection::Connection;
+use crate::histogram::Histogram;
+use crate::wire::{self, Era, Numbered};
+
+/// How long a request that is part of opening something may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Now, in microseconds since 1970: processes on one machine agree on it.
+pub fn epoch_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Connects from `from`, on a port of its own choice.
+pub(super) async fn connect(
+    address: SocketAddr,
+    from: Ipv4Addr,
+    receive_buffer_bytes: Option<u32>,
+) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((from, 0)))?;
+    if let Some(bytes) = receive_buffer_bytes {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    let stream = socket.connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Opens a session over `connection`, handshake and all; its id.
+pub(super) async fn open_session(connection: &mut Connection, authority: &str) -> Result<String, Error> {
+    let id = initialize(connection, authority).await?;
+    let ready = wire::request(authority, Era::Legacy, Some(&id), wire::INITIALIZED);
+    exchange(connection, &ready, 202).await?;
+    Ok(id)
+}
+
+/// Sends the first request of a session; its id.
+pub(super) async fn initialize(connection: &mut Connection, authority: &str) -> Result<String, Error> {
+    let first = wire::request(authority, Era::Legacy, None, wire::INITIALIZE);
+    exchange(connection, &first, 200).await?.ok_or_else(|| "initialize gave no session".into())
+}
+
+/// Subscribes the session to [`wire::WATCHED`].
+pub(super) async fn subscribe(connection: &mut Connection, authority: &str, id: &str) -> Result<(), Error> {
+    let request = wire::request(authority, Era::Legacy, Some(id), &wire::subscribe_body(Era::Legacy));
+    exchange(connection, &request, 200).await.map(drop)
+}
+
+/// Ends the session.
+pub(super) async fn delete(connection: &mut Connection, authority: &str, id: &str) -> Result<(), Error> {
+    let request = format!("DELETE /mcp HTTP/1.1\r\nHost: {authority}\r\nMcp-Session-Id: {id}\r\n\r\n");
+    connection.send(request.as_bytes()).await?;
+    let answer = tokio::time::timeout(PATIENCE, connection.head()).await??;
+    if answer.status == 204 { Ok(()) } else { Err(format!("DELETE was answered with {}", answer.status).into()) }
+}
+
+/// Sends a request that is answered with `status`; the session that the answer names.
+async fn exchange(connection: &mut Connection, request: &str, status: u16) -> Result<Option<String>, Error> {
+    let answer = tokio::time::timeout(PATIENCE, connection.exchange(request.as_bytes())).await??;
+    if answer.status == status {
+        return Ok(answer.session_id);
+    }
+    let body = String::from_utf8_lossy(connection.body());
+    Err(format!("a request was answered with {}: {body}", answer.status).into())
+}
+
+/// The client that says when something happens, and looks whether the server is well.
+pub struct Control {
+    runtime: tokio::runtime::Runtime,
+    connection: Connection,
+    touch: Numbered,
+    address: SocketAddr,
+}
+
+impl Control {
+    /// Opens a session with the server at `address`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn open(address: SocketAddr) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let authority = address.to_string();
+        let (connection, id) = runtime.block_on(async {
+            let mut connection = Connection::of(connect(address, Ipv4Addr::LOCALHOST, None).await?);
+            let id = open_session(&mut connection, &authority).await?;
+            Ok::<_, Error>((connection, id))
+        })?;
+        let touch = Numbered::new(wire::request(&authority, Era::Legacy, Some(&id), &wire::touch_body(Era::Legacy)));
+        Ok(Self { runtime, connection, touch, address })
+    }
+
+    /// Lets the server say that [`wire::WATCHED`] changed: when that was asked for, in microseconds since 1970.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn touch(&mut self) -> Result<u64, Error> {
+        let (request, _) = self.touch.advance();
+        let at_us = epoch_us();
+        let answer = self.runtime.block_on(async { self.connection.exchange(request).await })?;
+        if answer.status == 200 { Ok(at_us) } else { Err(format!("touch was answered with {}", answer.status).into()) }
+    }
+
+    /// How long the server takes to say that it is well, on a new connection.
+    ///
+    /// # Errors
+    /// It does not say so.
+    pub fn health(&self) -> Result<Duration, Error> {
+        health(&self.runtime, self.address)
+    }
+
+    /// How many sessions the server has, by what it tells operators at `admin` who have `token`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn sessions(&self, admin: SocketAddr, token: &str) -> Result<u64, Error> {
+        let host = format!("localhost:{}", admin.port());
+        let request = format!(
+            "GET /v1/status HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        self.runtime.block_on(async {
+            let mut connection = Connection::of(connect(admin, Ipv4Addr::LOCALHOST, None).await?);
+            tokio::time::timeout(PATIENCE, connection.exchange(request.as_bytes())).await??;
+            let status: serde_json::Value = serde_json::from_slice(connection.body())?;
+            status["sessions"].as_u64().ok_or_else(|| format!("a status without sessions: {status}").into())
+        })
+    }
+}
+
+/// Asks for the health of the server at `address` on a new connection: how long that took.
+fn health(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> Result<Duration, Error> {
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let begun = Instant::now();
+    let answer = runtime.block_on(async {
+        let asked = async {
+            let mut connection = Connection::of(connect(address, Ipv4Addr::LOCALHOST, None).await?);
+            connection.exchange(request.as_bytes()).await
+        };
+        tokio::time::timeout(PATIENCE, asked).await?
+    })?;
+    if answer.status == 200 { Ok(begun.elapsed()) } else { Err(format!("health is {}", answer.status).into()) }
+}
+
+/// Asks for the health of the server at `address` again and again, every `interval`, until `stop` is set: how long each
+/// answer took, and how many did not come.
+///
+/// # Errors
+/// There is no runtime.
+pub fn watch_health(address: SocketAddr, interval: Duration, stop: &AtomicBool) -> Result<(Histogram, u64), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut times, mut failed) = (Histogram::default(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        match health(&runtime, address) {
+            Ok(took) => times.record(took),
+            Err(_) => failed += 1,
+        }
+        std::thread::sleep(interval);
+    }
+    Ok((times, failed))
+}

@@ -1,0 +1,26 @@
+use super::slope;
+
+/// A saw of height 2 around `level`, which grows by `growth` a second.
+fn saw(seconds: usize, level: f64, growth: f64) -> Vec<f64> {
+    (0..seconds).map(|second| level + growth * second as f64 + f64::from(second % 3 == 0) * 2.0).collect()
+}
+
+#[test]
+fn a_line_that_only_wavers_is_flat() {
+    let found = slope(&saw(600, 100.0, 0.0)).unwrap();
+    assert!(found.is_flat(0.0), "{found:?}");
+    assert!(found.low_per_hour <= 0.0 && found.high_per_hour >= 0.0, "{found:?}");
+}
+
+#[test]
+fn a_line_that_grows_is_found_to() {
+    let found = slope(&saw(600, 100.0, 0.01)).unwrap();
+    assert!((found.per_hour - 36.0).abs() < 1.0, "{found:?}");
+    assert!(!found.is_flat(0.01), "{found:?}");
+    assert!(found.is_flat(0.5), "36 of 104 in an hour are less than half: {found:?}");
+}
+
+#[test]
+fn too_few_values_say_nothing() {
+    assert!(slope(&[1.0; 19]).is_none());
+}
