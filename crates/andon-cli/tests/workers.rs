@@ -93,18 +93,30 @@ fn signal(signal: &str, pid: u32) {
     assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
 }
 
+/// Stops a process for a while; it does nothing any more.
+fn stop(pid: u32) {
+    signal("-STOP", pid);
+    until(|| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let mut states = tasks.map(|task| std::fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+        states.all(|stat| stat.contains(") T ")).then_some(())
+    });
+}
+
 fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}/fd")).exists() && std::fs::read_dir(format!("/proc/{pid}/fd")).is_ok()
 }
 
 /// Which of `workers` holds the connection, by its socket.
 fn holder(connection: &Connection, workers: &[u32]) -> u32 {
-    let own = connection.reader.get_ref().local_addr().unwrap().port();
+    let socket = connection.reader.get_ref();
+    let ends =
+        [socket.peer_addr().unwrap().port(), socket.local_addr().unwrap().port()].map(|port| format!(":{port:04X}"));
     until(|| {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let line = table.lines().find(|line| {
-            let mut fields = line.split_ascii_whitespace().skip(2);
-            fields.next().is_some_and(|remote| remote.ends_with(&format!(":{own:04X}")))
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            ends.iter().all(|end| fields.next().is_some_and(|address| address.ends_with(end)))
         })?;
         let socket = format!("socket:[{}]", line.split_ascii_whitespace().nth(9)?);
         let holds = |pid: &&u32| {
@@ -410,7 +422,7 @@ fn shown(socket: &Path) -> Value {
 fn a_server_that_hangs_is_said_to() {
     let server = Server::start(&["--workers", "1"]);
     let mut connection = server.connect();
-    signal("-STOP", server.child.id());
+    stop(server.child.id());
     let health = connection.ask("GET", "/healthz", "", "");
     let message = health.json()["error"]["message"].clone();
     assert!(health.status == 503 && message.as_str().unwrap().contains("does not answer"), "{health:?}");
@@ -418,7 +430,7 @@ fn a_server_that_hangs_is_said_to() {
     assert_eq!(server.connect().ask("GET", "/readyz", "", "").status, 200);
     let mut asking = server.connect();
     let named = asking.open_session();
-    signal("-STOP", server.child.id());
+    stop(server.child.id());
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
     asking.write(&format!(
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAccept: */*\r\n{named}\
