@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body;
@@ -139,14 +140,13 @@ where
         let turn = Turn::begin(activity.clone());
         let answered = answer(request.map(|body| RequestBody::new(body, activity.clone())));
         let handover = handover.clone();
-        async move {
-            let response = answered.await;
+        answered.map(move |response| {
             let place = keeps.filter(|_| is_event_stream(&response)).map(|keeps_alive| {
                 let keeps_alive = keeps_alive && !says_close(response.headers());
                 handover.place(keeps_alive)
             });
             Ok::<_, Infallible>(response.map(|body| turn.answer(body, place)))
-        }
+        })
     });
     let mut connection = http1_builder().serve_connection(TokioIo::new(wire), service);
     let mut pause = std::pin::pin!(activity.pause(idle_timeout));
@@ -206,8 +206,9 @@ async fn serve_http2<T, A, F, B>(
 {
     let service = service_fn(|request: Request<Incoming>| {
         let turn = Turn::begin(activity.clone());
-        let answered = answer(request.map(|body| RequestBody::new(body, activity.clone())));
-        async move { Ok::<_, Infallible>(answered.await.map(|body| turn.answer(body, None))) }
+        // In a box, since the library's task for the stream keeps the place of what is in it until the last event.
+        let answered = Box::pin(answer(request.map(|body| RequestBody::new(body, activity.clone()))));
+        answered.map(|response| Ok::<_, Infallible>(response.map(|body| turn.answer(body, None))))
     });
     let mut connection = std::pin::pin!(http2_builder().serve_connection(TokioIo::new(wire), service));
     let mut rest = std::pin::pin!(activity.rest(idle_timeout));
@@ -281,8 +282,12 @@ fn http2_builder() -> http2::Builder<TokioExecutor> {
         .max_header_list_size(32 << 10)
         .max_pending_accept_reset_streams(Some(32))
         .max_local_error_reset_streams(Some(128))
-        .max_send_buf_size(256 << 10)
+        // A stream holds so much, and the rest of one piece of its body, for a peer that does not read.
+        .max_send_buf_size(32 << 10)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,7 @@ async fn e11_readers_of_a_byte_now_and_then_cost_little_and_slow_nobody() {
     const READERS: usize = 100;
     let server = server(1 << 20).await;
     let mut readers = tokio::task::JoinSet::new();
-    let before = rss_bytes();
+    let before = common::rss_bytes();
     for _ in 0..READERS {
         let session = open(server.address, LATEST, &[]).await;
         let mut socket = connect(&server).await;
@@ -112,12 +112,49 @@ async fn e11_readers_of_a_byte_now_and_then_cost_little_and_slow_nobody() {
         assert_eq!(post(server.address, &[], &initialize(LATEST)).await.status, 200);
         assert!(asked.elapsed() < Duration::from_secs(1), "others wait for {:?}", asked.elapsed());
     }
-    let grown = rss_bytes().saturating_sub(before) / READERS;
+    let grown = common::rss_bytes().saturating_sub(before) / READERS;
     assert!(grown < 2 << 20, "{grown} bytes for each");
 }
 
-fn rss_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb * 1024)
+#[tokio::test]
+async fn e10_a_standing_stream_that_nobody_reads_ends_and_is_taken_up_again() {
+    const UPDATES: usize = 5_000;
+    let server = start_limited(
+        |options| options.idle_timeout = Duration::from_millis(400),
+        |limits| {
+            limits.conversation.change_interval = Duration::ZERO;
+            limits.conversation.replay_events_max = 100_000;
+            limits.conversation.replay_bytes_max = 64 << 20;
+        },
+    )
+    .await;
+    let session = open(server.address, LATEST, &[]).await;
+    let id = [("Mcp-Session-Id", session.as_str())];
+    let subscribe = json!({"jsonrpc": "2.0", "id": 5, "method": "resources/subscribe", "params": {"uri": "test://a"}});
+    assert_eq!(post(server.address, &id, &subscribe).await.status, 200);
+    let mut socket = connect(&server).await;
+    socket.write_all(common::request("GET", &id, "").as_bytes()).await.unwrap();
+    socket.readable().await.unwrap();
+    for _ in 0..UPDATES {
+        server.updated("test://a");
+        tokio::task::yield_now().await;
+    }
+    // Nobody reads for longer than that: twice the time after which a connection that rests ends.
+    for _ in 0..2 {
+        Open::with(server.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.finish().await;
+    }
+    let mut text = Vec::new();
+    tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut text)).await.expect("an end").unwrap();
+    let heard = common::read(&text).events();
+    let last = heard.last().unwrap().0.clone();
+    let mut again = Open::new(server.address, "GET", &[id[0], ("Last-Event-ID", &last)], "").await;
+    again.until("data: ").await;
+    assert_eq!(send(server.address, "DELETE", &id, "").await.status, 204);
+    let rest = again.finish().await.events();
+    let sequence = |(id, _): &(String, String)| usize::from_str_radix(id.rsplit('-').next().unwrap(), 16).unwrap();
+    let sequences: Vec<usize> = heard.iter().chain(&rest).map(sequence).collect();
+    let first = sequences[0];
+    assert!(sequences.iter().copied().eq(first..first + sequences.len()), "a gap, or something twice");
+    // Some are merged, if the server gets around to none of the others.
+    assert!(heard.len() < UPDATES / 2 && rest.len() > UPDATES / 2, "{} and {}", heard.len(), rest.len());
 }

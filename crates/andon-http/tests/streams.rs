@@ -190,21 +190,15 @@ async fn e11_many_slow_readers_leave_memory_bounded() {
         let (_, stream, _) = subscribed(&server).await;
         readers.push(stream);
     }
-    let before = rss_bytes();
+    let before = common::rss_bytes();
     // About 60 KB for each, of which at most 1,000 events are kept.
     for _ in 0..1_000 {
         server.updated("test://a");
         tokio::task::yield_now().await;
     }
-    let grown = rss_bytes().saturating_sub(before) / READERS;
+    let grown = common::rss_bytes().saturating_sub(before) / READERS;
     assert!(grown < 1 << 20, "{grown} bytes for each reader");
     let mut other = tokio::net::TcpStream::connect(server.address).await.unwrap();
     other.write_all(b"x").await.unwrap();
     assert_eq!(post(server.address, &[], &initialize(LATEST)).await.status, 200, "others are served");
-}
-
-fn rss_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb * 1024)
 }

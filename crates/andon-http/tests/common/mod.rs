@@ -242,6 +242,13 @@ pub fn read(answer: &[u8]) -> Response {
     Response { status, head: head.to_owned(), body }
 }
 
+/// What the process has in memory; nothing where the system does not say.
+pub fn rss_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).map_or(0, |kb| kb * 1024)
+}
+
 fn unchunk(mut text: &str) -> String {
     let mut whole = String::new();
     while let Some((size, rest)) = text.split_once("\r\n") {
@@ -345,6 +352,11 @@ impl Open {
     /// Sends more.
     pub async fn send(&mut self, text: &str) {
         self.socket.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Lets go of what was said.
+    pub fn forget(&mut self) {
+        self.text = String::new();
     }
 
     /// How often `mark` was said.
