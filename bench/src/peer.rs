@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::BufReader;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,10 @@ pub enum Peer {
     Typescript,
     /// The official Python SDK.
     Python,
+    /// The Rust SDK `turbomcp`.
+    Turbomcp,
+    /// The Rust SDK `pmcp`, with its router that serves requests at once.
+    Pmcp,
 }
 
 /// The official TypeScript SDK and what its server needs.
@@ -55,8 +60,17 @@ const PYTHON: &str = "mcp==2.3.0";
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 7] =
-        [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless, Self::Typescript, Self::Python];
+    pub const ALL: [Self; 9] = [
+        Self::Floor,
+        Self::Axum,
+        Self::Andon,
+        Self::RmcpSessions,
+        Self::RmcpStateless,
+        Self::Typescript,
+        Self::Python,
+        Self::Turbomcp,
+        Self::Pmcp,
+    ];
 
     /// Those that need no other language.
     pub const RUST: [Self; 5] = [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless];
@@ -74,6 +88,8 @@ impl Peer {
             Self::RmcpStateless => "rmcp-stateless",
             Self::Typescript => "typescript",
             Self::Python => "python",
+            Self::Turbomcp => "turbomcp",
+            Self::Pmcp => "pmcp",
         }
     }
 
@@ -88,9 +104,14 @@ impl Peer {
     /// The versions of HTTP that it is measured with.
     pub fn https(self) -> &'static [Http] {
         match self {
-            Self::Axum | Self::Typescript | Self::Python => &[Http::One],
+            Self::Axum | Self::Typescript | Self::Python | Self::Turbomcp | Self::Pmcp => &[Http::One],
             _ => &[Http::One, Http::Two],
         }
+    }
+
+    /// Whether it has an echo tool only, and is measured with nothing else.
+    pub fn only_echoes(self) -> bool {
+        matches!(self, Self::Turbomcp | Self::Pmcp)
     }
 
     /// Whether it keeps sessions in the legacy era.
@@ -121,6 +142,13 @@ impl Peer {
                 Ok(())
             }
             Self::Python => Ok(tools::python("bench-python", PYTHON).map(drop)?),
+            Self::Turbomcp | Self::Pmcp => {
+                let manifest = tools::root().join("bench/peers/rust/Cargo.toml").display().to_string();
+                let target = others().display().to_string();
+                let package = format!("bench-{}", self.name());
+                let words = ["build", "--release", "--quiet", "--locked", "--manifest-path", &manifest];
+                Ok(tools::cargo(&[&words[..], &["--target-dir", &target, "--package", &package]].concat(), &[])?)
+            }
             _ => Ok(()),
         }
     }
@@ -147,6 +175,10 @@ impl Peer {
                 command.arg(tools::root().join("bench/peers/python/server.py"));
                 command
             }
+            Self::Turbomcp | Self::Pmcp => {
+                let program = format!("bench-{}{}", self.name(), std::env::consts::EXE_SUFFIX);
+                Command::new(others().join("release").join(program))
+            }
             _ => {
                 let mut command = Command::new(child::beside("andon-bench")?);
                 command.args(["peer", self.name(), "--http", http.name()]);
@@ -172,6 +204,11 @@ impl Peer {
         }
         Ok(command)
     }
+}
+
+/// Where servers on other SDKs in this language are built: a workspace of their own, with dependencies of its own.
+fn others() -> PathBuf {
+    tools::target().join("bench-rust")
 }
 
 /// Serves one of the peers that live in this program, until the process is ended.
@@ -203,7 +240,7 @@ pub fn serve(peer: Peer, http: Http) -> Result<(), Error> {
                 })
                 .await
             }
-            Peer::Andon | Peer::Typescript | Peer::Python => Err("this server is a program of its own".into()),
+            _ => Err("this server is a program of its own".into()),
         }
     })
 }

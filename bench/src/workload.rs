@@ -177,6 +177,8 @@ impl Turn {
         is_spoken
             && match workload {
                 Workload::Echo | Workload::Paced => true,
+                Workload::Create | Workload::Idle if peer.only_echoes() => era == Era::Legacy,
+                _ if peer.only_echoes() => false,
                 // Without sessions its answers in JSON have no place for progress.
                 Workload::Progress => keeps,
                 Workload::Create => era == Era::Legacy && peer.has_sessions(),
