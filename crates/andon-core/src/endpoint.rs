@@ -47,12 +47,13 @@ pub fn era(message: &Message, version_header: Option<&str>) -> Era {
         // Only a legacy client has requests to answer.
         Message::Response(_) => return Era::Legacy,
     };
+    // Dates order as text; a version that is no date of ours is for the modern ladder to refuse.
+    if version_header.is_some_and(|date| date >= Revision::LATEST.as_str() && method != "initialize") {
+        return Era::Modern;
+    }
     let meta = params.and_then(|params| params.members().find(|(name, _)| name == "_meta")).map(|(_, meta)| meta);
     let names_version = |(name, value): (Cow<'_, str>, &str)| name == PROTOCOL_VERSION && value != "null";
-    let named = meta.is_some_and(|meta| members(meta).any(names_version));
-    // Dates order as text; a version that is no date of ours is for the modern ladder to refuse.
-    let header = version_header.is_some_and(|date| date >= Revision::LATEST.as_str() && method != "initialize");
-    if named || header { Era::Modern } else { Era::Legacy }
+    if meta.is_some_and(|meta| members(meta).any(names_version)) { Era::Modern } else { Era::Legacy }
 }
 
 /// The ladder of checks before a modern request is served; the first that fails decides.

@@ -472,17 +472,11 @@ impl Service for Front {
         });
     }
 
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
-        #[derive(Deserialize)]
-        struct Called<'a> {
-            name: String,
-            #[serde(borrow, default)]
-            arguments: Option<&'a serde_json::value::RawValue>,
-        }
-        let Some(Ok(called)) = params.map(Json::parse::<Called<'_>>) else { return Ok(()) };
+    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
         let view = self.known_view();
-        let Some(expected) = view.headers(&called.name) else { return Ok(()) };
-        let arguments = called.arguments.map_or("{}", serde_json::value::RawValue::get);
+        let Some(expected) = view.headers(tool) else { return Ok(()) };
+        let arguments = params.into_iter().flat_map(Json::members).find(|(name, _)| name == "arguments");
+        let arguments = arguments.map_or("{}", |(_, arguments)| arguments);
         andon_schema::headers::check_headers(expected, arguments, headers)
     }
 

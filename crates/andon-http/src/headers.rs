@@ -133,10 +133,24 @@ impl<'a> Headers<'a> {
         Ok(Head { protocol_version, session_id, method, name, idempotency_key, params: self.params()? })
     }
 
-    /// Whether the `Accept` headers take `wanted`, a full media type.
-    pub(crate) fn accepts(&self, wanted: &str) -> bool {
-        let values = self.map.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|item| takes(item, wanted))
+    /// Whether the `Accept` headers take JSON, and whether they take events.
+    pub(crate) fn accepts(&self) -> Accepts {
+        let mut accepts = Accepts { json: false, events: false };
+        for value in self.map.get_all(ACCEPT) {
+            for item in value.as_bytes().split(|byte| *byte == b',') {
+                let (media, parameters) =
+                    item.split_at(item.iter().position(|byte| *byte == b';').unwrap_or(item.len()));
+                let media = media.trim_ascii();
+                let is = |wanted: &[u8]| media.eq_ignore_ascii_case(wanted);
+                let json = is(b"application/json") || is(b"*/*") || is(b"application/*");
+                let events = is(b"text/event-stream") || is(b"*/*") || is(b"text/*");
+                if (json || events) && !has_no_quality(parameters) {
+                    accepts.json |= json;
+                    accepts.events |= events;
+                }
+            }
+        }
+        accepts
     }
 
     fn params(&self) -> Result<Vec<(&'a str, &'a str)>, BadHeader> {
@@ -156,6 +170,13 @@ impl<'a> Headers<'a> {
     }
 }
 
+/// What a client takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Accepts {
+    pub(crate) json: bool,
+    pub(crate) events: bool,
+}
+
 fn repeated(name: &str) -> BadHeader {
     BadHeader(format!("the header {name} stands more than once"))
 }
@@ -167,16 +188,12 @@ fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, BadHeader> {
     value.to_str().map_err(|_| BadHeader(format!("the header {name} is not visible ASCII")))
 }
 
-/// Whether an item of an `Accept` header takes `wanted`, with its wildcards and its quality.
-fn takes(item: &str, wanted: &str) -> bool {
-    let mut parts = item.split(';').map(str::trim);
-    let media = parts.next().unwrap_or_default();
-    let range = wanted.split_once('/').map_or(wanted, |(range, _)| range);
-    let is_in_range = |media: &str| media.strip_suffix("/*").is_some_and(|known| known.eq_ignore_ascii_case(range));
-    let is_meant = media.eq_ignore_ascii_case(wanted) || media == "*/*" || is_in_range(media);
-    let has_no_quality =
-        |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|quality| quality <= 0.0));
-    is_meant && !parts.any(has_no_quality)
+/// Whether the parameters of an item of an `Accept` header say that it is not wanted (RFC 9110, 12.4.2).
+fn has_no_quality(parameters: &[u8]) -> bool {
+    parameters.split(|byte| *byte == b';').any(|parameter| {
+        let quality = parameter.trim_ascii().strip_prefix(b"q=").and_then(|quality| std::str::from_utf8(quality).ok());
+        quality.and_then(|quality| quality.parse::<f32>().ok()).is_some_and(|quality| quality <= 0.0)
+    })
 }
 
 /// Whether the body is what a message may be.
@@ -258,8 +275,8 @@ mod tests {
     fn h24_accept_is_read_with_wildcards_and_qualities() {
         let both = |value: &str| {
             let headers = map(&[("accept", value)]);
-            let headers = Headers::of(&headers);
-            (headers.accepts("application/json"), headers.accepts("text/event-stream"))
+            let accepts = Headers::of(&headers).accepts();
+            (accepts.json, accepts.events)
         };
         assert_eq!(both("application/json, text/event-stream"), (true, true));
         assert_eq!(both("*/*"), (true, true));

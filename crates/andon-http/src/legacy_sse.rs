@@ -30,7 +30,7 @@ impl HttpService {
         if parts.method != Method::GET {
             return Ok(not_allowed("GET"));
         }
-        if !headers.accepts("text/event-stream") {
+        if !headers.accepts().events {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
         let principal = self.principal(headers).await?;

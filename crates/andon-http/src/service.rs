@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use crate::body::ResponseBody;
 use crate::budget::{Budget, Share};
 use crate::gate::{self, Refusal};
-use crate::headers::{Field, Headers, SESSION_ID, check_body};
+use crate::headers::{Accepts, Field, Headers, SESSION_ID, check_body};
 use crate::legacy_sse;
 use crate::options::HttpOptions;
 use crate::request_id::{REQUEST_ID, RequestId};
@@ -73,7 +73,9 @@ impl HttpService {
             RequestId::Given(_) => named_request_span(&id),
             RequestId::Own(_) => request_span(&id),
         };
-        let mut response = self.named(&parts, &headers, body).instrument(span.clone()).await;
+        // Pinned before it is wrapped: it is larger than what it serves.
+        let answering = std::pin::pin!(self.named(&parts, &headers, body));
+        let mut response = answering.instrument(span.clone()).await;
         // An id that nobody logs is said only to whoever gave it.
         if !span.is_disabled() || matches!(id, RequestId::Given(_)) {
             response.headers_mut().insert(REQUEST_ID, id.to_value());
@@ -142,7 +144,7 @@ impl HttpService {
         B: Body<Data = Bytes>,
     {
         check_body(headers).map_err(|why| (415, why.to_owned()))?;
-        if !(headers.accepts("application/json") && headers.accepts("text/event-stream")) {
+        if headers.accepts() != (Accepts { json: true, events: true }) {
             return Err((406, "the header Accept lists application/json and text/event-stream".to_owned()));
         }
         let principal = self.principal(headers).await?;
@@ -160,7 +162,7 @@ impl HttpService {
     }
 
     async fn get(&self, host: &Arc<Host>, headers: &Headers<'_>) -> Result<Response<ResponseBody>, Refusal> {
-        if !headers.accepts("text/event-stream") {
+        if !headers.accepts().events {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
         let principal = self.principal(headers).await?;

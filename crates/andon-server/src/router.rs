@@ -108,8 +108,8 @@ impl Service for Router {
         self.tasks.forget(session);
     }
 
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
-        self.check_headers(params, headers)
+    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
+        self.check_headers(tool, params, headers)
     }
 
     fn call(
@@ -224,12 +224,19 @@ struct TooLarge;
 struct Capped(Vec<u8>);
 
 impl std::io::Write for Capped {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    // A serialiser writes a few bytes at a time, and the usual one would take each time for several.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
         if self.0.len() + bytes.len() > RESULT_BYTES_MAX {
-            return Err(std::io::Error::other("the result is too large"));
+            return Err(std::io::ErrorKind::FileTooLarge.into());
         }
         self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -76,12 +76,12 @@ pub trait Service: Send + Sync + 'static {
         let _ = uri;
     }
 
-    /// Whether the `Mcp-Param-*` headers (suffix, value) of a `tools/call` say what its arguments say
+    /// Whether the `Mcp-Param-*` headers (suffix, value) of a call of `tool` say what its arguments say
     /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
     ///
     /// # Errors
     /// What disagrees, in words.
-    fn check_param_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String>;
+    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String>;
 
     /// Serves `tools/*`, `prompts/*`, `resources/*`, `completion/complete` and `subscriptions/listen`.
     ///

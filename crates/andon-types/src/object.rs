@@ -23,7 +23,7 @@ pub fn members(text: &str) -> Members<'_> {
 /// The string that the value `text` is; `None` if it is something else.
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     let inside = text.strip_prefix('"')?.strip_suffix('"')?;
-    if !inside.contains('\\') {
+    if !inside.as_bytes().contains(&b'\\') {
         return Some(Cow::Borrowed(inside));
     }
     serde_json::from_str(text).ok().map(Cow::Owned)

@@ -180,7 +180,7 @@ impl<'a> Scanner<'a> {
                 let known = &self.names[base..];
                 let mut is_new = true;
                 for other in known {
-                    is_new &= self.decoded(*other)? != text;
+                    is_new &= !self.is_same(*other, name, &text)?;
                 }
                 if known.len() == PAIRWISE_NAMES {
                     let mut seen = HashSet::with_capacity(PAIRWISE_NAMES * 2);
@@ -200,6 +200,15 @@ impl<'a> Scanner<'a> {
             self.names.push(name);
         }
         Ok(())
+    }
+
+    /// Whether `other` is the name `name`, which is `text` without escapes.
+    fn is_same(&self, other: Quoted, name: Quoted, text: &str) -> Result<bool, ScanError> {
+        let has_other_length = other.end - other.start != name.end - name.start;
+        if has_other_length && !other.has_escapes && !name.has_escapes {
+            return Ok(false);
+        }
+        Ok(self.decoded(other)? == text)
     }
 
     /// The text of a string, unescaped.

@@ -114,10 +114,15 @@ impl Router {
 
     /// A tool that does not exist, or parameters that are none, have no headers that could disagree: the call itself
     /// is answered with what is wrong.
-    pub(super) fn check_headers(&self, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
-        let Ok(CallParams { name, arguments, .. }) = CallParams::read(params) else { return Ok(()) };
-        let Ok(item) = self.tool(&name) else { return Ok(()) };
-        let Some(expected) = &item.headers else { return Ok(()) };
+    pub(super) fn check_headers(
+        &self,
+        tool: &str,
+        params: Option<&Json>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let snapshot = self.snapshot();
+        let Some(expected) = snapshot.tools.find(tool).and_then(|item| item.headers.as_ref()) else { return Ok(()) };
+        let Ok(CallParams { arguments, .. }) = CallParams::read(params) else { return Ok(()) };
         check_headers(expected, arguments, headers)
     }
 }
