@@ -135,9 +135,7 @@ fn measure_all(options: &Options) -> Result<(), Error> {
         for era in [Era::Legacy, Era::Modern] {
             for &window in &options.windows {
                 for way in Way::ALL {
-                    if options.era.is_some_and(|only| only != era)
-                        || options.way.is_some_and(|only| only != way)
-                    {
+                    if options.era.is_some_and(|only| only != era) || options.way.is_some_and(|only| only != way) {
                         continue;
                     }
                     let measured = client.block_on(measure(options, &server, way, era, window))?;

@@ -23,17 +23,25 @@ impl Bucket {
         Self { level: u64::from(per_s) * 1000, filled_at: now }
     }
 
+    /// Whether it is as full as a new one.
+    pub fn is_full(&self, now: Timestamp, per_s: u32) -> bool {
+        self.filled(now, per_s) == u64::from(per_s) * 1000
+    }
+
     /// Takes one thing, if there is one.
     pub fn take(&mut self, now: Timestamp, per_s: u32) -> bool {
-        let full = u64::from(per_s) * 1000;
-        let gained = now.0.saturating_sub(self.filled_at.0).saturating_mul(u64::from(per_s));
-        self.level = self.level.saturating_add(gained).min(full);
+        self.level = self.filled(now, per_s);
         self.filled_at = self.filled_at.max(now);
         let there = self.level >= 1000;
         if there {
             self.level -= 1000;
         }
         there
+    }
+
+    fn filled(&self, now: Timestamp, per_s: u32) -> u64 {
+        let gained = now.0.saturating_sub(self.filled_at.0).saturating_mul(u64::from(per_s));
+        self.level.saturating_add(gained).min(u64::from(per_s) * 1000)
     }
 }
 

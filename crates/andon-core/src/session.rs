@@ -230,7 +230,8 @@ impl Session {
     }
 
     /// Gives back memory that was needed while something ran.
-    pub fn shrink(&mut self) {
+    pub fn shrink(&mut self, now: Timestamp) {
+        self.notices.shrink(now, &self.limits);
         self.calls.shrink_to_fit();
         self.asks.shrink_to_fit();
         self.streams.shrink_to_fit();

@@ -1,6 +1,5 @@
 //! A machine with what surrounds it: places, open questions, running handlers. Performs outputs in order.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -160,7 +159,19 @@ struct Start {
 #[derive(Default)]
 struct Asks {
     last: u64,
-    open: HashMap<AskId, oneshot::Sender<Answer>>,
+    /// Few at a time, and none in most conversations.
+    open: Vec<(AskId, oneshot::Sender<Answer>)>,
+}
+
+impl Asks {
+    fn take(&mut self, ask: AskId) -> Option<oneshot::Sender<Answer>> {
+        let index = self.open.iter().position(|(known, _)| *known == ask)?;
+        let (_, asker) = self.open.swap_remove(index);
+        if self.open.is_empty() {
+            self.open = Vec::new();
+        }
+        Some(asker)
+    }
 }
 
 impl<M: Machine> Cell<M>
@@ -198,6 +209,11 @@ where
     /// It is opened by a secret that hashes to `binding`.
     pub(crate) fn bind(&self, binding: u128) {
         self.binding.get_or_init(|| binding);
+    }
+
+    /// The hash of the secret that opens it, if there is one.
+    pub(crate) fn bound(&self) -> Option<&u128> {
+        self.binding.get()
     }
 
     /// What services call the session by.
@@ -374,7 +390,7 @@ where
                 }
             }
             Output::Answered { ask, outcome } => {
-                if let Some(asker) = self.asks().open.remove(&ask) {
+                if let Some(asker) = self.asks().take(ask) {
                     // A handler that is gone needs no answer.
                     drop(asker.send(outcome));
                 }
@@ -590,12 +606,12 @@ where
         let mut asks = self.asks();
         asks.last += 1;
         let ask = AskId(asks.last);
-        asks.open.insert(ask, sender);
+        asks.open.push((ask, sender));
         (ask, receiver)
     }
 
     fn forget_answer(&self, ask: AskId) {
-        self.asks().open.remove(&ask);
+        drop(self.asks().take(ask));
     }
 
     fn principal(&self) -> Principal {

@@ -159,6 +159,25 @@ impl Outlet {
         }
     }
 
+    /// Moves the messages that may leave now to `texts`, at most about `bytes_max` bytes of them: ready when there is one, or
+    /// with `false` when all was read and nothing more comes.
+    pub(crate) fn poll_texts(&self, cx: &mut Context<'_>, bytes_max: usize, texts: &mut Vec<Arc<str>>) -> Poll<bool> {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            match poll_first(&mut state, cx) {
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) if texts.is_empty() => return Poll::Ready(false),
+                Poll::Pending if texts.is_empty() => return Poll::Pending,
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+            let text = pop(&mut state).and_then(|frame| frame.text);
+            bytes += text.as_ref().map_or(0, |text| text.len());
+            texts.extend(text);
+        }
+        Poll::Ready(true)
+    }
+
     /// How the answer begins, as soon as that is known. Only a message that is the whole answer is taken.
     pub(crate) fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<First> {
         let mut state = self.lock();

@@ -29,15 +29,22 @@ impl LineBuffer {
         Self { bytes_max, line: Vec::new(), is_too_long: false, is_over: false }
     }
 
-    /// Takes bytes up to the end of a line, or all if there is none, and says how many it took. No bytes at all are
-    /// the end of the input, and so of the last line.
-    pub fn push(&mut self, bytes: &[u8]) -> usize {
+    /// Takes bytes up to the end of a line, or all if there is none: says how many it took, and the line that ended. Blank
+    /// ones are none. No bytes at all are the end of the input, and so of the last line. A line that comes in one piece is
+    /// not copied.
+    pub fn take<'a>(&'a mut self, bytes: &'a [u8]) -> (usize, Option<Line<'a>>) {
         if self.is_over {
             self.line.clear();
             (self.is_too_long, self.is_over) = (false, false);
         }
         let end = memchr(b'\n', bytes);
         let piece = &bytes[..end.unwrap_or(bytes.len())];
+        let used = piece.len() + usize::from(end.is_some());
+        self.is_over = end.is_some() || bytes.is_empty();
+        if self.is_over && self.line.is_empty() && piece.len() <= self.bytes_max {
+            let line = piece.trim_ascii();
+            return (used, (!line.is_empty()).then_some(Line::Whole(line)));
+        }
         if !self.is_too_long && self.line.len() + piece.len() > self.bytes_max {
             self.is_too_long = true;
             self.line.truncate(KEPT_BYTES);
@@ -45,18 +52,13 @@ impl LineBuffer {
         }
         let wanted = if self.is_too_long { KEPT_BYTES.saturating_sub(self.line.len()) } else { piece.len() };
         self.line.extend_from_slice(&piece[..piece.len().min(wanted)]);
-        self.is_over = end.is_some() || bytes.is_empty();
-        piece.len() + usize::from(end.is_some())
-    }
-
-    /// The line that the last [`push`](Self::push) ended, if it did. Blank ones are none.
-    pub fn line(&self) -> Option<Line<'_>> {
         let line = self.line.trim_ascii();
-        match (self.is_over, self.is_too_long) {
+        let line = match (self.is_over, self.is_too_long) {
             (false, _) => None,
             (true, true) => Some(Line::TooLong(line)),
             (true, false) => (!line.is_empty()).then_some(Line::Whole(line)),
-        }
+        };
+        (used, line)
     }
 }
 

@@ -127,11 +127,11 @@ pub(crate) async fn read_lines(
     loop {
         let available = input.fill_buf().await?;
         let is_over = available.is_empty();
-        let used = lines.push(available);
-        input.consume(used);
-        if let Some(line) = lines.line() {
+        let (used, line) = lines.take(available);
+        if let Some(line) = line {
             take(line);
         }
+        input.consume(used);
         if is_over {
             return Ok(());
         }

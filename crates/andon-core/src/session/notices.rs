@@ -28,38 +28,66 @@ impl Notice {
     }
 }
 
+/// Most conversations have none most of the time.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    lists: [Notice; 3],
-    updates: BTreeMap<Arc<str>, Notice>,
-    log: Option<Bucket>,
-    logs_dropped: u64,
+    known: Option<Box<Known>>,
     /// Whether there is somewhere to say it; without, nothing is due.
     heard: bool,
 }
 
+#[derive(Debug, Default)]
+struct Known {
+    lists: [Notice; 3],
+    updates: BTreeMap<Arc<str>, Notice>,
+    log: Option<Bucket>,
+    logs_dropped: u64,
+}
+
+impl Known {
+    fn all(&self) -> impl Iterator<Item = &Notice> {
+        self.lists.iter().chain(self.updates.values())
+    }
+}
+
 impl Notices {
     pub(crate) fn mark_list(&mut self, kind: ListKind) {
-        self.lists[kind as usize].pending = true;
+        self.known().lists[kind as usize].pending = true;
     }
 
     pub(crate) fn mark_update(&mut self, uri: &Arc<str>) {
-        self.updates.entry(uri.clone()).or_default().pending = true;
+        self.known().updates.entry(uri.clone()).or_default().pending = true;
     }
 
     pub(crate) fn forget(&mut self, uri: &str) {
-        self.updates.remove(uri);
+        if let Some(known) = &mut self.known {
+            known.updates.remove(uri);
+        }
+    }
+
+    /// Gives back the memory of what has rested: it is as if it had never been said.
+    pub(crate) fn shrink(&mut self, now: Timestamp, limits: &Limits) {
+        let rests = |notice: &Notice| !notice.pending && notice.due_at(limits.change_interval) <= now;
+        let is_full = |bucket: &Bucket| bucket.is_full(now, limits.logs_per_s);
+        let done =
+            |known: &Known| known.all().all(rests) && known.log.as_ref().is_none_or(is_full) && known.logs_dropped == 0;
+        self.known.take_if(|known| done(known));
+    }
+
+    fn known(&mut self) -> &mut Known {
+        self.known.get_or_insert_default()
     }
 
     /// When something pending may be said.
     pub(crate) fn deadline(&self, limits: &Limits) -> Option<Timestamp> {
-        let pending = self.lists.iter().chain(self.updates.values()).filter(|notice| notice.pending && self.heard);
-        pending.map(|notice| notice.due_at(limits.change_interval)).min()
+        let known = self.known.as_ref().filter(|_| self.heard)?;
+        known.all().filter(|notice| notice.pending).map(|notice| notice.due_at(limits.change_interval)).min()
     }
 
     /// Takes what may be said now: method and parameters.
     pub(crate) fn take_due(&mut self, now: Timestamp, interval: Duration) -> Vec<(&'static str, Option<Arc<str>>)> {
         let mut due = Vec::new();
+        let Some(known) = &mut self.known else { return due };
         let mut take = |notice: &mut Notice, method, uri: Option<&Arc<str>>| {
             if notice.pending && notice.due_at(interval) <= now {
                 *notice = Notice { said_at: Some(now), pending: false };
@@ -67,22 +95,23 @@ impl Notices {
             }
         };
         for kind in ListKind::ALL {
-            take(&mut self.lists[kind as usize], kind.notification(), None);
+            take(&mut known.lists[kind as usize], kind.notification(), None);
         }
-        for (uri, notice) in &mut self.updates {
+        for (uri, notice) in &mut known.updates {
             take(notice, "notifications/resources/updated", Some(uri));
         }
         // What was said and has rested needs no memory.
-        self.updates.retain(|_, notice| notice.pending || notice.due_at(interval) > now);
+        known.updates.retain(|_, notice| notice.pending || notice.due_at(interval) > now);
         due
     }
 
     /// Lets a log notification through, and says how many were dropped before it.
     pub(crate) fn admit_log(&mut self, now: Timestamp, per_s: u32) -> Option<u64> {
-        if self.log.get_or_insert_with(|| Bucket::new(now, per_s)).take(now, per_s) {
-            Some(std::mem::take(&mut self.logs_dropped))
+        let known = self.known();
+        if known.log.get_or_insert_with(|| Bucket::new(now, per_s)).take(now, per_s) {
+            Some(std::mem::take(&mut known.logs_dropped))
         } else {
-            self.logs_dropped += 1;
+            known.logs_dropped += 1;
             None
         }
     }

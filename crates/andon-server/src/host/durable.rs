@@ -185,7 +185,7 @@ impl Host {
         let cell = Cell::new(self.number(), principal.clone(), self, session, Some(journal));
         cell.bind(id);
         tracing::debug!(session = cell.number, was_running, "session brought back");
-        self.sessions.insert(key, cell.clone());
+        self.sessions.insert(cell.clone());
         cell.carry_out(outputs);
         Ok(cell)
     }
@@ -258,7 +258,7 @@ impl Host {
             let is_expired = cell.with(|session| {
                 session.forget_streams(now);
                 session.touch(now);
-                session.shrink();
+                session.shrink(now);
                 session.is_expired(now)
             });
             cell.shrink();

@@ -51,7 +51,7 @@ impl Host {
         }
         self.reserve_session(principal, None)?;
         let connection = Arc::new(self.open_connection(principal.clone(), Shape::Posts, self.bounds()));
-        let (secret, key) = SessionKey::generate();
+        let (secret, key, _) = SessionKey::generate();
         self.event_streams.lock().insert(key, Arc::downgrade(&connection));
         let outlet = connection.outlet.clone();
         let end = EventStream { host: self.clone(), key, connection };

@@ -16,7 +16,6 @@ use crate::conversation::{Cell, Conversation as _};
 use crate::journal::{Commit, NotDurable};
 use crate::outlet::Held;
 use crate::principal::Principal;
-use crate::seal::random;
 
 /// A message that nothing answers: no stream is opened for it.
 const NO_STREAM: StreamId = StreamId(0);
@@ -157,9 +156,8 @@ impl Host {
         if let Err(full) = self.reserve_session(&inbound.principal, id.as_ref()) {
             return full;
         }
-        let tag = u32::from_be_bytes(random());
+        let (secret, key, tag) = SessionKey::generate();
         let mut session = Session::new(self.now(), Shape::Http, tag, self.limits.clone(), self.offer());
-        let (secret, key) = SessionKey::generate();
         let journal = self.journal(key, &inbound.principal);
         if journal.is_some() {
             session = session.durable();
@@ -176,8 +174,13 @@ impl Host {
             return answer;
         }
         cell.bind(key.stored_id());
-        cell.with(|session| self.clients.share(session));
-        self.sessions.insert(key, cell);
+        let now = self.now();
+        cell.with(|session| {
+            self.clients.share(session);
+            session.shrink(now);
+        });
+        cell.shrink();
+        self.sessions.insert(cell);
         if let Answer::Ready { session_id, .. } | Answer::Stream { session_id, .. } = &mut answer {
             *session_id = Some(secret);
         }

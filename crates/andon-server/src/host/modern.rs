@@ -9,7 +9,7 @@ use andon_core::endpoint::{RoutingHeaders, admit};
 use andon_core::exchange::{Exchange, STREAM};
 use andon_core::io::{Call as Begin, Input};
 use andon_types::error::ErrorObject;
-use andon_types::message::{Json, Message, Request, encode_error};
+use andon_types::message::{Json, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
 use serde_json::{Map, Value};
@@ -175,10 +175,10 @@ impl Host {
 }
 
 /// The text of a refusal on a pipe, where there is no status.
-pub(super) fn refusal_text(answer: &Answer, request: &Request) -> Arc<str> {
+pub(super) fn refusal_text(answer: &Answer, id: &RequestId) -> Arc<str> {
     match answer {
         Answer::Ready { body: Some(body), .. } | Answer::InsufficientScope { body, .. } => body.clone(),
-        _ => encode_error(Some(&request.id), &ErrorObject::internal(), Revision::LATEST.rules()).into(),
+        _ => encode_error(Some(id), &ErrorObject::internal(), Revision::LATEST.rules()).into(),
     }
 }
 

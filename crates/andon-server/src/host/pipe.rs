@@ -182,7 +182,6 @@ impl Connection {
             return self.refuse(&Malformed { id: Some(id), error });
         }
         drop(exchanges);
-        let copy = Request { id: id.clone(), method: request.method.clone(), params: None };
         match self.host.open_exchange(request, None, &self.principal, &self.outlet) {
             Ok(cell) => {
                 if !cell.with(|exchange| exchange.is_over()) {
@@ -190,7 +189,7 @@ impl Connection {
                     exchanges.insert(id, cell);
                 }
             }
-            Err(refused) => self.say(refusal_text(&refused, &copy)),
+            Err(refused) => self.say(refusal_text(&refused, &id)),
         }
     }
 

@@ -72,6 +72,12 @@ impl ResponseStream {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
+    /// Moves all messages that are ready to `texts`, which is empty, at most about `bytes_max` bytes of them; waits for the
+    /// first. Whether there was one: otherwise it is the end.
+    pub(crate) async fn texts(&mut self, texts: &mut Vec<Arc<str>>, bytes_max: usize) -> bool {
+        std::future::poll_fn(|cx| self.outlet.poll_texts(cx, bytes_max, texts)).await
+    }
+
     /// Waits until it is known how the answer begins.
     pub async fn beginning(&mut self) -> Beginning {
         match std::future::poll_fn(|cx| self.outlet.poll_whole(cx)).await {

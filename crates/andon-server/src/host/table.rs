@@ -1,6 +1,8 @@
 //! The sessions of a host: a row each, no task, found by the hash of a secret id and bound to a principal.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -14,6 +16,7 @@ use crate::storage::hash;
 
 pub(crate) type SessionCell = Cell<Session>;
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// As many as a byte has values.
 const SHARDS: usize = 256;
 
@@ -23,10 +26,13 @@ const SHARDS: usize = 256;
 pub(super) struct SessionKey(u128);
 
 impl SessionKey {
-    /// A new secret, as clients send it, and its key.
-    pub(super) fn generate() -> (String, Self) {
-        let secret: [u8; 16] = random();
-        (format!("{:032x}", u128::from_be_bytes(secret)), Self::of(secret))
+    /// A new secret, as clients send it, and its key; and as many random bits more as mark event ids.
+    pub(super) fn generate() -> (String, Self, u32) {
+        let ([secret @ .., a, b, c, d], mut text): ([u8; 20], _) = (random(), String::with_capacity(32));
+        for byte in secret {
+            text.extend([byte >> 4, byte & 15].map(|digit| char::from(HEX_DIGITS[usize::from(digit)])));
+        }
+        (text, Self::of(secret), u32::from_be_bytes([a, b, c, d]))
     }
 
     /// Reads a secret that [`SessionKey::generate`] made, and nothing else.
@@ -64,8 +70,40 @@ impl SessionKey {
     }
 }
 
+/// A session under the hash of its secret, which it knows itself: a row is a pointer.
+struct Row(Arc<SessionCell>);
+
+impl Row {
+    fn key(&self) -> SessionKey {
+        SessionKey(*self.borrow())
+    }
+}
+
+impl Borrow<u128> for Row {
+    fn borrow(&self) -> &u128 {
+        self.0.bound().expect("invariant: a session is bound to its secret before it is in the table")
+    }
+}
+
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let key: &u128 = self.borrow();
+        key.hash(hasher);
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Row {}
+
+type Shard = HashSet<Row>;
+
 pub(super) struct Table {
-    shards: Vec<RwLock<HashMap<SessionKey, Arc<SessionCell>>>>,
+    shards: Vec<RwLock<Shard>>,
     /// Sessions that are not in memory are counted too.
     count: AtomicUsize,
     /// By the hash of the subject.
@@ -134,22 +172,23 @@ impl Table {
         }
     }
 
-    /// Puts a session there that has its place already.
-    pub(super) fn insert(&self, key: SessionKey, cell: Arc<SessionCell>) {
-        self.write(key).insert(key, cell);
+    /// Puts a session there that has its place already, and is bound to its secret.
+    pub(super) fn insert(&self, cell: Arc<SessionCell>) {
+        let row = Row(cell);
+        self.write(row.key()).replace(row);
     }
 
     /// The session, if it is this subject's, which from now on has the scopes that it came with. Another's session is
     /// as absent as none.
     pub(super) fn find(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        let cell = shard.get(&key).filter(|cell| cell.principal().is_same_subject(principal))?;
+        let Row(cell) = shard.get(&key.0).filter(|Row(cell)| cell.principal().is_same_subject(principal))?;
         cell.present(principal);
         Some(cell.clone())
     }
 
     pub(super) fn remove(&self, key: SessionKey) -> Option<Arc<SessionCell>> {
-        let cell = self.write(key).remove(&key)?;
+        let Row(cell) = self.write(key).take(&key.0)?;
         self.give_back(&cell.principal());
         Some(cell)
     }
@@ -161,16 +200,15 @@ impl Table {
         which: impl FnOnce(&SessionCell) -> bool,
     ) -> Option<Arc<SessionCell>> {
         let mut shard = self.write(key);
-        let cell = shard.get(&key).filter(|cell| Arc::strong_count(cell) == 1 && which(cell))?.clone();
-        shard.remove(&key);
-        Some(cell)
+        let _ = shard.get(&key.0).filter(|Row(cell)| Arc::strong_count(cell) == 1 && which(cell))?;
+        shard.take(&key.0).map(|Row(cell)| cell)
     }
 
     /// Takes this very cell out of memory; the session keeps its place.
     pub(super) fn forget(&self, key: SessionKey, cell: &SessionCell) {
         let mut shard = self.write(key);
-        if shard.get(&key).is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), cell)) {
-            shard.remove(&key);
+        if shard.get(&key.0).is_some_and(|Row(known)| std::ptr::eq(Arc::as_ptr(known), cell)) {
+            shard.remove(&key.0);
         }
     }
 
@@ -188,11 +226,11 @@ impl Table {
         let mut found = Vec::new();
         for shard in &self.shards[after.map_or(0, SessionKey::shard)..] {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            let is_wanted = |(key, cell): &(&SessionKey, &Arc<SessionCell>)| {
-                after.is_none_or(|after| **key > after) && !cell.journal().is_some_and(|journal| journal.is_lost())
+            let is_wanted = |row: &&Row| {
+                after.is_none_or(|after| row.key() > after) && !row.0.journal().is_some_and(|journal| journal.is_lost())
             };
             let begins_at = found.len();
-            found.extend(shard.iter().filter(is_wanted).map(|(key, cell)| (*key, cell.clone())));
+            found.extend(shard.iter().filter(is_wanted).map(|row| (row.key(), row.0.clone())));
             found[begins_at..].sort_unstable_by_key(|(key, _)| *key);
             if found.len() >= max {
                 break;
@@ -203,8 +241,9 @@ impl Table {
     }
 
     pub(super) fn all(&self) -> Vec<Arc<SessionCell>> {
-        let read = |shard: &RwLock<HashMap<_, Arc<SessionCell>>>| {
-            shard.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()
+        let read = |shard: &RwLock<Shard>| {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            shard.iter().map(|Row(cell)| cell.clone()).collect::<Vec<_>>()
         };
         self.shards.iter().flat_map(read).collect()
     }
@@ -216,7 +255,7 @@ impl Table {
     /// The sessions of one part of the table.
     pub(super) fn part(&self, part: usize) -> Vec<(SessionKey, Arc<SessionCell>)> {
         let shard = self.shards[part % SHARDS].read().unwrap_or_else(PoisonError::into_inner);
-        shard.iter().map(|(key, cell)| (*key, cell.clone())).collect()
+        shard.iter().map(|row| (row.key(), row.0.clone())).collect()
     }
 
     /// Gives back what memory a part of the table no longer needs.
@@ -227,11 +266,11 @@ impl Table {
         }
     }
 
-    fn shard(&self, key: SessionKey) -> &RwLock<HashMap<SessionKey, Arc<SessionCell>>> {
+    fn shard(&self, key: SessionKey) -> &RwLock<Shard> {
         &self.shards[key.shard()]
     }
 
-    fn write(&self, key: SessionKey) -> std::sync::RwLockWriteGuard<'_, HashMap<SessionKey, Arc<SessionCell>>> {
+    fn write(&self, key: SessionKey) -> std::sync::RwLockWriteGuard<'_, Shard> {
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner)
     }
 }

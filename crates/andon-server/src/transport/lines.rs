@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::lines::{Line, LineBuffer};
+use memchr::memchr2;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use crate::host::{Connection, Host, ResponseStream};
@@ -13,8 +14,10 @@ use crate::principal::Principal;
 pub const LINE_BYTES_MAX: usize = 4 << 20;
 /// How long calls may go on after the input ended or shutdown was asked for.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Messages that are ready at once leave in one write of at most about this size.
+/// What is read at once, and what is written at most about at once: as much as a pipe of Linux holds.
 const PIECE_BYTES: usize = 64 << 10;
+/// Messages that are taken before what they were answered is written.
+const LINES_AT_ONCE: usize = 128;
 
 /// Serves one peer until its input ends, its output breaks, or `shutdown`; then waits a moment for what is in flight.
 ///
@@ -30,7 +33,7 @@ pub async fn serve_lines(
     let (connection, stream) = host.connect(principal);
     let mut writing = std::pin::pin!(write_all(stream, output));
     let outcome = {
-        let mut reading = std::pin::pin!(read_all(&connection, BufReader::new(input)));
+        let mut reading = std::pin::pin!(read_all(&connection, BufReader::with_capacity(PIECE_BYTES, input)));
         let mut shutdown = std::pin::pin!(shutdown);
         tokio::select! {
             read = &mut reading => read,
@@ -53,52 +56,56 @@ pub async fn serve_lines(
 }
 
 async fn read_all(connection: &Connection, mut input: impl AsyncBufRead + Unpin) -> std::io::Result<()> {
-    let mut lines = LineBuffer::new(LINE_BYTES_MAX);
+    let (mut lines, mut taken) = (LineBuffer::new(LINE_BYTES_MAX), 0);
     loop {
         connection.ready().await;
         let available = input.fill_buf().await?;
         let is_over = available.is_empty();
-        let used = lines.push(available);
-        input.consume(used);
-        match lines.line() {
+        let (used, line) = lines.take(available);
+        match line {
             Some(Line::Whole(line)) => connection.receive(line),
             Some(Line::TooLong(_)) => connection.refuse_bytes("a line has at most 4 MiB"),
             None => {}
         }
+        input.consume(used);
         if is_over {
             return Ok(());
+        }
+        taken += 1;
+        if taken == LINES_AT_ONCE {
+            taken = 0;
+            // The writing side has its turn.
+            tokio::task::yield_now().await;
         }
     }
 }
 
 async fn write_all(mut stream: ResponseStream, mut output: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-    let mut text = Vec::new();
-    let written = loop {
-        let Some(frame) = stream.next().await else { break Ok(()) };
-        push_line(&mut text, frame.data.as_deref());
-        while text.len() < PIECE_BYTES {
-            match futures_util::FutureExt::now_or_never(stream.next()) {
-                Some(Some(frame)) => push_line(&mut text, frame.data.as_deref()),
-                Some(None) | None => break,
-            }
+    let (mut texts, mut piece) = (Vec::new(), Vec::new());
+    while stream.texts(&mut texts, PIECE_BYTES).await {
+        texts.drain(..).for_each(|text| push_line(&mut piece, &text));
+        let written = match output.write_all(&piece).await {
+            Ok(()) => output.flush().await,
+            refused => refused,
+        };
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => return Err(error),
         }
-        if let Err(error) = output.write_all(&text).await {
-            break Err(error);
-        }
-        if let Err(error) = output.flush().await {
-            break Err(error);
-        }
-        text.clear();
-    };
-    match written {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
+        piece.clear();
+        piece.shrink_to(2 * PIECE_BYTES);
     }
+    Ok(())
 }
 
-fn push_line(text: &mut Vec<u8>, data: Option<&str>) {
-    let Some(data) = data else { return };
+fn push_line(piece: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
     // Line ends between tokens, as a handler's own JSON may have them; inside strings JSON has none.
-    text.extend(data.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')));
-    text.push(b'\n');
+    while let Some(at) = memchr2(b'\n', b'\r', rest) {
+        piece.extend_from_slice(&rest[..at]);
+        rest = &rest[at + 1..];
+    }
+    piece.extend_from_slice(rest);
+    piece.push(b'\n');
 }

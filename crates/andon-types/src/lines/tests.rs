@@ -6,8 +6,8 @@ use super::{Beginning, Line, LineBuffer, beginning};
 fn lines(input: &[u8], size: usize, bytes_max: usize) -> Vec<(bool, Vec<u8>)> {
     let (mut buffer, mut found) = (LineBuffer::new(bytes_max), Vec::new());
     let mut take = |bytes: &[u8]| {
-        let used = buffer.push(bytes);
-        found.extend(buffer.line().map(|line| match line {
+        let (used, line) = buffer.take(bytes);
+        found.extend(line.map(|line| match line {
             Line::Whole(line) => (true, line.to_vec()),
             Line::TooLong(line) => (false, line.to_vec()),
         }));
