@@ -413,9 +413,9 @@ fn floor() -> Result<(), Error> {
         if let Ok(request) = serde_json::from_slice::<FloorRequest<'_>>(&line) {
             let id = request.id;
             match (request.method, request.params.name, request.params.arguments) {
-                ("tools/call", Some("echo"), Some(FloorArguments { message })) => write!(
+                ("tools/call", Some("echo"), Some(FloorArguments { message })) => writeln!(
                     text,
-                    "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"content\":[{{\"type\":\"text\",\"text\":{}}}]}}}}\n",
+                    "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"content\":[{{\"type\":\"text\",\"text\":{}}}]}}}}",
                     serde_json::to_string(message)?
                 )?,
                 _ => writeln!(text, r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#)?,

@@ -1,7 +1,6 @@
 //! Many calls at once over one byte stream.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use andon::prelude::*;
@@ -34,7 +33,7 @@ fn connect() -> (Lines<BufReader<ReadHalf<DuplexStream>>>, WriteHalf<DuplexStrea
     let (near, far) = duplex(64 << 10);
     tokio::spawn(async move {
         let (input, output) = split(far);
-        let served = serve_lines(&Arc::clone(&host), Principal::anonymous(), input, output, std::future::pending());
+        let served = serve_lines(&host, Principal::anonymous(), input, output, std::future::pending());
         served.await.expect("served");
     });
     let (input, output) = split(near);
