@@ -44,7 +44,7 @@ struct Options {
     /// Versions of HTTP. Default 1.1, and 2 for `echo` with --full.
     #[arg(long, value_delimiter = ',')]
     http: Vec<Http>,
-    /// Length of each window of measuring. Default 0.8, with --full 3.
+    /// Length of each window of measuring. Default 0.7, with --full 3.
     #[arg(long)]
     seconds: Option<f64>,
     /// Rounds; in each one every server has its turn. Default 2, with --full 3.
@@ -223,12 +223,13 @@ impl Options {
     fn sizes(&self) -> Result<Sizes, Error> {
         let of = |normal, full| if self.full { full } else { normal };
         Ok(Sizes {
-            window: Duration::try_from_secs_f64(self.seconds.unwrap_or(of(0.8, 3.0)))?,
-            warm_up: Duration::try_from_secs_f64(of(0.3, 1.0))?,
+            window: Duration::try_from_secs_f64(self.seconds.unwrap_or(of(0.7, 3.0)))?,
+            warm_up: Duration::try_from_secs_f64(of(0.2, 1.0))?,
             rate: self.rate,
             sessions: 150_000,
             listeners: self.listeners.unwrap_or(if self.full { 2_000 } else { 500 }),
             neighbours: self.neighbours.unwrap_or(if self.full { 1_000 } else { 100 }),
+            settle: Duration::try_from_secs_f64(of(2.0, 5.0))?,
             idle: self.idle.unwrap_or(if self.full { 10_000 } else { 2_000 }),
         })
     }

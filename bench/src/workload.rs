@@ -56,6 +56,8 @@ pub(crate) struct Sizes {
     pub(crate) neighbours: usize,
     /// Idle sessions, and idle streams.
     pub(crate) idle: usize,
+    /// How long a server may take to give back what it needed while they were opened.
+    pub(crate) settle: Duration,
 }
 
 /// One server under one workload.
@@ -177,6 +179,8 @@ impl Turn {
         is_spoken
             && match workload {
                 Workload::Echo | Workload::Paced => true,
+                // It is the floor again, with a framework that these do not touch.
+                _ if peer == Peer::Axum => false,
                 Workload::Create | Workload::Idle if peer.only_echoes() => era == Era::Legacy,
                 _ if peer.only_echoes() => false,
                 // Without sessions its answers in JSON have no place for progress.
@@ -186,7 +190,7 @@ impl Turn {
                 Workload::FanOut => keeps && (peer, era) != (Peer::Python, Era::Legacy),
                 Workload::Neighbours | Workload::Idle => keeps,
                 // Both kinds of `rmcp` are one there.
-                Workload::Stdio => peer != Peer::Axum && keeps,
+                Workload::Stdio => keeps,
             }
     }
 

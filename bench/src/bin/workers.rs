@@ -92,7 +92,13 @@ impl Server {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stderr.take().ok_or("no stderr")?).lines().map_while(Result::ok);
         let url = lines.find_map(|line| Some(line.split_once("listening on http://")?.1.to_owned()));
-        std::thread::spawn(move || lines.for_each(|line| if line.contains("WARN") { eprintln!("{line}") }));
+        std::thread::spawn(move || {
+            lines.for_each(|line| {
+                if line.contains("WARN") {
+                    eprintln!("{line}")
+                }
+            })
+        });
         let address = url.as_deref().and_then(|url| url.split('/').next()).ok_or("it does not listen")?.parse()?;
         Ok(Self { child, address })
     }

@@ -22,6 +22,7 @@ fn report() -> Report {
         listeners: 1,
         neighbours: 1,
         idle: 1,
+        settle: Duration::ZERO,
     };
     let mut failed = case(Peer::Python, &[]);
     failed.failed = Some("it | fell".to_owned());

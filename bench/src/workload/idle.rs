@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use andon_bench::Error;
 use andon_bench::child::Served;
@@ -18,29 +18,27 @@ use super::{Sizes, fan_out};
 const OPENERS: usize = 32;
 /// Sessions and streams before measuring, so that pools and tables have their first size.
 const WARM_UP: usize = 64;
-/// How long a server may take to give back what it needed while they were opened.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// Opens sessions, then a stream in each; without sessions, streams.
 pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<Sample, Error> {
     let mut sample = Sample::new();
     let count = sizes.idle as f64;
     let mut kept = open_streams(served.address, era, sessions(served.address, era, WARM_UP).await?).await?;
-    tokio::time::sleep(SETTLE / 5).await;
+    tokio::time::sleep(sizes.settle / 5).await;
 
     let before = resident(served)?;
     let began_at = Instant::now();
     let ids = sessions(served.address, era, sizes.idle).await?;
     if era == Era::Legacy {
         sample.insert(Figure::SessionsPerSecond, count / began_at.elapsed().as_secs_f64());
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(sizes.settle).await;
         sample.insert(Figure::SessionBytes, (resident(served)? - before) / count);
     }
     let (before, kernel_before) = (resident(served)?, kernel()?);
     let began_at = Instant::now();
     kept.extend(open_streams(served.address, era, ids).await?);
     sample.insert(Figure::StreamsPerSecond, count / began_at.elapsed().as_secs_f64());
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(sizes.settle).await;
     sample.insert(Figure::StreamBytes, (resident(served)? - before) / count);
     sample.insert(Figure::KernelBytes, (kernel()? - kernel_before) / count);
     drop(kept);
