@@ -95,9 +95,9 @@ impl Server {
         std::thread::spawn(move || {
             lines.for_each(|line| {
                 if line.contains("WARN") {
-                    eprintln!("{line}")
+                    eprintln!("{line}");
                 }
-            })
+            });
         });
         let address = url.as_deref().and_then(|url| url.split('/').next()).ok_or("it does not listen")?.parse()?;
         Ok(Self { child, address })
