@@ -16,3 +16,6 @@ pub(crate) use relay::{Relay, RelayedBody, Unanswered};
 
 /// Bytes of an answer that a worker takes before its client has taken any.
 const CREDIT_BYTES: u32 = 32 << 10;
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,14 @@ pub(crate) struct RelayedBody {
     is_over: bool,
 }
 
+#[cfg(test)]
+impl RelayedBody {
+    /// Bytes that came and were not taken.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.stream.state().pieces.iter().map(Bytes::len).sum()
+    }
+}
+
 impl Body for RelayedBody {
     type Data = Bytes;
     type Error = io::Error;
