@@ -93,10 +93,10 @@ impl Peer {
         }
     }
 
-    /// The eras it is measured in. Sessions do not exist in the modern era.
+    /// The eras it is measured in. Sessions do not exist in the modern era, and `pmcp` needs another build of itself for it.
     pub fn eras(self) -> &'static [Era] {
         match self {
-            Self::RmcpSessions => &[Era::Legacy],
+            Self::RmcpSessions | Self::Pmcp => &[Era::Legacy],
             _ => &[Era::Legacy, Era::Modern],
         }
     }
