@@ -1,6 +1,6 @@
 //! Tasks: calls that go on after they were answered, created in the store before anybody hears of them.
 //!
-//! A task that runs is a [`Live`] and a record; one that is over is a record. What a process left running when it ended
+//! A task that runs is a `Live` and a record; one that is over is a record. What a process left running when it ended
 //! has failed, and the first who looks at its record writes that down. One process at a time runs the tasks of a store.
 //!
 //! A [`Server`](crate::server::Server) has them by itself. A [`Service`](crate::service::Service) of another kind is given
