@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+/// Tools that run as tasks only.
+pub(crate) const TASKS_ONLY: [&str; 1] = ["simulate-research-query"];
+
 /// Tools and arguments, bad ones among them. The servers share no names, except by chance.
 pub(crate) fn table() -> Vec<(&'static str, Value)> {
     let entity = json!({ "name": "Ada", "entityType": "person", "observations": ["counts"] });

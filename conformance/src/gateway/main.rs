@@ -9,7 +9,7 @@ mod calls;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use andon::client::{Builder, Client, Command, Consent, Event, Filled, Listen, Options, Reference, Target};
+use andon::client::{Builder, Called, Client, Command, Consent, Event, Filled, Listen, Options, Reference, Target};
 use andon::types::client::Root;
 use andon::types::meta::Level;
 use andon::types::revision::{Era, Revision};
@@ -94,6 +94,16 @@ impl Pair {
             if tool == "get-roots-list" && !(self.is_own && self.is_legacy) {
                 continue;
             }
+            if calls::TASKS_ONLY.contains(&tool) && self.through.revision() >= Some(Revision::LATEST_LEGACY) {
+                let (direct, through) =
+                    (self.task(&self.direct, tool, &arguments).await, self.task(&self.through, tool, &arguments).await);
+                equal(&format!("{tool} {arguments} as a task"), &direct?, &through?)?;
+                compared += 1;
+                // There it is an error of the protocol not to declare tasks, which its server does not know.
+                if !self.is_legacy {
+                    continue;
+                }
+            }
             let (direct, through) =
                 (self.call(&self.direct, tool, &arguments).await, self.call(&self.through, tool, &arguments).await);
             equal(&format!("{tool} {arguments}"), &direct, &through)?;
@@ -147,6 +157,15 @@ impl Pair {
         let result = outcome(result.map(|result| result.parse_owned::<Value>().unwrap_or_default()));
         let reports = reports.lock().expect("nobody panics").clone();
         plain(json!({ "result": result, "progress": reports }))
+    }
+
+    /// What a call gives that becomes a task.
+    async fn task(&self, client: &Client, tool: &str, arguments: &Value) -> Result<Value, String> {
+        let arguments = arguments.as_object().cloned().unwrap_or_default();
+        match client.call_task(&self.name(client, tool), arguments, Options::default()).await.map_err(text)? {
+            Called::Task(task) => Ok(plain(outcome(task.result().await.map(|result| json!(result))))),
+            Called::Result(_) => Err(format!("{tool} is no task")),
+        }
     }
 
     async fn resources(&self) -> Result<usize, String> {

@@ -82,7 +82,7 @@ pub(crate) struct Instance {
     traffic: Mutex<Traffic>,
     watches: Mutex<HashMap<String, Watch>>,
     /// Of the session that has the conversation to itself.
-    owner: Option<Voice>,
+    owner: Mutex<Option<Voice>>,
     /// What that session has opened to its servers; false while it is being asked.
     roots: watch::Sender<(bool, Option<Value>)>,
     /// The server has not heard yet that they changed.
@@ -108,7 +108,7 @@ impl Instance {
             task: Mutex::default(),
             traffic: Mutex::default(),
             watches: Mutex::default(),
-            owner,
+            owner: Mutex::new(owner),
             roots: watch::Sender::new((true, None)),
             roots_stale: AtomicBool::new(false),
             roots_told: AtomicBool::new(false),

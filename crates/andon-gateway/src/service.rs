@@ -26,7 +26,7 @@ use serde_json::{Map, Value, json};
 use crate::config::Retry;
 use crate::flight::{Flight, follow, resume};
 use crate::gateway::Hub;
-use crate::instance::{Outgoing, TaskWish};
+use crate::instance::{Key, Outgoing, TaskWish};
 use crate::upstream::Upstream;
 use crate::view::View;
 use tasks::Way;
@@ -447,11 +447,16 @@ impl Service for Front {
         runtime.spawn(async move {
             let Some(home) = view.home(&uri) else { return };
             let Some(upstream) = hub.upgrade().and_then(|hub| hub.upstream(&home.server)) else { return };
-            // Where each has a conversation of its own, the one that subscribed has done so.
-            let Some(instance) = upstream.shared() else { return };
-            let Ok(ready) = instance.ready().await else { return };
-            if let Err(error) = instance.watch(&ready, &home.uri, (number, uri)).await {
-                tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
+            let name = (number, uri);
+            for instance in upstream.instances() {
+                // One that is not shared was told by the request that subscribed; or before the session rested.
+                if instance.key != Key::Shared && !instance.has_rested(&name) {
+                    continue;
+                }
+                let Ok(ready) = instance.ready().await else { continue };
+                if let Err(error) = instance.watch(&ready, &home.uri, name.clone()).await {
+                    tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
+                }
             }
         });
     }

@@ -223,11 +223,6 @@ impl Upstream {
         self.hub.upgrade().is_some_and(|hub| hub.clients == Clients::One)
     }
 
-    /// The conversation that all share, if there is one.
-    pub(crate) fn shared(&self) -> Option<Arc<Instance>> {
-        lock(&self.instances).get(&Key::Shared).cloned()
-    }
-
     pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
         lock(&self.instances).values().cloned().collect()
     }

@@ -16,7 +16,7 @@ use crate::restarts::{Next, Restarts};
 
 /// How long changes of lists are gathered before they are read.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How long an answer to a ping may take.
+/// How long an answer to a ping may take, or as long as there is between two.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings in a row without an answer that end a conversation.
 const PINGS_MISSED_MAX: u32 = 3;
@@ -215,6 +215,7 @@ async fn attend(
     let mut pings = tokio::time::interval_at(Instant::now() + settings.ping_interval, settings.ping_interval);
     let mut looks = tokio::time::interval(LOOK);
     let mut missed = 0;
+    instance.set_silent(false);
     let why = loop {
         tokio::select! {
             event = events.next() => {
@@ -234,9 +235,15 @@ async fn attend(
                     Err(error) => tracing::warn!(server = &*instance.upstream.name, %error, "lists cannot be read"),
                 }
             }
-            // A server that works may have no time to answer; its calls run out of theirs.
-            _ = pings.tick(), if instance.in_flight() == 0 => {
-                missed = if answers(instance, client).await { 0 } else { missed + 1 };
+            _ = pings.tick() => {
+                // A server that works may have no time to answer; one whose calls run out of theirs may not be there at all.
+                // A condition of this branch would be looked at before the tick, and not again.
+                if instance.in_flight() > 0 && !instance.is_silent() {
+                    continue;
+                }
+                let answers = answers(instance, client).await;
+                instance.set_silent(!answers);
+                missed = if answers { 0 } else { missed + 1 };
                 if missed >= PINGS_MISSED_MAX {
                     break format!("it did not answer {missed} pings");
                 }
@@ -256,8 +263,9 @@ async fn attend(
 
 /// Whether the server answers in time; while it is to end, that does not matter any more.
 async fn answers(instance: &Instance, client: &Client) -> bool {
+    let time = PING_TIMEOUT.min(instance.upstream.settings.ping_interval);
     tokio::select! {
-        answer = tokio::time::timeout(PING_TIMEOUT, client.ping()) => {
+        answer = tokio::time::timeout(time, client.ping()) => {
             matches!(answer, Ok(Ok(_) | Err(Error::Protocol(_))))
         }
         () = instance.is_to_end() => true,

@@ -56,6 +56,8 @@ pub(super) struct Traffic {
     /// Calls that nobody waits for any more, and of which the server may not know yet.
     ghosts: Vec<(Caller, Instant)>,
     used_at: Option<Instant>,
+    /// A call ran out of time, or a ping, and nothing was answered since.
+    is_silent: bool,
     /// Elicitations by URL, and who was asked.
     visits: VecDeque<(String, Voice)>,
 }
@@ -69,11 +71,20 @@ struct Open {
 }
 
 /// Who hears of changes of one resource.
+#[derive(Default)]
 pub(super) struct Watch {
     /// None while it is being made again.
     listening: Option<Listening>,
     /// Endpoints, and what the resource is called there.
     names: HashSet<(u64, String)>,
+    /// Those where nobody listens now. A session that rests, and comes back, does not subscribe again.
+    resting: HashSet<(u64, String)>,
+}
+
+impl Watch {
+    fn is_wanted(&self) -> bool {
+        !self.names.is_empty()
+    }
 }
 
 /// A request on its way out.
@@ -118,11 +129,15 @@ impl Instance {
             traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender, task: None });
             id
         };
+        if matches!(self.key, Key::Session(..)) {
+            // A session that rested has another one.
+            *lock(&self.owner) = Some(call.voice());
+        }
         // Their server asks when it hears of it, and this call can be asked.
         self.tell_of_roots(call);
         let revision = ready.client.revision().unwrap_or(call.revision());
         let options = self.options(call, id, &line, revision);
-        let held = Aboard { instance: self.clone(), id, has_arrived: false, admission };
+        let held = Aboard { instance: self.clone(), id, has_arrived: false, was_silent: None, admission };
         let (client, me) = (ready.client.clone(), Arc::downgrade(self));
         let to_task = line.clone();
         let outcome = Box::pin(async move {
@@ -241,7 +256,7 @@ impl Instance {
     /// Passes on what the server logs without saying for whom.
     pub(super) fn log(&self, level: Level, logger: Option<&str>, data: &Value) {
         let line = lock(&self.traffic).whose(None, None).ok().map(|open| open.line.clone());
-        match (line, &self.owner) {
+        match (line, &*lock(&self.owner)) {
             (Some(line), _) => line.with(|call| call.log(level, logger, data)),
             (None, Some(owner)) => owner.log(level, logger, data),
             (None, None) => tracing::debug!(server = &*self.upstream.name, ?level, logger, %data, "a server logs"),
@@ -270,10 +285,19 @@ impl Instance {
         lock(&self.traffic).open.len()
     }
 
+    /// Whether its server has answered nothing since a call ran out of time.
+    pub(super) fn is_silent(&self) -> bool {
+        lock(&self.traffic).is_silent
+    }
+
+    pub(super) fn set_silent(&self, is_silent: bool) {
+        lock(&self.traffic).is_silent = is_silent;
+    }
+
     /// How long nobody has used it.
     pub(crate) fn idle(&self) -> Duration {
         let traffic = lock(&self.traffic);
-        let is_used = !traffic.open.is_empty() || !lock(&self.watches).is_empty();
+        let is_used = !traffic.open.is_empty() || lock(&self.watches).values().any(Watch::is_wanted);
         if is_used { Duration::ZERO } else { traffic.used_at.map_or_else(|| self.since(), |at| at.elapsed()) }
     }
 
@@ -290,8 +314,12 @@ impl Instance {
         {
             let mut watches = lock(&self.watches);
             if let Some(watch) = watches.get_mut(own).filter(|watch| watch.listening.is_some()) {
+                watch.resting.remove(&name);
                 watch.names.insert(name);
                 return Ok(());
+            }
+            if watches.len() >= WATCHES_MAX {
+                watches.retain(|_, watch| watch.is_wanted());
             }
             if watches.len() >= WATCHES_MAX {
                 return Err(Error::Protocol(ErrorObject::unavailable("too many resources of this server are watched")));
@@ -299,18 +327,26 @@ impl Instance {
         }
         let listening = ready.client.listen(Listen::default().uri(own)).await?;
         let mut watches = lock(&self.watches);
-        let watch = watches.entry(own.to_owned()).or_insert_with(|| Watch { listening: None, names: HashSet::new() });
+        let watch = watches.entry(own.to_owned()).or_default();
         watch.listening = Some(listening);
+        watch.resting.remove(&name);
         watch.names.insert(name);
         Ok(())
     }
 
-    /// Nobody at the endpoint wants to hear of this any more.
+    /// Nobody at the endpoint listens for this any more, now.
     pub(crate) fn unwatch(&self, name: &(u64, String)) {
-        lock(&self.watches).retain(|_, watch| {
-            watch.names.remove(name);
-            !watch.names.is_empty()
-        });
+        for watch in lock(&self.watches).values_mut() {
+            watch.resting.extend(watch.names.take(name));
+            if !watch.is_wanted() {
+                watch.listening = None;
+            }
+        }
+    }
+
+    /// Whether a resource was watched under this name before.
+    pub(crate) fn has_rested(&self, name: &(u64, String)) -> bool {
+        lock(&self.watches).values().any(|watch| watch.resting.contains(name))
     }
 
     /// The names under which a resource is watched.
@@ -324,7 +360,7 @@ impl Instance {
         let watched: Vec<String> = {
             let mut watches = lock(&self.watches);
             watches.values_mut().for_each(|watch| watch.listening = None);
-            watches.keys().cloned().collect()
+            watches.iter().filter(|(_, watch)| watch.is_wanted()).map(|(own, _)| own.clone()).collect()
         };
         for own in watched {
             match client.listen(Listen::default().uri(own.as_str())).await {
@@ -488,12 +524,19 @@ struct Aboard {
     instance: Arc<Instance>,
     id: u64,
     has_arrived: bool,
+    /// Whether the server answered, if that is known.
+    was_silent: Option<bool>,
     admission: Admission,
 }
 
 impl Held for Aboard {
     fn arrived(&mut self, outcome: &Result<Json, Error>) {
         self.has_arrived = true;
+        self.was_silent = match outcome {
+            Ok(_) | Err(Error::Protocol(_)) => Some(false),
+            Err(Error::TimedOut) => Some(true),
+            Err(_) => None,
+        };
         self.admission.record(outcome);
     }
 }
@@ -502,6 +545,7 @@ impl Drop for Aboard {
     fn drop(&mut self) {
         let mut traffic = lock(&self.instance.traffic);
         let Some(open) = traffic.open.remove(&self.id) else { return };
+        traffic.is_silent = self.was_silent.unwrap_or(traffic.is_silent);
         let now = Instant::now();
         traffic.used_at = Some(now);
         if !self.has_arrived {

@@ -1,0 +1,118 @@
+//! A session that nobody uses leaves memory, and comes back to the server that it has to itself.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use andon_gateway::config::Mode;
+use andon_gateway::{Clients, Gateway, Options};
+use andon_http::Http;
+use andon_server::host::Host;
+use andon_server::options::HostOptions;
+use andon_server::sessions::Sessions;
+use common::{Bench, is_alive, unruly, until};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// A client that has no stream open between its requests.
+struct Visitor {
+    address: String,
+    session: String,
+    last: AtomicU32,
+}
+
+impl Visitor {
+    async fn open(address: &str) -> Self {
+        let mut visitor = Self { address: address.to_owned(), session: String::new(), last: AtomicU32::new(1) };
+        let params = json!({
+            "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "visitor", "version": "1" },
+        });
+        let (head, _) = visitor.post(json!({ "id": 1, "method": "initialize", "params": params })).await;
+        let id = head.lines().find(|line| line.to_ascii_lowercase().starts_with("mcp-session-id:"));
+        visitor.session = format!("{}\r\nMCP-Protocol-Version: 2025-11-25\r\n", id.unwrap());
+        visitor.post(json!({ "method": "notifications/initialized" })).await;
+        visitor
+    }
+
+    /// The head of the answer and its body.
+    async fn post(&self, mut message: Value) -> (String, String) {
+        message["jsonrpc"] = "2.0".into();
+        let (body, session) = (message.to_string(), &self.session);
+        let request = format!(
+            "POST /mcp HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\n{session}\
+             Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_owned(), body.to_owned())
+    }
+
+    /// The text of a tool's result.
+    async fn call(&self, tool: &str, arguments: Value) -> String {
+        let params = json!({ "name": tool, "arguments": arguments });
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (_, body) = self.post(json!({ "id": id, "method": "tools/call", "params": params })).await;
+        let start = body.find('{').unwrap();
+        let answer = serde_json::Deserializer::from_str(&body[start..]).into_iter::<Value>().next().unwrap().unwrap();
+        answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_rests_keeps_the_server_that_it_has_to_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("sessions");
+    let bench = Bench::new(json!({}));
+    let config = bench.configure(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
+    let options = Options {
+        clients: Clients::Many,
+        mode: Mode::Shared,
+        data: None,
+        host: Box::new(move |service, changes, _| {
+            let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
+            Host::open(service, changes, options, Sessions::disk(&data))
+        }),
+        prepare: Box::new(|builder, _| builder),
+    };
+    let gateway = Gateway::start(&config, options).unwrap();
+    let host = gateway.host();
+    let http = Http::bind("127.0.0.1:0").unwrap();
+    let address = http.url().strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().to_owned();
+    tokio::spawn(http.run(host.clone(), std::future::pending()));
+    let (ann, bob) = (Visitor::open(&address).await, Visitor::open(&address).await);
+    let rest = || async { until(|| async { host.sessions_in_memory() == 0 }).await };
+    let (first, other) = (ann.call("pid", json!({})).await, bob.call("pid", json!({})).await);
+    assert_ne!(first, other);
+    assert_eq!(ann.call("count", json!({})).await, "1");
+    rest().await;
+    assert_eq!(host.session_count(), 2);
+    // It is there as it was, with what it knows of this client.
+    assert!(is_alive(&first) && is_alive(&other));
+    assert_eq!(ann.call("pid", json!({})).await, first);
+    assert_eq!(ann.call("count", json!({})).await, "2");
+    assert_eq!(bob.call("count", json!({})).await, "1");
+    rest().await;
+    // One that ends meanwhile begins again, and is the session's own as before.
+    std::process::Command::new("kill").args(["-KILL", &first]).status().unwrap();
+    until(|| async { gateway.status()[0].restarts == 1 }).await;
+    let second = ann.call("pid", json!({})).await;
+    assert!(second != first && second != other);
+    assert_eq!((bob.call("pid", json!({})).await, gateway.status()[0].instances), (other, 2));
+    // What ends a session ends its server, whether the session rests or not.
+    rest().await;
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let request = format!("DELETE /mcp HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{}\r\n", ann.session);
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until(|| async { gateway.status()[0].instances == 1 && !is_alive(&second) }).await;
+    gateway.stop().await;
+    bench.gateway.stop().await;
+}
