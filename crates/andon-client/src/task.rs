@@ -12,6 +12,7 @@ use andon_types::message::Json;
 use andon_types::raw::RawJson;
 use andon_types::task::{TaskInfo, TaskStatus};
 use andon_types::tools::CallToolResult;
+use futures_util::future::try_join_all;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -198,17 +199,19 @@ impl Task {
 
     /// Answers the questions that were not answered yet (tasks extension, "Task Update Requests").
     async fn answer(&self, asked: Map<String, Value>, answered: &mut HashSet<String>) -> Result<(), Error> {
-        let mut responses = Map::new();
-        for (key, request) in asked {
-            if answered.contains(&key) {
-                continue;
-            }
+        let mut questions = Vec::new();
+        for (key, request) in asked.into_iter().filter(|(key, _)| !answered.contains(key)) {
             let request: InputRequest =
                 serde_json::from_value(request).map_err(|error| Error::Invalid(format!("a bad question: {error}")))?;
-            let answers = &self.client.driver().settings.answers;
-            let question = Question { request, tag: self.options.call_tag(), key: Some(key.clone()) };
-            responses.insert(key, answers.answer(question).await.map_err(Error::Unanswerable)?);
+            questions.push((key, request));
         }
+        let answers = &self.client.driver().settings.answers;
+        // What is asked at once is put at once.
+        let responses = try_join_all(questions.into_iter().map(|(key, request)| async {
+            let question = Question { request, tag: self.options.call_tag(), key: Some(key.clone()) };
+            answers.answer(question).await.map(|answer| (key, answer)).map_err(Error::Unanswerable)
+        }));
+        let responses: Map<String, Value> = responses.await?.into_iter().collect();
         if responses.is_empty() {
             return Ok(());
         }
