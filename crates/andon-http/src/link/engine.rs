@@ -77,7 +77,7 @@ impl Link {
                 }
                 Kind::Credit => {
                     let bytes = frame::number(frame.payload)?;
-                    if let Some(stream) = self.0.streams().get(&frame.stream).cloned() {
+                    if let Some(stream) = stream() {
                         stream.change(|state| state.credit += i64::from(bytes));
                     }
                 }
@@ -121,8 +121,12 @@ impl Default for Stream {
 }
 
 impl Stream {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         change(&mut state);
         if let Some(waker) = state.waker.take() {
             drop(state);
@@ -132,7 +136,7 @@ impl Stream {
 
     /// The credit that is left, or `None` when the client is gone. Whoever asks hears when it changes.
     fn credit(&self, cx: &Context<'_>) -> Option<i64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if state.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
@@ -149,9 +153,12 @@ struct Open {
 }
 
 impl Open {
-    /// Sends what was written to the outbox as the last frame or not.
-    fn finish_if(&mut self, is_last: bool) {
+    /// A piece of so many bytes was sent.
+    fn sent(&mut self, bytes: usize, is_last: bool) {
         self.is_finished |= is_last;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // Nobody has to hear of it: only this stream's own task waits for credit.
+        self.stream.state().credit -= bytes;
     }
 }
 
@@ -184,11 +191,9 @@ async fn answer(service: HttpService, request: Request<Full<Bytes>>, mut open: O
             Some(_) => poll_data(&mut body, cx).map(Some),
         });
         let Some((data, is_last)) = next.await else { return };
-        let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
-        open.stream.0.lock().unwrap_or_else(PoisonError::into_inner).credit -= length;
         let number = open.number;
         open.shared.out.push(|out| put_data(out, number, &data, is_last));
-        open.finish_if(is_last);
+        open.sent(data.len(), is_last);
         if is_last {
             return;
         }
@@ -217,10 +222,8 @@ fn head(open: &mut Open, response: Response<ResponseBody>) -> Option<ResponseBod
         Poll::Pending => (Bytes::new(), false),
     };
     let number = open.number;
-    let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
-    open.stream.0.lock().unwrap_or_else(PoisonError::into_inner).credit -= length;
     open.shared.out.push(|out| put_response(out, number, &head, &data, is_last));
-    open.finish_if(is_last);
+    open.sent(data.len(), is_last);
     (!is_last).then_some(body)
 }
 
