@@ -100,21 +100,23 @@ pub async fn run(address: SocketAddr, pid: u32, load: Load) -> Result<Measured, 
     phase.store(STOP, Ordering::Relaxed);
     let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(pid)? - cpu_before);
 
-    let mut times = Histogram::default();
+    let (mut times, mut calls) = (Histogram::default(), 0);
     while let Some(ended) = callers.join_next().await {
-        times.add(&ended??);
+        let (more, answered) = ended??;
+        times.add(&more);
+        calls += answered;
     }
     if let Some(pacer) = pacer {
         pacer.join().map_err(|_| "the thread that paces panicked")?;
     }
-    if times.count() == 0 || cpu.is_zero() {
+    if calls == 0 || cpu.is_zero() {
         return Err("the window was too short to measure anything".into());
     }
-    Ok(Measured { calls: times.count(), times, wall, cpu })
+    Ok(Measured { calls, times, wall, cpu })
 }
 
 /// Waits, unless a caller ends before its time: then something is wrong with the server.
-async fn wait(duration: Duration, callers: &mut JoinSet<Result<Histogram, Error>>) -> Result<(), Error> {
+async fn wait(duration: Duration, callers: &mut JoinSet<Result<(Histogram, u64), Error>>) -> Result<(), Error> {
     match tokio::time::timeout(duration, callers.join_next()).await {
         Err(_) => Ok(()),
         Ok(ended) => Err(match ended.transpose()? {
@@ -189,7 +191,7 @@ async fn open(address: SocketAddr, load: Load) -> Result<Vec<Caller>, Error> {
 
 impl Caller {
     /// Calls until it is told to stop. The result is the time of each call in the window.
-    async fn run(mut self, phase: Arc<AtomicU8>) -> Result<Histogram, Error> {
+    async fn run(mut self, phase: Arc<AtomicU8>) -> Result<(Histogram, u64), Error> {
         let mut times = Histogram::default();
         loop {
             let began_at = Instant::now();
@@ -198,7 +200,10 @@ impl Caller {
             match phase.load(Ordering::Relaxed) {
                 WARM_UP => {}
                 MEASURE => times.record(elapsed),
-                _ => return Ok(times),
+                _ => {
+                    let calls = times.count();
+                    return Ok((times, calls));
+                }
             }
         }
     }
@@ -209,17 +214,19 @@ impl Caller {
         mut self,
         mut due: UnboundedReceiver<Instant>,
         phase: Arc<AtomicU8>,
-    ) -> Result<Histogram, Error> {
-        let mut times = Histogram::default();
+    ) -> Result<(Histogram, u64), Error> {
+        let (mut times, mut calls) = (Histogram::default(), 0);
         while let Some(due_at) = due.recv().await {
             if phase.load(Ordering::Relaxed) != STOP {
                 self.call().await?;
             }
-            if phase.load(Ordering::Relaxed) != WARM_UP {
+            let now = phase.load(Ordering::Relaxed);
+            calls += u64::from(now == MEASURE);
+            if now != WARM_UP {
                 times.record(due_at.elapsed());
             }
         }
-        Ok(times)
+        Ok((times, calls))
     }
 
     async fn call(&mut self) -> Result<(), Error> {

@@ -68,7 +68,7 @@ struct Options {
     /// Writes all numbers to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Writes plots into this folder.
+    /// Writes plots into this folder. The Markdown refers to them if the folder is beside its file.
     #[arg(long, value_name = "DIR")]
     svg: Option<PathBuf>,
     /// Writes the report to this file; where it has the lines `<!-- measured -->` and `<!-- end of measured -->`, between them.
@@ -147,14 +147,17 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_vec_pretty(&report)?)?;
     }
+    let mut links = String::new();
     if let Some(folder) = &options.svg {
         std::fs::create_dir_all(folder)?;
         for (name, plot) in report.plots() {
-            std::fs::write(folder.join(name), plot)?;
+            std::fs::write(folder.join(&name), plot)?;
+            let beside = folder.file_name().map(|folder| folder.to_string_lossy()).unwrap_or_default();
+            links.push_str(&format!("\n![{name}]({beside}/{name})\n"));
         }
     }
     if let Some(path) = &options.markdown {
-        write_markdown(path, &report.text())?;
+        write_markdown(path, &format!("{}{links}", report.text()))?;
     }
     let holds = report.verdicts.iter().all(|verdict| verdict.holds);
     Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })

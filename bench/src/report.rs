@@ -196,13 +196,11 @@ impl Report {
             figures.extend((workload == Workload::Echo).then_some(Figure::P99Us));
             for figure in figures {
                 let bars = self.bars(workload, figure);
-                let name = format!(
-                    "{}-{}.svg",
-                    workload.name(),
-                    figure.heading().replace([' ', '/', ','], "-").replace("--", "-").to_lowercase()
-                );
+                let words = figure.heading().split(|other: char| !other.is_ascii_alphanumeric());
+                let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+                let name = format!("{}-{}.svg", workload.name(), words.join("-").to_lowercase());
                 if !bars.groups.is_empty() {
-                    plots.push((name.replace("---", "-"), bars.svg()));
+                    plots.push((name, bars.svg()));
                 }
             }
         }
