@@ -261,15 +261,20 @@ where
 
     /// The whole answer left in one piece.
     pub(crate) fn delivered(&self, stream: StreamId) {
-        self.core().places.retain(|(known, _)| *known != stream);
-        self.input(Input::Delivered { stream });
+        self.turn_after(Input::Delivered { stream }, |core| core.places.retain(|(known, _)| *known != stream));
     }
 
     /// Hands `input` to the machine, performs what it wants, and says when that is durable.
     pub(crate) fn turn(&self, input: Input) -> Option<Commit> {
+        self.turn_after(input, |_| ())
+    }
+
+    /// The same, `after` something was done under the same lock.
+    fn turn_after(&self, input: Input, after: impl FnOnce(&mut Core<M>)) -> Option<Commit> {
         let host = self.host.upgrade()?;
         let (starts, commit, deadline) = {
             let mut core = self.core();
+            after(&mut core);
             let outputs = core.machine.handle(host.now(), input);
             let (starts, commit) = self.perform_all(&mut core, &host, outputs);
             (starts, commit, core.machine.deadline())
@@ -337,16 +342,20 @@ where
         if starts.is_empty() {
             return;
         }
+        let mut any_runs = false;
         for Start { begin, cancel, until } in starts {
             match until {
-                None => self.start(host, *begin, cancel),
+                None => any_runs |= self.start(host, *begin, cancel),
                 Some(until) => {
                     tokio::spawn(start_when_durable(self.me.clone(), until, begin, cancel, host.running()));
+                    any_runs = true;
                 }
             }
         }
-        let deadline = self.core().machine.deadline();
-        self.set_alarm(host, deadline);
+        if any_runs {
+            let deadline = self.core().machine.deadline();
+            self.set_alarm(host, deadline);
+        }
     }
 
     fn has_place(&self, stream: StreamId) -> bool {
@@ -417,14 +426,18 @@ where
         }
     }
 
-    fn start(&self, host: &Arc<Host>, begin: Begin, cancel: Cancel) {
-        let Some(me) = self.me.upgrade() else { return };
+    /// Starts a handler and lets it run until it waits. Whether it does: its end has set the alarm otherwise.
+    fn start(&self, host: &Arc<Host>, begin: Begin, cancel: Cancel) -> bool {
+        let Some(me) = self.me.upgrade() else { return false };
         let span = observe::call_span(self.number, begin.id);
         let _entered = span.enter();
         let principal = self.principal();
         let answers = match host.open_request_state(&begin, &principal) {
             Ok(answers) => answers,
-            Err(error) => return self.input(Input::Done { call: begin.id, outcome: Err(error) }),
+            Err(error) => {
+                self.input(Input::Done { call: begin.id, outcome: Err(error) });
+                return false;
+            }
         };
         let session = Self::session_ref(self.number);
         let call = Call::new((begin.id, begin.facts), principal, session, me, cancel, answers);
@@ -443,7 +456,10 @@ where
                 let slot = once::Slot::default();
                 (Box::pin(host.clone().once(keyed, slot.clone(), handler)), Some(slot))
             }
-            Err(error) => return self.input(Input::Done { call: call.id(), outcome: Err(error) }),
+            Err(error) => {
+                self.input(Input::Done { call: call.id(), outcome: Err(error) });
+                return false;
+            }
         };
         let handler = AssertUnwindSafe(handler).catch_unwind();
         let mut handling = Handling { handler, call, method, params, once, _running: host.running() };
@@ -451,8 +467,12 @@ where
         match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => self.finish(&handling, outcome),
             Poll::Pending if handling.call.is_cancelled() => {}
-            Poll::Pending => drop(tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()))),
+            Poll::Pending => {
+                tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()));
+                return true;
+            }
         }
+        false
     }
 
     /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call
@@ -498,8 +518,7 @@ where
     fn finish(&self, handling: &Handling, outcome: Outcome) {
         let (call, failed) = (handling.call.id(), outcome.as_ref().err().map(|error| error.code));
         tracing::debug!(method = handling.method.as_str(), failed, "answered");
-        self.core().running.retain(|(known, _)| *known != call);
-        self.input(Input::Done { call, outcome });
+        self.turn_after(Input::Done { call, outcome }, |core| core.running.retain(|(known, _)| *known != call));
     }
 }
 

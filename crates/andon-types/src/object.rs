@@ -35,8 +35,18 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.text.as_bytes();
         let name_at = skip(bytes, self.at, |byte| byte == b',' || is_space(byte));
-        let name_end = end_of_value(bytes, name_at);
-        let name = string(self.text.get(name_at..name_end)?)?;
+        if bytes.get(name_at) != Some(&b'"') {
+            return None;
+        }
+        let inside = name_at + 1;
+        // Names are short: a loop is faster than what is made for long texts.
+        let plain = bytes[inside..].iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let (name, name_end) = if bytes[inside + plain] == b'"' {
+            (Cow::Borrowed(self.text.get(inside..inside + plain)?), inside + plain + 1)
+        } else {
+            let end = end_of_string(bytes, name_at);
+            (string(self.text.get(name_at..end)?)?, end)
+        };
         let value_at = skip(bytes, name_end, |byte| byte == b':' || is_space(byte));
         self.at = end_of_value(bytes, value_at);
         Some((name, self.text.get(value_at..self.at)?))
