@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use andon_core::turns::Turns;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -150,12 +151,13 @@ where
     });
     let mut connection = http1_builder().serve_connection(TokioIo::new(wire), service);
     let mut pause = std::pin::pin!(activity.pause(idle_timeout));
+    let turns = Turns::default();
     let mut is_closing = false;
     let ended = loop {
         let step = poll_fn(|cx| {
             // The library may have flushed before it came to the body that waits: then it is asked once more.
             for _ in 0..2 {
-                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                if let Poll::Ready(ended) = turns.poll(cx, |cx| Pin::new(&mut connection).poll(cx)) {
                     return Poll::Ready(Some(ended));
                 }
                 match (handover.is_filled(), activity.is_flushed()) {

@@ -15,6 +15,7 @@ mod legacy_sse;
 mod link;
 mod listener;
 mod options;
+mod patience;
 mod request_id;
 mod service;
 mod strict;

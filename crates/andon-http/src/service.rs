@@ -26,6 +26,7 @@ use crate::gate::{self, Refusal};
 use crate::headers::{Accepts, Field, Headers, SESSION_ID, check_body};
 use crate::legacy_sse;
 use crate::options::HttpOptions;
+use crate::patience::Patience;
 use crate::request_id::{REQUEST_ID, RequestId};
 
 /// An MCP endpoint as a tower service. Cheap to clone; mount it in any HTTP server, or let [`Http`](crate::Http)
@@ -37,6 +38,7 @@ struct Inner {
     host: Arc<Host>,
     options: HttpOptions,
     bodies: Arc<Budget>,
+    patience: Patience,
 }
 
 /// How long a body may come slower than [`BODY_RATE_MIN`].
@@ -48,7 +50,8 @@ impl HttpService {
     /// The endpoint of `host`.
     pub fn new(host: Arc<Host>, options: HttpOptions) -> Self {
         let bodies = Budget::new(options.bodies_bytes_max);
-        Self(Arc::new(Inner { host, options, bodies }))
+        let patience = Patience::new(options.sse_after);
+        Self(Arc::new(Inner { host, options, bodies, patience }))
     }
 
     /// The settings.
@@ -176,19 +179,25 @@ impl HttpService {
 
     /// JSON or events: whichever the first moments of the call make of it.
     async fn when_known(&self, mut stream: ResponseStream, session_id: Option<String>) -> Response<ResponseBody> {
-        match tokio::time::timeout(self.0.options.sse_after, stream.beginning()).await {
-            Ok(Beginning::Nothing) => {
+        let beginning = tokio::select! {
+            biased;
+            beginning = stream.beginning() => beginning,
+            // Whoever waited so long is told that it goes on.
+            () = self.0.patience.is_over() => Beginning::Events,
+        };
+        match beginning {
+            Beginning::Nothing => {
                 self.ready(Answer::Ready { status: 202, body: None, session_id, retry_after_s: None })
             }
-            Ok(Beginning::Elsewhere) => {
+            Beginning::Elsewhere => {
                 self.ready(Answer::Ready { status: 503, body: None, session_id, retry_after_s: Some(1) })
             }
-            Ok(Beginning::Whole(frame)) => {
+            Beginning::Whole(frame) => {
                 stream.delivered();
                 let retry_after_s = retry_after(frame.status);
                 self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s })
             }
-            Ok(Beginning::Events) | Err(_) => {
+            Beginning::Events => {
                 stream.begin_events();
                 self.events(stream, session_id)
             }

@@ -1,0 +1,93 @@
+//! Futures that wake themselves, such as HTTP connections and those who use them in one task: polled again at once instead.
+//!
+//! A task that wakes itself while it runs goes to the end of a queue, and other threads are woken to help with it. Where
+//! there is nothing to help with that takes longer than what it had to do.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// Turns in one go, before other tasks have theirs.
+const TURNS_MAX: usize = 8;
+
+/// Polls something, in one task at a time.
+#[derive(Debug)]
+pub struct Turns {
+    bell: Arc<Bell>,
+    /// Rings it.
+    waker: Waker,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        let bell = Arc::<Bell>::default();
+        Self { waker: Waker::from(bell.clone()), bell }
+    }
+}
+
+impl Turns {
+    /// Polls `what` until it is ready or waits for somebody else, eight times at most.
+    pub fn poll<T>(&self, cx: &mut Context<'_>, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        match &mut *self.bell.waiting() {
+            Some(waiting) => waiting.clone_from(cx.waker()),
+            waiting => *waiting = Some(cx.waker().clone()),
+        }
+        for _ in 0..TURNS_MAX {
+            self.bell.begin();
+            let polled = what(&mut Context::from_waker(&self.waker));
+            let has_rung = self.bell.end();
+            if polled.is_ready() || !has_rung {
+                return polled;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Keeps nothing of the task that polled last, which is not woken any more.
+    pub fn rest(&self) {
+        drop(self.bell.waiting().take());
+    }
+}
+
+/// Wakes the task that waits, but not while that is at work: what it wakes itself for is seen there.
+#[derive(Debug, Default)]
+struct Bell {
+    waiting: Mutex<Option<Waker>>,
+    is_at_work: AtomicBool,
+    has_rung: AtomicBool,
+}
+
+impl Bell {
+    fn begin(&self) {
+        self.is_at_work.store(true, Ordering::SeqCst);
+        self.has_rung.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it has rung since.
+    fn end(&self) -> bool {
+        self.is_at_work.store(false, Ordering::SeqCst);
+        self.has_rung.load(Ordering::SeqCst)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        if !self.is_at_work.load(Ordering::SeqCst) {
+            let waiting = self.waiting().clone();
+            waiting.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
