@@ -261,8 +261,9 @@ impl Builder {
                     return Err(Error::Target(why.to_owned()));
                 }
                 let client = match self.http {
-                    Some(client) => client,
-                    None => http_client().map_err(Error::Target)?,
+                    Some(client) => Some(client),
+                    None if url.scheme() == "http" => None,
+                    None => Some(http_client().map_err(Error::Target)?),
                 };
                 Reach::Http(Box::new(HttpOptions {
                     url,

@@ -13,6 +13,7 @@ use andon_types::capability::ClientCapabilities;
 use andon_types::message::Json;
 use andon_types::meta::Level;
 use andon_types::revision::Era;
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::task::AbortHandle;
@@ -21,6 +22,7 @@ use tokio::time::Instant;
 use crate::answer::Question;
 use crate::builder::{Reach, Restart, Settings, VERDICTS};
 use crate::cache::Cache;
+use crate::carriage::{Carriage, Carrier, carried};
 use crate::error::Error;
 use crate::event::Event;
 use crate::link::http::HttpLink;
@@ -111,6 +113,8 @@ struct State {
     opened: Option<Arc<Opened>>,
     waiting: HashMap<CallId, Waiter>,
     questions: HashMap<QuestionId, AbortHandle>,
+    /// When the dialogue is woken next.
+    wakes_at: Option<Timestamp>,
     is_closed: bool,
 }
 
@@ -120,6 +124,17 @@ struct Waiter {
     on_ack: Option<oneshot::Sender<()>>,
     on_log: Option<OnLog>,
     tag: Option<u64>,
+    /// Carries a later round, which begins when somebody else is at work.
+    carrier: Option<Carrier>,
+}
+
+/// What is left to do after outputs were performed.
+#[derive(Default)]
+struct Left {
+    /// To be told in order, without our lock.
+    told: Vec<Tell>,
+    /// Rounds that were sent, and want to be carried.
+    carriages: Vec<(CallId, Carriage)>,
 }
 
 /// Attempts to make a connection again.
@@ -144,6 +159,7 @@ impl Driver {
             opened: None,
             waiting: HashMap::new(),
             questions: HashMap::new(),
+            wakes_at: None,
             is_closed: false,
         };
         let driver = Arc::new_cyclic(|me| Self {
@@ -222,7 +238,7 @@ impl Driver {
     /// Makes a call over the present connection and waits for its outcome. Dropping the future cancels the call.
     pub(crate) async fn call(&self, request: Request) -> Result<Json, CallError> {
         let (answer, outcome) = oneshot::channel();
-        let call = {
+        let (call, carriage) = {
             let mut state = self.state();
             if state.is_closed {
                 return Err(CallError::Lost(Loss::Disconnected("the client was closed".to_owned())));
@@ -238,13 +254,13 @@ impl Driver {
             };
             let (call, outputs) = state.dialogue.request(self.now(), new);
             let Request { on_progress, on_ack, on_log, tag, .. } = request;
-            state.waiting.insert(call, Waiter { answer, on_progress, on_ack, on_log, tag });
-            self.perform(&mut state, outputs);
-            call
+            state.waiting.insert(call, Waiter { answer, on_progress, on_ack, on_log, tag, carrier: None });
+            let left = self.perform(&mut state, outputs);
+            self.set_alarm(&mut state);
+            (call, left.carriages.into_iter().next().map(|(_, carriage)| carriage))
         };
-        self.wake.notify_one();
         let abandon = Abandon { driver: self, call };
-        let outcome = outcome.await;
+        let outcome = carried(carriage, outcome).await;
         std::mem::forget(abandon);
         outcome.unwrap_or_else(|_| Err(CallError::Lost(Loss::Disconnected("the client was closed".to_owned()))))
     }
@@ -273,7 +289,6 @@ impl Driver {
             state.generation += 1;
             state.link.take()
         };
-        self.wake.notify_one();
         if let Some(link) = link {
             link.close().await;
         }
@@ -467,10 +482,7 @@ impl Driver {
             }
         };
         let was_closed = matches!(input, Input::Closed { .. });
-        let outputs = state.dialogue.handle(self.now(), input);
-        let told = self.perform(&mut state, outputs);
-        drop(state);
-        self.wake.notify_one();
+        let told = self.turn(state, input);
         told.into_iter().for_each(|tell| tell());
         if was_closed {
             self.listeners.connection_lost(&self.me);
@@ -479,25 +491,50 @@ impl Driver {
 
     /// Gives `input` to the dialogue and performs what it wants.
     fn input(&self, input: Input) {
-        let mut state = self.state();
-        let outputs = state.dialogue.handle(self.now(), input);
-        self.perform(&mut state, outputs);
-        drop(state);
-        self.wake.notify_one();
+        self.turn(self.state(), input);
     }
 
-    /// Performs outputs in order. What is told to listeners is given back, in order: they run without our lock.
-    fn perform(&self, state: &mut State, outputs: Vec<Output>) -> Vec<Tell> {
-        let mut told: Vec<Tell> = Vec::new();
+    /// The same. What is told to listeners is given back, in order: they run without our lock.
+    fn turn(&self, mut state: MutexGuard<'_, State>, input: Input) -> Vec<Tell> {
+        let outputs = state.dialogue.handle(self.now(), input);
+        let Left { told, carriages } = self.perform(&mut state, outputs);
+        for (call, carriage) in carriages {
+            if let Some(waiter) = state.waiting.get_mut(&call) {
+                waiter.carrier = Some(Carrier::start(carriage));
+            }
+        }
+        self.set_alarm(&mut state);
+        told
+    }
+
+    /// Has the dialogue woken earlier, if it wants to be: not for every call, of which most are over long before.
+    fn set_alarm(&self, state: &mut State) {
+        let Some(deadline) = state.dialogue.deadline() else { return };
+        if state.wakes_at.is_none_or(|at| deadline < at) {
+            state.wakes_at = Some(deadline);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Performs outputs in order.
+    fn perform(&self, state: &mut State, outputs: Vec<Output>) -> Left {
+        let mut left = Left::default();
+        let told = &mut left.told;
         for output in outputs {
             match output {
                 Output::Send { call, wire_id, method, name, mirrored, text } => match &state.link {
-                    Some(link) => link.send(Round { call, wire_id, method, name, mirrored, text }),
-                    None => self.fail_later(call),
+                    Some(link) => {
+                        let carriage = link.send(Round { call, wire_id, method, name, mirrored, text });
+                        left.carriages.extend(carriage.map(|carriage| (call, carriage)));
+                    }
+                    None => left.carriages.push((call, self.fail(call))),
                 },
                 Output::Say { text } => self.say(state.link.as_ref(), text),
                 Output::Cancel { call, text } => {
-                    let is_told = state.link.as_ref().is_some_and(|link| link.stop(call));
+                    if let Some(waiter) = state.waiting.get_mut(&call) {
+                        waiter.carrier = None;
+                    }
+                    let is_told = state.link.as_ref().is_some_and(|link| link.hears_hang_up());
                     if let Some(text) = text.filter(|_| !is_told) {
                         self.say(state.link.as_ref(), text);
                     }
@@ -514,16 +551,9 @@ impl Driver {
                     }
                 }
                 Output::Asked { question, request, call, key } => {
-                    let (answers, me) = (self.settings.answers.clone(), self.me.clone());
                     let tag = call.and_then(|call| state.waiting.get(&call)?.tag);
-                    let task = tokio::spawn(async move {
-                        let outcome = answers.answer(Question { request, tag, key }).await;
-                        if let Some(driver) = me.upgrade() {
-                            driver.state().questions.remove(&question);
-                            driver.input(Input::Reply { question, outcome });
-                        }
-                    });
-                    state.questions.insert(question, task.abort_handle());
+                    let task = self.ask(question, Question { request, tag, key });
+                    state.questions.insert(question, task);
                 }
                 Output::Withdrawn { question } => {
                     if let Some(task) = state.questions.remove(&question) {
@@ -553,7 +583,20 @@ impl Driver {
                 Output::Dropped(what) => tracing::debug!(what, "dropped"),
             }
         }
-        told
+        left
+    }
+
+    /// Has the program answer a question.
+    fn ask(&self, id: QuestionId, question: Question) -> AbortHandle {
+        let (answers, me) = (self.settings.answers.clone(), self.me.clone());
+        let task = tokio::spawn(async move {
+            let outcome = answers.answer(question).await;
+            if let Some(driver) = me.upgrade() {
+                driver.state().questions.remove(&id);
+                driver.input(Input::Reply { question: id, outcome });
+            }
+        });
+        task.abort_handle()
     }
 
     /// Logs go to whoever listens to those of the call, or to all; then they are no events.
@@ -574,14 +617,15 @@ impl Driver {
     }
 
     /// There is no connection for this round: it fails, but not while the dialogue is at work.
-    fn fail_later(&self, call: CallId) {
+    fn fail(&self, call: CallId) -> Carriage {
         let me = self.me.clone();
-        tokio::spawn(async move {
+        let failing = async move {
             if let Some(driver) = me.upgrade() {
                 let loss = Loss::Disconnected("there is no connection".to_owned());
                 driver.input(Input::Failed { call, loss });
             }
-        });
+        };
+        failing.boxed()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -627,7 +671,11 @@ async fn keep_time(driver: Weak<Driver>) {
     loop {
         let (deadline, woken) = {
             let Some(driver) = driver.upgrade() else { return };
-            let deadline = driver.state().dialogue.deadline();
+            let deadline = {
+                let mut state = driver.state();
+                state.wakes_at = state.dialogue.deadline();
+                state.wakes_at
+            };
             let due = deadline.map(|at| driver.origin + Duration::from_millis(at.0.min(u64::from(u32::MAX) * 1000)));
             (due, driver.wake.clone())
         };

@@ -19,6 +19,7 @@ mod answer;
 mod authorize;
 mod builder;
 mod cache;
+mod carriage;
 mod client;
 mod driver;
 mod error;

@@ -19,6 +19,8 @@ use andon_types::scan::ScanLimits;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
+use crate::carriage::Carriage;
+
 /// One round of a call on its way out.
 #[derive(Debug)]
 pub(crate) struct Round {
@@ -61,16 +63,17 @@ pub(crate) type Ear = Arc<dyn Fn(Heard) + Send + Sync>;
 
 /// A connection to a server. All of it may be called from anywhere and returns at once.
 pub(crate) trait Link: Send + Sync {
-    /// Sends one round; its answer, or that there is none, is heard later.
-    fn send(&self, round: Round);
+    /// Sends one round; its answer, or that there is none, is heard later, some of them only while the carriage is
+    /// polled.
+    fn send(&self, round: Round) -> Option<Carriage>;
 
     /// Sends a notification or a response: in order where the transport has one. The future only waits until it was
     /// handed over, or could not be.
     fn say(&self, text: String) -> BoxFuture<'static, ()>;
 
-    /// Nobody wants the answer to the round of `call` any more. Whether closing its connection tells the server so:
-    /// where all share one connection, it does not.
-    fn stop(&self, _call: CallId) -> bool {
+    /// Whether the server hears that nobody wants an answer any more when the carriage of the round is dropped: where
+    /// all share one connection, it does not.
+    fn hears_hang_up(&self) -> bool {
         false
     }
 

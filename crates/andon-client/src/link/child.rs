@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use andon_core::client::{CallId, Loss};
+use andon_core::client::Loss;
 use andon_types::lines::Line;
 use andon_types::revision::Revision;
 use futures_util::FutureExt as _;
@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::lines::{Lines, read_lines};
 use super::{Ear, Heard, Link, Round};
+use crate::carriage::Carriage;
 use crate::target::Command;
 
 /// What a child inherits unless it is told otherwise: enough to find programs and its own files, and no secrets.
@@ -94,16 +95,12 @@ impl ChildLink {
 }
 
 impl Link for ChildLink {
-    fn send(&self, round: Round) {
-        self.lines.send(round);
+    fn send(&self, round: Round) -> Option<Carriage> {
+        self.lines.send(round)
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
         self.lines.say(text)
-    }
-
-    fn stop(&self, call: CallId) -> bool {
-        self.lines.stop(call)
     }
 
     fn speak(&self, revision: Revision, is_agreed: bool) {

@@ -4,27 +4,28 @@ mod figures;
 mod request;
 pub(crate) mod send;
 mod streams;
+mod wire;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use andon_auth::net::first_cause;
-use andon_core::client::{CallId, Loss};
+use andon_core::client::Loss;
 use andon_types::message::{Body, Message, RequestId};
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::Response;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round};
 use crate::authorize::Authorizer;
+use crate::carriage::Carriage;
 pub use figures::Figures;
 use request::Exchange;
+use send::Answer;
 
 const SESSION_ID: &str = "mcp-session-id";
 /// Bytes of an error's body that are looked at.
@@ -45,7 +46,8 @@ pub(crate) struct HttpOptions {
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
     /// Bytes of one message.
     pub(crate) message_bytes_max: usize,
-    pub(crate) client: reqwest::Client,
+    /// Without one plain HTTP goes over connections of our own.
+    pub(crate) client: Option<reqwest::Client>,
     pub(crate) figures: Arc<Figures>,
 }
 
@@ -63,49 +65,36 @@ struct State {
     /// The revision is agreed on, and requests carry it.
     is_agreed: bool,
     session: Option<HeaderValue>,
-    running: HashMap<CallId, AbortHandle>,
     standing: Option<AbortHandle>,
 }
 
 impl HttpLink {
     pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
-        let state = State {
-            revision: Revision::LATEST,
-            is_agreed: false,
-            session: None,
-            running: HashMap::new(),
-            standing: None,
-        };
+        let state = State { revision: Revision::LATEST, is_agreed: false, session: None, standing: None };
         Self(Arc::new(Shared { options, ear, state: Mutex::new(state) }))
     }
 }
 
 impl Drop for HttpLink {
     fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.running.drain().for_each(|(_, task)| task.abort());
-        if let Some(standing) = state.standing.take() {
+        if let Some(standing) = self.0.state().standing.take() {
             standing.abort();
         }
     }
 }
 
 impl Link for HttpLink {
-    fn send(&self, round: Round) {
+    fn send(&self, round: Round) -> Option<Carriage> {
         let call = round.call;
         let shared = self.0.clone();
-        // Held while the task is made, so that it cannot be over before it is known.
-        let mut state = self.0.state();
-        let task = tokio::spawn(async move {
-            let outcome = shared.run(&round).await;
-            shared.state().running.remove(&call);
-            match outcome {
+        let carriage = async move {
+            match shared.run(&round).await {
                 Ok(()) => {}
                 Err(Failure::Loss(loss)) => (shared.ear)(Heard::Failed { call, loss }),
                 Err(Failure::Refused { status, error }) => (shared.ear)(Heard::Refused { call, status, error }),
             }
-        });
-        state.running.insert(call, task.abort_handle());
+        };
+        Some(carriage.boxed())
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
@@ -120,12 +109,8 @@ impl Link for HttpLink {
         .boxed()
     }
 
-    fn stop(&self, call: CallId) -> bool {
-        let mut state = self.0.state();
-        if let Some(task) = state.running.remove(&call) {
-            task.abort();
-        }
-        state.revision.rules().disconnect_cancels
+    fn hears_hang_up(&self) -> bool {
+        self.0.state().revision.rules().disconnect_cancels
     }
 
     fn speak(&self, revision: Revision, is_agreed: bool) {
@@ -163,7 +148,6 @@ impl Link for HttpLink {
                 if let Some(standing) = state.standing.take() {
                     standing.abort();
                 }
-                state.running.drain().for_each(|(_, task)| task.abort());
                 state.session.is_some()
             };
             if session {
@@ -262,7 +246,7 @@ impl Shared {
     }
 
     /// What a status that is no success says.
-    async fn refusal(&self, response: Response) -> Failure {
+    async fn refusal(&self, response: Answer) -> Failure {
         let status = response.status();
         let body = match self.read(response, ERROR_BYTES_MAX).await {
             Ok(body) => body,
@@ -280,13 +264,13 @@ impl Shared {
     }
 
     /// A body of at most `bytes_max`.
-    async fn read(&self, mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Loss> {
+    async fn read(&self, mut response: Answer, bytes_max: usize) -> Result<Vec<u8>, Loss> {
         let too_large = || refused(None, format!("the server's answer is larger than {bytes_max} bytes"));
         if response.content_length().is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large());
         }
         let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await.map_err(|error| disconnected(&error))? {
+        while let Some(piece) = response.chunk().await? {
             if body.len() + piece.len() > bytes_max {
                 return Err(too_large());
             }
@@ -296,7 +280,7 @@ impl Shared {
     }
 }
 
-fn media_type(response: &Response) -> Option<String> {
+fn media_type(response: &Answer) -> Option<String> {
     let value = response.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }

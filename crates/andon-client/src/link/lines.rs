@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round, read_messages};
+use crate::carriage::Carriage;
 
 /// Messages that wait to be written. A server that reads nothing fills it, and further calls fail.
 const QUEUE_MAX: usize = 1024;
@@ -87,11 +88,10 @@ impl Drop for Lines {
 }
 
 impl Link for Lines {
-    fn send(&self, round: Round) {
-        if let Err(loss) = self.put(round.text) {
-            let (ear, call) = (self.ear.clone(), round.call);
-            tokio::spawn(async move { ear(Heard::Failed { call, loss }) });
-        }
+    fn send(&self, round: Round) -> Option<Carriage> {
+        let loss = self.put(round.text).err()?;
+        let (ear, call) = (self.ear.clone(), round.call);
+        Some(async move { ear(Heard::Failed { call, loss }) }.boxed())
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {

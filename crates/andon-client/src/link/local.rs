@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round, read_messages};
+use crate::carriage::Carriage;
 
 /// A connection within the process.
 pub(crate) struct Local {
@@ -56,8 +57,9 @@ impl Drop for Local {
 }
 
 impl Link for Local {
-    fn send(&self, round: Round) {
+    fn send(&self, round: Round) -> Option<Carriage> {
         self.put(round.text);
+        None
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {

@@ -1,20 +1,19 @@
 //! HTTP with two endpoints, as 2024-11-05 has it: an event stream that never ends, and a place to POST to that it names.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use andon_core::client::{CallId, Loss};
+use andon_core::client::Loss;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method};
-use reqwest::Response;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::http::HttpOptions;
-use super::http::send::send;
+use super::http::send::{Answer, send};
 use super::{Ear, Heard, Link, Round, read_messages};
+use crate::carriage::Carriage;
 use andon_types::sse::EventParser;
 
 /// A connection over the two endpoints.
@@ -23,8 +22,6 @@ pub(crate) struct TwoEndpoints {
     endpoint: url::Url,
     ear: Ear,
     stream: AbortHandle,
-    /// POSTs on their way, by their call.
-    posting: Arc<Mutex<HashMap<CallId, AbortHandle>>>,
 }
 
 impl TwoEndpoints {
@@ -54,7 +51,7 @@ impl TwoEndpoints {
             stream.abort();
             return Err(lost("the event stream names an endpoint at another origin, which is not to be trusted"));
         }
-        Ok(Self { options, endpoint, ear, stream, posting: Arc::default() })
+        Ok(Self { options, endpoint, ear, stream })
     }
 
     fn post(&self, text: String) -> impl Future<Output = Result<(), Loss>> + Send + use<> {
@@ -76,24 +73,18 @@ impl TwoEndpoints {
 impl Drop for TwoEndpoints {
     fn drop(&mut self) {
         self.stream.abort();
-        lock(&self.posting).drain().for_each(|(_, task)| task.abort());
     }
 }
 
 impl Link for TwoEndpoints {
-    fn send(&self, round: Round) {
+    fn send(&self, round: Round) -> Option<Carriage> {
         let (call, ear, post) = (round.call, self.ear.clone(), self.post(round.text));
-        let known = self.posting.clone();
-        // Held while the task is made, so that it cannot be over before it is known.
-        let mut posting = lock(&self.posting);
-        let task = tokio::spawn(async move {
-            let posted = post.await;
-            lock(&known).remove(&call);
-            if let Err(loss) = posted {
+        let carriage = async move {
+            if let Err(loss) = post.await {
                 ear(Heard::Failed { call, loss });
             }
-        });
-        posting.insert(call, task.abort_handle());
+        };
+        Some(carriage.boxed())
     }
 
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
@@ -106,14 +97,6 @@ impl Link for TwoEndpoints {
         .boxed()
     }
 
-    fn stop(&self, call: CallId) -> bool {
-        // A server that never takes the message holds nothing of ours.
-        if let Some(task) = lock(&self.posting).remove(&call) {
-            task.abort();
-        }
-        false
-    }
-
     fn close(&self) -> BoxFuture<'_, ()> {
         // The session of this transport is its stream.
         self.stream.abort();
@@ -121,11 +104,7 @@ impl Link for TwoEndpoints {
     }
 }
 
-fn lock(posting: &Mutex<HashMap<CallId, AbortHandle>>) -> MutexGuard<'_, HashMap<CallId, AbortHandle>> {
-    posting.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Response, Loss> {
+async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Answer, Loss> {
     let mut headers = options.headers.clone();
     match text {
         Some(_) => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -134,14 +113,14 @@ async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Opt
     send(options, method, url, headers, text.as_deref()).await
 }
 
-async fn listen(mut response: Response, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {
+async fn listen(mut response: Answer, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {
     let found = Mutex::new(Some(found));
     let mut parser = EventParser::new(bytes_max);
     let why = loop {
         let piece = match response.chunk().await {
             Ok(Some(piece)) => piece,
             Ok(None) => break "the server ended the stream".to_owned(),
-            Err(error) => break super::http::disconnected(&error).to_string(),
+            Err(error) => break error.to_string(),
         };
         let read = parser.push(&piece, |event| match event.kind.as_str() {
             "endpoint" => {

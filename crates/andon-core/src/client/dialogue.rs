@@ -36,6 +36,8 @@ pub struct Dialogue {
     pub(super) asks: Asks,
     next_call: u64,
     next_wire_id: i64,
+    /// Nothing is due before.
+    due: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl Dialogue {
             asks: Asks::default(),
             next_call: 0,
             next_wire_id: 0,
+            due: None,
         }
     }
 
@@ -152,6 +155,7 @@ impl Dialogue {
             resume_at: None,
         };
         self.calls.insert(call, flight);
+        self.is_due(ends_at);
         self.send_round(call, &mut out);
         (call, out)
     }
@@ -166,6 +170,7 @@ impl Dialogue {
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
         let mut out = Vec::new();
         let was_paused = self.asks.is_open();
+        let is_tick = matches!(input, Input::Tick);
         match input {
             Input::Message(message) => self.message(now, message, None, &mut out),
             Input::Related { wire_id, message } => {
@@ -189,11 +194,23 @@ impl Dialogue {
         if was_paused && !self.asks.is_open() {
             self.calls.values_mut().for_each(|flight| flight.extend(now));
         }
+        if is_tick || was_paused != self.asks.is_open() {
+            self.due = self.soonest();
+        }
         out
     }
 
-    /// When [`Input::Tick`] is due next.
+    /// When [`Input::Tick`] is due next: never too late, but what was due then may be over already. So a call that is
+    /// answered costs no look at the others.
     pub fn deadline(&self) -> Option<Timestamp> {
+        self.due
+    }
+
+    fn is_due(&mut self, at: Timestamp) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn soonest(&self) -> Option<Timestamp> {
         let asked = self.asks.oldest().map(|begun| begun.after(QUESTION_TIMEOUT));
         let due = |flight: &InFlight| match flight.resume_at {
             Some(resume_at) => resume_at,
@@ -331,8 +348,9 @@ impl Dialogue {
         }
         flight.request_state = asked.request_state;
         if asked.input_requests.is_empty() {
-            flight.resume_at = Some(now.after(EMPTY_ROUND_DELAY * flight.rounds));
-            return;
+            let resume_at = now.after(EMPTY_ROUND_DELAY * flight.rounds);
+            flight.resume_at = Some(resume_at);
+            return self.is_due(resume_at);
         }
         if let Err(error) = self.asks.input_requests(now, call, asked.input_requests, &self.capabilities, out) {
             self.end(call, Err(CallError::Unanswerable(error)), out);

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use hyper_util::client::legacy::connect::HttpInfo;
-use reqwest::Response;
+use super::send::Answer;
 
 /// Connections that are remembered to tell which were used before.
 const KNOWN_MAX: usize = 4096;
@@ -73,13 +72,13 @@ impl Figures {
     }
 
     /// A connection is known by its two ends.
-    pub(super) fn add_answer(&self, response: &Response) {
-        let Some(ends) = response.extensions().get::<HttpInfo>() else { return };
+    pub(super) fn add_answer(&self, answer: &Answer) {
+        let Some(ends) = answer.ends() else { return };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
-        let is_new = known.insert((ends.local_addr(), ends.remote_addr()));
+        let is_new = known.insert(ends);
         let count = if is_new { &self.connections } else { &self.reused };
         count.fetch_add(1, Ordering::Relaxed);
     }

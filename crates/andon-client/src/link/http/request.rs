@@ -4,9 +4,8 @@ use andon_core::client::Loss;
 use andon_schema::headers::wrap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use reqwest::Response;
 
-use super::send::send;
+use super::send::{Answer, send};
 use super::{SESSION_ID, Shared, refused};
 use crate::link::Round;
 
@@ -47,7 +46,7 @@ impl<'a> Exchange<'a> {
 
 impl Shared {
     /// Sends `exchange`, see [`send`].
-    pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Response, Loss> {
+    pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Answer, Loss> {
         let (headers, url) = (self.headers(&exchange)?, self.options.url.clone());
         send(&self.options, exchange.method, url, headers, exchange.text).await
     }

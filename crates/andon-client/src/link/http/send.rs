@@ -1,15 +1,68 @@
 //! One HTTP request: its credentials, where it goes, and how often it is sent again.
 
+use std::net::SocketAddr;
+
 use andon_core::client::Loss;
+use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode};
-use reqwest::Response;
+use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
-use super::{HttpOptions, disconnected, refused};
+use super::{HttpOptions, disconnected, refused, wire};
 
 /// Answers to challenges, and redirects, of one request.
 const RETRIES_MAX: usize = 3;
+
+/// An answer whose body is still to be read.
+pub(crate) enum Answer {
+    /// Of a client that was given, or that speaks TLS.
+    Pooled(reqwest::Response),
+    /// Over a connection of our own.
+    Wire(Box<wire::Answer>),
+}
+
+impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Pooled(response) => response.status(),
+            Self::Wire(answer) => answer.head().status,
+        }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        match self {
+            Self::Pooled(response) => response.headers(),
+            Self::Wire(answer) => &answer.head().headers,
+        }
+    }
+
+    /// Bytes of the body, where the server says so before.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        match self {
+            Self::Pooled(response) => response.content_length(),
+            Self::Wire(answer) => answer.content_length(),
+        }
+    }
+
+    /// Our end of the connection and the server's.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Self::Pooled(response) => {
+                response.extensions().get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()))
+            }
+            Self::Wire(answer) => answer.ends(),
+        }
+    }
+
+    /// The next piece of the body.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Loss> {
+        match self {
+            Self::Pooled(response) => response.chunk().await.map_err(|error| disconnected(&error)),
+            Self::Wire(answer) => answer.chunk().await,
+        }
+    }
+}
 
 /// Sends a request with credentials, again when a challenge was answered or the same origin redirects.
 pub(crate) async fn send(
@@ -18,7 +71,7 @@ pub(crate) async fn send(
     mut url: Url,
     headers: HeaderMap,
     body: Option<&str>,
-) -> Result<Response, Loss> {
+) -> Result<Answer, Loss> {
     let mut retries = 0;
     loop {
         let credentials = match &options.authorizer {
@@ -28,13 +81,19 @@ pub(crate) async fn send(
             }
             None => HeaderMap::new(),
         };
-        let request = options.client.request(method.clone(), url.clone()).headers(headers.clone());
-        let mut request = request.headers(credentials.clone());
-        if let Some(body) = body {
-            request = request.body(body.to_owned());
-        }
+        let mut headers = headers.clone();
+        headers.extend(credentials.clone());
         options.figures.add_request();
-        let response = request.send().await.map_err(|error| disconnected(&error))?;
+        let response = match &options.client {
+            None => Answer::Wire(Box::new(wire::send(method.clone(), &url, headers, body).await?)),
+            Some(client) => {
+                let mut request = client.request(method.clone(), url.clone()).headers(headers);
+                if let Some(body) = body {
+                    request = request.body(body.to_owned());
+                }
+                Answer::Pooled(request.send().await.map_err(|error| disconnected(&error))?)
+            }
+        };
         options.figures.add_answer(&response);
         if let Some(authorizer) = &options.authorizer {
             authorizer.answered(response.headers());
@@ -63,14 +122,14 @@ pub(crate) async fn send(
 }
 
 /// Whether there are new credentials after this refusal.
-async fn answers_challenge(options: &HttpOptions, response: &Response, used: &HeaderMap) -> Result<bool, Loss> {
+async fn answers_challenge(options: &HttpOptions, response: &Answer, used: &HeaderMap) -> Result<bool, Loss> {
     let Some(authorizer) = &options.authorizer else { return Ok(false) };
     let answered = authorizer.challenged(response.status(), response.headers(), used).await;
     answered.map_err(|error| Loss::Unauthorized(error.to_string()))
 }
 
 /// A 401 is about credentials whatever its body says; a 403 may be about something else.
-fn unanswered(options: &HttpOptions, response: Response) -> Result<Response, Loss> {
+fn unanswered(options: &HttpOptions, response: Answer) -> Result<Answer, Loss> {
     if response.status() == StatusCode::FORBIDDEN {
         return Ok(response);
     }
@@ -81,7 +140,7 @@ fn unanswered(options: &HttpOptions, response: Response) -> Result<Response, Los
 }
 
 /// Where to send the request instead: to the same origin alone, since it carries credentials and a message.
-fn redirected(options: &HttpOptions, response: &Response, from: &Url) -> Result<Url, Loss> {
+fn redirected(options: &HttpOptions, response: &Answer, from: &Url) -> Result<Url, Loss> {
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
     let target = location.and_then(|location| from.join(location).ok());
     match target {

@@ -4,12 +4,13 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use andon_core::client::Loss;
+use futures_util::FutureExt as _;
 use http::{Method, StatusCode};
-use reqwest::Response;
 use tokio::sync::oneshot;
 
 use super::request::Exchange;
-use super::{Failure, Heard, Shared, TAIL, disconnected, media_type, refused};
+use super::send::Answer;
+use super::{Failure, Heard, Shared, TAIL, media_type, refused};
 use crate::link::Round;
 use andon_types::sse::EventParser;
 
@@ -66,7 +67,7 @@ impl Thread {
 
 impl Shared {
     /// Hears the stream that answers `round`, through all its connections.
-    pub(super) async fn follow(&self, response: Response, round: &Round) -> Result<(), Failure> {
+    pub(super) async fn follow(&self, response: Answer, round: &Round) -> Result<(), Failure> {
         let mut thread = Thread::default();
         let mut end = self.read_events(response, &mut thread, Some(round.wire_id)).await?;
         let mut attempts = 0;
@@ -131,7 +132,7 @@ impl Shared {
     /// Hears one connection of a stream. An error is of the kind that no further attempt mends.
     async fn read_events(
         &self,
-        mut response: Response,
+        mut response: Answer,
         thread: &mut Thread,
         wire_id: Option<i64>,
     ) -> Result<End, Failure> {
@@ -139,23 +140,14 @@ impl Shared {
         let mut brought_something = false;
         let mut answered = false;
         loop {
-            let piece = if answered {
-                match tokio::time::timeout(TAIL, response.chunk()).await {
-                    Ok(Ok(Some(piece))) => Ok(Some(piece)),
-                    _ => return Ok(End::Answered),
-                }
-            } else {
-                response.chunk().await
-            };
-            let piece = match piece {
+            let piece = match response.chunk().await {
                 Ok(Some(piece)) => piece,
-                Ok(None) if answered => return Ok(End::Answered),
                 Ok(None) => {
                     let why = "the stream ended before the answer".to_owned();
                     return Ok(End::Broken { why, brought_something });
                 }
                 Err(error) => {
-                    return Ok(End::Broken { why: disconnected(&error).to_string(), brought_something });
+                    return Ok(End::Broken { why: error.to_string(), brought_something });
                 }
             };
             let mut events = Vec::new();
@@ -178,7 +170,21 @@ impl Shared {
                 parser.last_event_id().clone_into(&mut thread.last_event_id);
             }
             thread.retry_ms = parser.retry_ms().or(thread.retry_ms);
+            if answered {
+                finish(response);
+                return Ok(End::Answered);
+            }
         }
+    }
+}
+
+/// Reads what is left of a stream whose answer was there, for a moment: so its connection can be used again, and nobody
+/// waits for that.
+fn finish(mut response: Answer) {
+    let rest = async move { while let Ok(Some(_)) = response.chunk().await {} };
+    let mut rest = Box::pin(tokio::time::timeout(TAIL, rest));
+    if (&mut rest).now_or_never().is_none() {
+        tokio::spawn(rest);
     }
 }
 
@@ -186,10 +192,10 @@ fn broken(why: impl Into<String>) -> End {
     End::Broken { why: why.into(), brought_something: false }
 }
 
-fn is_busy(response: &Response) -> bool {
+fn is_busy(response: &Answer) -> bool {
     response.status().is_server_error() || response.status() == StatusCode::TOO_MANY_REQUESTS
 }
 
-fn is_events(response: &Response) -> bool {
+fn is_events(response: &Answer) -> bool {
     response.status() == StatusCode::OK && media_type(response).as_deref() == Some("text/event-stream")
 }

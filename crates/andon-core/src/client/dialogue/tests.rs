@@ -124,6 +124,7 @@ fn tmo2_progress_extends_a_call_up_to_its_maximum() {
             matches!(&out[..], [Output::Progress { report, .. }] if report.progress.to_bits() == f64::to_bits(step))
         );
     }
+    assert!(dialogue.handle(after(57), Input::Tick).is_empty());
     assert_eq!(dialogue.deadline(), Some(after(60)), "the hard maximum");
     for (token, progress) in [(&token, 7.0), (&token, 6.5), (&json!("x"), 8.0), (&json!(77), 8.0)] {
         assert!(matches!(hear(&mut dialogue, after(57), report(token, progress))[..], [Output::Dropped(_)]));
