@@ -4,7 +4,9 @@
 //! comes back: until then the flight is parked, its server none the wiser.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use andon_client::Error;
@@ -14,11 +16,12 @@ use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::revision::{Era, Revision, Rules};
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Questions of one call that wait to be asked.
@@ -116,9 +119,31 @@ struct Parked {
     until: Instant,
 }
 
+/// The outcome of a flight that goes on by itself, until this is dropped.
+struct Unattended(JoinHandle<Result<Json, Error>>);
+
+impl Future for Unattended {
+    type Output = Result<Json, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // It is not aborted as long as somebody waits for it.
+        self.0.poll_unpin(cx).map(|outcome| outcome.unwrap_or(Err(Error::Closed)))
+    }
+}
+
+impl Drop for Unattended {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Parking {
-    fn put(&self, id: String, subject: Option<String>, flight: Flight) {
+    fn put(&self, id: String, subject: Option<String>, mut flight: Flight) {
         let now = Instant::now();
+        // Nobody follows it now, and what its server says is to be heard all the same.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            flight.outcome = Box::pin(Unattended(runtime.spawn(flight.outcome)));
+        }
         let mut parked = lock(&self.0);
         if parked.len() >= PARKED_MAX {
             tracing::warn!("too many calls wait for their clients: one is given up");
@@ -219,7 +244,7 @@ async fn ask(flight: &mut Flight, call: &Call) -> Option<Result<Json, Error>> {
         .map(|pending| async {
             let withdrawn = std::future::poll_fn(|cx| match &mut *lock(&pending.answer) {
                 Some(answer) => answer.poll_closed(cx),
-                None => std::task::Poll::Ready(()),
+                None => Poll::Ready(()),
             });
             let answered = tokio::select! {
                 biased;

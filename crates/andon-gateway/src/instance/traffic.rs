@@ -403,14 +403,13 @@ async fn send_as_task(
     if let Some(ttl) = ttl {
         options = options.task_ttl(ttl);
     }
-    let result = created(client.clone(), outgoing, options.clone()).await?;
-    let Some(task) = client.task_in(&result, options)? else { return Ok(result) };
+    let (result, watched) = created(client.clone(), outgoing, options).await?;
+    let Some((task, mut watched)) = watched else { return Ok(result) };
     if let Some(instance) = instance.upgrade()
         && let Some(open) = lock(&instance.traffic).open.get_mut(&id)
     {
         open.task = Some(task.id().to_owned());
     }
-    let mut watched = Watched(Some(task.clone()));
     line.become_task().await;
     let outcome = task.result_raw().await;
     if matches!(outcome, Ok(_) | Err(Error::Protocol(_) | Error::Cancelled)) {
@@ -421,8 +420,12 @@ async fn send_as_task(
 }
 
 /// Makes a call that may be answered with a task. Only who has that answer can cancel the task, and it may be on its way
-/// when this is dropped: so it is waited for a little longer.
-async fn created(client: Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
+/// when this is dropped: so it is waited for a little longer. And it may be here and not taken: then the task is dropped.
+async fn created(
+    client: Client,
+    outgoing: Outgoing,
+    options: Options,
+) -> Result<(Json, Option<(Task, Watched)>), Error> {
     let (mut answer, answered) = oneshot::channel();
     tokio::spawn(async move {
         let mut sending = pin!(send(&client, outgoing, options.clone()));
@@ -433,9 +436,12 @@ async fn created(client: Client, outgoing: Outgoing, options: Options) -> Result
                 Err(_) => return,
             },
         };
-        if let Err(Ok(result)) = answer.send(outcome) {
-            drop(client.task_in(&result, options).map(Watched));
-        }
+        let created = outcome.and_then(|result| {
+            let task = client.task_in(&result, options)?;
+            Ok((result, task.map(|task| (task.clone(), Watched(Some(task))))))
+        });
+        // Whoever gave up leaves the task to be cancelled.
+        drop(answer.send(created));
     });
     answered.await.unwrap_or(Err(Error::Closed))
 }
