@@ -13,7 +13,9 @@ pub mod resisters;
 pub mod usage;
 
 mod connect;
+mod line;
 mod series;
 
 pub use connect::{Control, epoch_us, watch_health};
+pub use line::Line;
 pub use series::{Slope, slope};

@@ -10,7 +10,6 @@ use andon::prelude::{
 };
 
 const CLOCK: &str = "demo://clock";
-const WATCHED: &str = "demo://watched";
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 /// Items that `demo://item/{n}` has.
 const ITEMS: u32 = 1000;
@@ -35,11 +34,6 @@ pub(crate) fn server() -> Server {
             })
             .description("Ticks each second; subscribe to it")
             .mime_type("text/plain"),
-        )
-        .with(
-            ResourceEntry::from_fn(WATCHED, "watched", |_: ReadRequest, _| async { "always the same".to_owned() })
-                .description("Changes when the tool touch says so; subscribe to it")
-                .mime_type("text/plain"),
         )
         .with(
             TemplateEntry::from_fn("demo://item/{n}", "item", |request: ReadRequest, _| async move {

@@ -54,6 +54,9 @@ impl std::error::Error for BindError {
     }
 }
 
+/// Connections that the system lets wait until they are accepted, unless it allows fewer.
+const BACKLOG: i32 = 4096;
+
 impl Http {
     /// Binds a loopback address; port 0 takes a free one.
     ///
@@ -153,6 +156,9 @@ impl Http {
 
     fn listen(address: SocketAddr) -> Result<Self, BindError> {
         let listener = std::net::TcpListener::bind(address).map_err(BindError::Io)?;
+        // The standard library lets 128 wait, fewer than come at once when many come back: the others would try again only
+        // after a second.
+        socket2::SockRef::from(&listener).listen(BACKLOG).map_err(BindError::Io)?;
         limit_unsent(&listener).map_err(BindError::Io)?;
         let address = listener.local_addr().map_err(BindError::Io)?;
         Ok(Self { listener, address, options: HttpOptions::default() })
@@ -221,3 +227,6 @@ pub(crate) async fn accept(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,6 @@ use crate::{ADMIN_TOKEN, Common, free_address, say, settle};
 const CONNECTIONS: usize = 32;
 /// Connections of the clients that call while sessions expire.
 const CALLERS: usize = 16;
-/// How long memory may take to come back after the last session is gone.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -38,6 +36,9 @@ pub(crate) struct Options {
     /// Generators that open sessions.
     #[arg(long, default_value_t = 2)]
     generators: usize,
+    /// How long memory may take to come back after the last session is gone, in seconds.
+    #[arg(long, default_value_t = 20.0)]
+    patience_s: f64,
 }
 
 struct Round {
@@ -138,7 +139,8 @@ fn round(
         gone_after = last_at.elapsed();
     }
     let calls = callers.receive()?;
-    let (after, back_after) = settle(server, before.memory_bytes as f64 * 1.05, PATIENCE)?;
+    let (after, back_after) =
+        settle(server, before.memory_bytes as f64 * 1.05, Duration::from_secs_f64(options.patience_s))?;
     Ok(Round { before, full, after, opened, standing, left, gone_after, back_after, calls, calm })
 }
 

@@ -66,6 +66,13 @@ enum Program {
     Reconnect(reconnect::Options),
     /// All of it at once, for long: is the memory flat?
     Soak(soak::Options),
+    /// Draws the lines of a soak from the file that `--json` wrote.
+    Draw {
+        /// That file.
+        from: PathBuf,
+        /// The SVG to write.
+        to: PathBuf,
+    },
     /// Generates load, as orders on standard input say.
     #[command(name = GENERATE, hide = true)]
     Generate,
@@ -80,6 +87,7 @@ fn main() -> ExitCode {
         Program::Readers(options) => run(&common, |common| readers::measure(&options, common)),
         Program::Overload(options) => run(&common, |common| overload::measure(&options, common)),
         Program::Reconnect(options) => run(&common, |common| reconnect::measure(&options, common)),
+        Program::Draw { from, to } => soak::draw(&from, &to).map(|()| None),
         Program::Soak(options) => run(&common, |common| soak::measure(&options, common)),
     };
     let published = measured.and_then(|figures| {

@@ -1,5 +1,6 @@
 //! All of it at once, for long.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use andon_bench::Error;
@@ -8,8 +9,9 @@ use andon_bench::scale::figures::{Asked, Figures};
 use andon_bench::scale::fleet::{Fleet, source};
 use andon_bench::scale::order::{Abandon, Churn, Hold, Load, Manner, Order, Reply, Resist};
 use andon_bench::scale::usage::Usage;
-use andon_bench::scale::{Control, Slope, slope};
+use andon_bench::scale::{Control, Line, Slope, slope};
 use andon_bench::wire::Era;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Common, say};
@@ -44,7 +46,7 @@ pub(crate) struct Options {
 }
 
 /// What was seen each second.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Seen {
     memory_mib: Vec<f64>,
     files: Vec<f64>,
@@ -92,12 +94,7 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     let mut figures = Figures::new("soak", settings);
     report(&calls, (&churned, &left, &held), &mut figures);
     judge(&seen, &mut figures);
-    figures.draw(json!({
-        "interval_s": INTERVAL.as_secs(),
-        "memory_mib": seen.memory_mib,
-        "files": seen.files,
-        "threads": seen.threads,
-    }));
+    figures.draw(serde_json::to_value(seen)?);
     Ok(figures)
 }
 
@@ -207,4 +204,20 @@ fn judge(seen: &Seen, figures: &mut Figures) {
         figures.note(format!("{name}: growth, high end of 95 %"), high_per_hour, unit);
         figures.check(format!("{name} is flat"), f64::from(u8::from(found.is_flat(FLAT))), "", Asked::AtLeast(1.0));
     }
+}
+
+/// Draws what the run saw that wrote the file `from`.
+pub(crate) fn draw(from: &Path, to: &Path) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Written {
+        series: Seen,
+    }
+    let Written { series } = serde_json::from_slice(&std::fs::read(from)?)?;
+    let line = |name, values| Line { name, values };
+    let lines = [
+        line("memory of the server, MiB", series.memory_mib),
+        line("open files", series.files),
+        line("threads", series.threads),
+    ];
+    Ok(std::fs::write(to, Line::svg(&lines, "seconds"))?)
 }
