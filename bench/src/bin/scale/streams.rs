@@ -66,7 +66,7 @@ struct Parties {
 }
 
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
-    let connections_max = (options.streams * 2).to_string();
+    let connections_max = (options.streams * 2 + 1_000).to_string();
     let sessions_max = (options.streams * 2 + 10_000).to_string();
     let cores = common.cores();
     let mut parties = Parties {
