@@ -54,14 +54,14 @@ impl Resisters {
 
     fn keep(
         &mut self,
-        opened: Result<Result<TcpStream, Error>, tokio::task::JoinError>,
+        opened: Result<Result<(TcpStream, String), Error>, tokio::task::JoinError>,
         manner: Manner,
         reply: &mut Reply,
     ) {
         match opened {
-            Ok(Ok(stream)) => {
+            Ok(Ok((stream, request))) => {
                 reply.done += 1;
-                self.peers.spawn_local(go_on(stream, manner));
+                self.peers.spawn_local(go_on(stream, request, manner));
             }
             Ok(Err(why)) => reply.fail(why),
             Err(why) => reply.fail(why),
@@ -83,34 +83,49 @@ impl Resisters {
     }
 }
 
-async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<TcpStream, Error> {
+/// Connects a peer, in a session if it needs one: what it asks for, again and again.
+async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<(TcpStream, String), Error> {
     let authority = address.to_string();
     let stream = connect(address, from, Some(RECEIVE_BUFFER_BYTES)).await?;
     if matches!(manner, Manner::SlowHead | Manner::SlowBody) {
-        return Ok(stream);
+        return Ok((stream, String::new()));
     }
     let mut connection = Connection::of(stream);
     let id = open_session(&mut connection, &authority).await?;
-    let much = if manner == Manner::NeverListens {
+    let body = if manner == Manner::NeverListens {
         // What it says comes on the stream of the call, faster than it is taken.
         let message = "x".repeat(MESSAGE_BYTES / 2);
-        let body = format!(
+        format!(
             r#"{{"jsonrpc":"2.0","id":100000000,"method":"tools/call","params":{{"name":"log","arguments":{{"count":60,"message":"{message}"}}}}}}"#
-        );
-        wire::request(&authority, Era::Legacy, Some(&id), &body).into_bytes()
+        )
     } else {
-        let body = wire::long_body(Era::Legacy, MESSAGE_BYTES);
-        wire::request(&authority, Era::Legacy, Some(&id), &body).into_bytes().repeat(MESSAGES)
+        wire::long_body(Era::Legacy, MESSAGE_BYTES)
     };
-    let mut stream = connection.into_stream();
-    // The server stops reading as soon as its answers are not taken.
-    let _ = tokio::time::timeout(ASKING, stream.write_all(&much)).await;
-    Ok(stream)
+    let request = wire::request(&authority, Era::Legacy, Some(&id), &body);
+    Ok((connection.into_stream(), request))
+}
+
+/// Asks for much, until it is not taken any more: the server stops reading when its answers are not read.
+async fn ask(stream: &mut TcpStream, request: String, manner: Manner) {
+    let times = match manner {
+        Manner::NeverReads | Manner::ReadsSlowly => MESSAGES,
+        Manner::NeverListens => 1,
+        Manner::SlowHead | Manner::SlowBody => 0,
+    };
+    let asked = async {
+        for _ in 0..times {
+            if stream.write_all(request.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(ASKING, asked).await;
 }
 
 /// Is slow until the server has enough of it: after how long. None: it never had.
-async fn go_on(mut stream: TcpStream, manner: Manner) -> Option<Duration> {
+async fn go_on(mut stream: TcpStream, request: String, manner: Manner) -> Option<Duration> {
     let begun = Instant::now();
+    ask(&mut stream, request, manner).await;
     match manner {
         Manner::NeverReads | Manner::NeverListens => {
             // What is not read is never seen to end, other than by a reset.
