@@ -84,21 +84,21 @@ fn measure(options: &Options) -> Result<(), andon_bench::Error> {
     }
     ratios.sort_by(f64::total_cmp);
     let (all_calm, all_chaos) = (quantile(&outcome.calm.concat(), 99), quantile(&outcome.chaos.concat(), 99));
-    let times = all_chaos.as_secs_f64() / all_calm.as_secs_f64();
+    // By round: what else the machine did in one of them is in all of their calls together.
+    let times = ratios[ratios.len() / 2];
     println!(
         "\n{} killed, {} stopped and found out; of the bad servers' calls {} were answered and {} failed",
         outcome.killed, outcome.stopped, outcome.answered, outcome.failed
     );
     println!(
-        "p99 {:.2} ms in calm, {:.2} ms beside chaos; by round {:.2} to {:.2} times, in the middle {:.2}",
+        "p99 of all rounds {:.2} ms in calm, {:.2} ms beside chaos; by round {:.2} to {:.2} times",
         ms(all_calm),
         ms(all_chaos),
         ratios[0],
-        ratios[ratios.len() - 1],
-        ratios[ratios.len() / 2]
+        ratios[ratios.len() - 1]
     );
     println!(
-        "{}  p99 of others: {times:.2} times (asked: {TIMES_MAX})",
+        "{}  p99 of others, in the middle of the rounds: {times:.2} times (asked: {TIMES_MAX})",
         if times <= TIMES_MAX { "holds" } else { "FAILS" }
     );
     Ok(())
