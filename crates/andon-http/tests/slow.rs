@@ -5,19 +5,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Open, initialize, open, parse_events, post, send, start_limited};
-use serde_json::{Value, json};
+use common::{Open, connect_small, initialize, open, parse_events, post, recite, send, start_limited};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
 
 const LATEST: &str = "2025-11-25";
-
-/// Says `lines` of so many `bytes`, as fast as they are taken.
-fn recite(lines: u32, bytes: usize) -> Value {
-    let params =
-        json!({"name": "recite", "arguments": {"lines": lines, "bytes": bytes}, "_meta": {"progressToken": 1}});
-    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-}
 
 async fn server(replay_bytes_max: usize) -> common::Running {
     let limit = move |limits: &mut andon_server::options::HostOptions| {
@@ -29,20 +21,13 @@ async fn server(replay_bytes_max: usize) -> common::Running {
     start_limited(|_| (), limit).await
 }
 
-/// A connection whose client has little room itself.
-async fn connect(server: &common::Running) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
-    socket.connect(server.address).await.unwrap()
-}
-
 #[tokio::test]
 async fn e10_a_reader_that_takes_nothing_is_cut_and_comes_back_for_the_rest() {
     const LINES: u32 = 2_000;
     let server = server(64 << 20).await;
     let session = open(server.address, LATEST, &[]).await;
     let id = [("Mcp-Session-Id", session.as_str())];
-    let mut socket = connect(&server).await;
+    let mut socket = connect_small(server.address).await;
     let began = Instant::now();
     socket.write_all(common::request("POST", &id, &recite(LINES, 4 << 10).to_string()).as_bytes()).await.unwrap();
     // The call ends although nobody reads.
@@ -70,7 +55,7 @@ async fn i34_ten_thousand_messages_at_once_wait_for_a_slow_reader() {
     let server = server(64 << 20).await;
     let session = open(server.address, LATEST, &[]).await;
     let id = [("Mcp-Session-Id", session.as_str())];
-    let mut socket = connect(&server).await;
+    let mut socket = connect_small(server.address).await;
     socket.write_all(common::request("POST", &id, &recite(LINES, 1 << 10).to_string()).as_bytes()).await.unwrap();
     let (mut text, mut piece, mut pace) = (Vec::new(), [0; 64 << 10], tokio::time::interval(Duration::from_millis(2)));
     loop {
@@ -93,7 +78,7 @@ async fn e11_readers_of_a_byte_now_and_then_cost_little_and_slow_nobody() {
     let before = common::rss_bytes();
     for _ in 0..READERS {
         let session = open(server.address, LATEST, &[]).await;
-        let mut socket = connect(&server).await;
+        let mut socket = connect_small(server.address).await;
         let id = [("Mcp-Session-Id", session.as_str())];
         socket.write_all(common::request("POST", &id, &recite(300, 8 << 10).to_string()).as_bytes()).await.unwrap();
         readers.spawn(async move {
@@ -132,7 +117,7 @@ async fn e10_a_standing_stream_that_nobody_reads_ends_and_is_taken_up_again() {
     let id = [("Mcp-Session-Id", session.as_str())];
     let subscribe = json!({"jsonrpc": "2.0", "id": 5, "method": "resources/subscribe", "params": {"uri": "test://a"}});
     assert_eq!(post(server.address, &id, &subscribe).await.status, 200);
-    let mut socket = connect(&server).await;
+    let mut socket = connect_small(server.address).await;
     socket.write_all(common::request("GET", &id, "").as_bytes()).await.unwrap();
     socket.readable().await.unwrap();
     for _ in 0..UPDATES {

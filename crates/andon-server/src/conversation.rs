@@ -27,6 +27,7 @@ use crate::observe;
 use crate::once;
 use crate::outlet::Outlet;
 use crate::principal::Principal;
+use crate::room::{SMALL_BYTES, Share};
 use crate::values::ValuesError;
 
 pub(crate) type Answer = Result<Json, AskError>;
@@ -145,6 +146,8 @@ pub(crate) struct Cell<M> {
 
 struct Core<M> {
     machine: M,
+    /// Of what is kept for all clients that may come back.
+    kept: Share,
     places: Vec<(StreamId, Outlet)>,
     running: Vec<(CallId, Cancel)>,
 }
@@ -191,7 +194,7 @@ where
             binding: OnceLock::new(),
             host: Arc::downgrade(host),
             me: me.clone(),
-            core: Mutex::new(Core { machine, places: Vec::new(), running: Vec::new() }),
+            core: Mutex::new(Core { machine, kept: host.waiting(), places: Vec::new(), running: Vec::new() }),
             journal,
             asks: Mutex::default(),
             alarm: AtomicU64::new(u64::MAX),
@@ -331,6 +334,12 @@ where
                     core.machine.enter(begin.id);
                 }
             }
+        }
+        if let Some(session) = core.machine.session()
+            && core.kept.is_too_large(session.kept().1)
+        {
+            session.make_room(SMALL_BYTES);
+            core.kept.shrink(session.kept().1);
         }
         let commit = self.submit(core);
         let perform = |output| self.perform(core, host, output, commit.as_ref());

@@ -38,6 +38,7 @@ use crate::once::{self, KeyedCalls};
 use crate::options::HostOptions;
 use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
+use crate::room::{Room, Share};
 use crate::seal::Seal;
 use crate::service::Service;
 use crate::sessions::{Kept, Sessions};
@@ -175,6 +176,7 @@ pub struct Host {
     clock: Once,
     is_draining: AtomicBool,
     running: AtomicUsize,
+    waiting: Arc<Room>,
     quiet: Notify,
 }
 
@@ -198,6 +200,7 @@ impl Host {
             recovered: tokio::sync::OnceCell::new(),
             restoring: (0..RESTORING).map(|_| tokio::sync::Mutex::new(())).collect(),
             limits,
+            waiting: Room::new(options.waiting_bytes_max),
             options,
             offer,
             seal,
@@ -379,7 +382,12 @@ impl Host {
     }
 
     fn outlet(&self) -> Outlet {
-        Outlet::new(self.bounds(), Ends::WithStream)
+        Outlet::new(self.bounds(), Ends::WithStream, self.waiting.share())
+    }
+
+    /// The share of one conversation in what all clients may have waiting.
+    pub(crate) fn waiting(&self) -> Share {
+        self.waiting.share()
     }
 
     /// What may wait for one connection over HTTP.

@@ -14,6 +14,7 @@ mod journal;
 mod listing;
 mod once;
 mod outlet;
+mod room;
 mod router;
 mod source;
 mod storage;

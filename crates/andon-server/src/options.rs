@@ -26,6 +26,10 @@ pub struct HostOptions {
     pub queue_frames_max: usize,
     /// Bytes that may wait for one connection. Default 1 MiB; one frame may be larger.
     pub queue_bytes_max: usize,
+    /// Bytes that wait for connections over HTTP, and that sessions keep for clients which may come back, all together, beyond
+    /// 16 KiB of each. Where there is no more room, connections for which more waits are cut, and of what sessions keep
+    /// the oldest goes. Default 256 MiB.
+    pub waiting_bytes_max: usize,
     /// How long a handler waits for a client that takes nothing of what was said already, once half of that waits. Then the
     /// client loses its connection; its session goes on. Default 5 s.
     pub slow_reader_timeout: Duration,
@@ -91,6 +95,7 @@ impl Default for HostOptions {
             listeners_max: 100_000,
             queue_frames_max: 256,
             queue_bytes_max: 1 << 20,
+            waiting_bytes_max: 256 << 20,
             slow_reader_timeout: Duration::from_secs(5),
             handles_max: 100_000,
             replies_max: 10_000,

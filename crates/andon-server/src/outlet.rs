@@ -9,6 +9,7 @@ use std::time::Duration;
 use andon_core::io::Frame;
 
 use crate::journal::{Commit, NotDurable};
+use crate::room::Share;
 
 /// How much may wait for a connection.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub(crate) enum First {
 struct State {
     queue: VecDeque<Held>,
     bytes: usize,
+    /// Of what may wait for all connections.
+    share: Share,
     /// How many frames were read.
     taken: u64,
     closed: bool,
@@ -69,8 +72,9 @@ pub(crate) enum Ends {
 }
 
 impl Outlet {
-    pub(crate) fn new(bounds: Bounds, ends: Ends) -> Self {
-        Self { state: Arc::default(), bounds, ends }
+    pub(crate) fn new(bounds: Bounds, ends: Ends, share: Share) -> Self {
+        let state = State { share, ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), bounds, ends }
     }
 
     /// Queues `frame`, which leaves when `until` is durable, and closes after the last. A queue that is full is closed
@@ -80,7 +84,9 @@ impl Outlet {
         if state.closed {
             return;
         }
-        let full = state.queue.len() >= self.bounds.frames || state.bytes > self.bounds.bytes;
+        let bytes = state.bytes;
+        let full =
+            state.queue.len() >= self.bounds.frames || bytes > self.bounds.bytes || state.share.is_too_large(bytes);
         if full && !frame.last {
             state.closed = true;
             state.overflowed = true;
@@ -196,6 +202,7 @@ impl Outlet {
         let whole = state.closed && !state.overflowed && state.queue.iter().all(|held| good(&held.frame));
         if whole {
             state.bytes = 0;
+            state.share.shrink(0);
         }
         whole.then(|| std::mem::take(&mut state.queue))
     }
@@ -270,6 +277,7 @@ fn poll_first<'a>(state: &'a mut State, cx: &mut Context<'_>) -> Poll<Option<&'a
         Poll::Ready(Err(why)) => {
             state.queue.clear();
             (state.bytes, state.closed, state.lost) = (0, true, why == NotDurable::Lost);
+            state.share.shrink(0);
             Poll::Ready(None)
         }
         Poll::Pending => {
@@ -282,6 +290,7 @@ fn poll_first<'a>(state: &'a mut State, cx: &mut Context<'_>) -> Poll<Option<&'a
 fn pop(state: &mut State) -> Option<Frame> {
     let held = state.queue.pop_front()?;
     state.bytes = state.bytes.saturating_sub(size(&held.frame));
+    state.share.shrink(state.bytes);
     state.taken += 1;
     for writer in std::mem::take(&mut state.writers) {
         writer.wake();

@@ -240,7 +240,7 @@ impl Session {
                     self.forget_events(stream, evicted);
                 }
             }
-            self.make_room();
+            self.make_room(self.limits.replay_bytes_max);
         }
         let id = keeps.then_some(EventId { tag, stream, sequence });
         out.push(Output::Send { stream, frame: Frame { id, text: Some(text), retry_ms: None, last: false, status } });
@@ -320,10 +320,10 @@ impl Session {
         });
     }
 
-    /// Brings what is kept for resumption within its bound: finished streams go first, then the oldest messages of
+    /// Brings what is kept for resumption below `bytes_max`: finished streams go first, then the oldest messages of
     /// whichever stream keeps most. The newest message of each stream that goes on stays.
-    fn make_room(&mut self) {
-        while self.kept().1 > self.limits.replay_bytes_max {
+    pub fn make_room(&mut self, bytes_max: usize) {
+        while self.kept().1 > bytes_max {
             if self.forget_finished() {
                 continue;
             }

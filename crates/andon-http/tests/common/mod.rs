@@ -395,3 +395,17 @@ impl Open {
         read(self.text.as_bytes())
     }
 }
+
+/// Says `lines` of so many `bytes`, as fast as they are taken.
+pub(crate) fn recite(lines: u32, bytes: usize) -> Value {
+    let params =
+        json!({"name": "recite", "arguments": {"lines": lines, "bytes": bytes}, "_meta": {"progressToken": 1}});
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+}
+
+/// A connection whose client has little room itself.
+pub(crate) async fn connect_small(address: SocketAddr) -> tokio::net::TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.connect(address).await.unwrap()
+}

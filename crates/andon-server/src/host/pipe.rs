@@ -19,6 +19,7 @@ use super::{Host, ResponseStream};
 use crate::conversation::{Cell, Conversation as _};
 use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
+use crate::room::Share;
 use crate::seal::random;
 
 /// How much may wait for a peer that does not read. Input pauses at half of it.
@@ -65,7 +66,7 @@ impl Host {
     /// The same, with the stream of its answers still to be made of its outlet.
     pub(super) fn open_connection(self: &Arc<Self>, principal: Principal, shape: Shape, bounds: Bounds) -> Connection {
         self.start_clock();
-        let outlet = Outlet::new(bounds, Ends::Later);
+        let outlet = Outlet::new(bounds, Ends::Later, Share::default());
         let tag = u32::from_be_bytes(random());
         let session = Session::new(self.now(), shape, tag, self.limits.clone(), self.offer());
         let session = Cell::new(self.number(), principal.clone(), self, session, None);
