@@ -2,7 +2,7 @@
 //! stopped and made to flood, hang, answer garbage and answer twice. The test plays it briefly; the benchmark program
 //! `chaos` plays it for as long as it takes to compare the two.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,7 @@ const BAD: usize = 10;
 const CLIENTS: usize = 100;
 /// How often each client calls the good server, and as often a bad one.
 const PACE: Duration = Duration::from_millis(250);
-/// How often the processes of a bad server are killed or stopped, in turn.
+/// How often the processes of one bad server are killed, and those of another are stopped.
 const HARM_EVERY: Duration = Duration::from_millis(300);
 /// No call may take longer, whatever happens to the others.
 const SOON: Duration = Duration::from_secs(30);
@@ -136,16 +136,21 @@ impl Scenario {
                 turns.tick().await;
                 // In calm it is looked for them too, so that this costs the same in both.
                 let there = tokio::task::spawn_blocking(processes).await.unwrap();
-                let victim = format!("bad{}", turn % BAD);
-                let pids = there.into_iter().filter(|(_, name)| weather == Weather::Chaos && *name == victim);
-                for (pid, _) in pids {
+                if weather == Weather::Calm {
+                    continue;
+                }
+                // Of those that are there: many wait to be started again.
+                let bad: BTreeSet<&String> =
+                    there.iter().map(|(_, name)| name).filter(|name| name.starts_with("bad")).collect();
+                let bad: Vec<&String> = bad.into_iter().collect();
+                let victim = |after: usize| bad.get((turn + after) % bad.len().max(1)).copied();
+                let (first, second) = (victim(0), victim(bad.len() / 2));
+                for (pid, name) in &there {
                     // Of those that were started by another, which does not answer by itself, both.
-                    match (turn + turn / BAD) % 2 {
-                        0 => killed += usize::from(signal(pid, Signal::KILL)),
-                        _ if signal(pid, Signal::STOP) => {
-                            stopped.insert(pid);
-                        }
-                        _ => {}
+                    if Some(name) == first {
+                        killed += usize::from(signal(*pid, Signal::KILL));
+                    } else if Some(name) == second && signal(*pid, Signal::STOP) {
+                        stopped.insert(*pid);
                     }
                 }
             }
