@@ -1,6 +1,8 @@
 //! Measures what the gateway adds to a call, in one run: the same tool of the same server called directly over HTTP, through
 //! `andon serve FILE` over HTTP and over stdio, and through the npm package supergateway over stdio, which is all it does.
-//! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 2 --rounds 5]`.
+//! All of them take turns after a few calls each, so that what else the machine does is the same for all; what is added is the
+//! median of what was added in each turn. Then all of them take turns with many calls at once.
+//! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 10]`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -13,17 +15,18 @@ use andon::client::Client;
 use andon::types::revision::Revision;
 use andon_bench::Error;
 use clap::Parser as _;
+use futures_util::future::try_join_all;
 use serde_json::json;
 
 /// Measures what the gateway adds to a call.
 #[derive(clap::Parser)]
 struct Options {
-    /// Length of each measurement.
-    #[arg(long, default_value_t = 2.0)]
+    /// How long calls are made one by one, and then at once, by all together.
+    #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// How often all of them take turns.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    /// Calls at once.
+    #[arg(long, default_value_t = 64)]
+    at_once: usize,
     /// Leaves supergateway out, which npx installs otherwise.
     #[arg(long)]
     without_supergateway: bool,
@@ -33,8 +36,11 @@ struct Options {
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long npx may take to install and start something.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Calls before each measurement.
-const WARM_UP: usize = 50;
+/// Calls in one turn, of which the first are not counted: others had the caches before.
+const TURN: usize = 25;
+const WARM_UP: usize = 5;
+/// How long one turn with calls at once is.
+const CROWDED_TURN: Duration = Duration::from_millis(250);
 /// What the gateway may add to the median of a call to a server over HTTP.
 const ADDED_US_MAX: f64 = 100.0;
 
@@ -50,18 +56,22 @@ fn main() -> ExitCode {
     }
 }
 
-/// A way to the server, and how long calls took in all rounds.
+/// A way to the server, and how long calls took.
 struct Case {
     name: &'static str,
     client: Client,
     took_us: Vec<f64>,
+    /// The medians of the turns.
+    turns_us: Vec<f64>,
+    /// With calls at once: calls, and the time they took.
+    crowded: (usize, Duration),
 }
 
 impl Case {
     async fn open(name: &'static str, url: &str) -> Result<Self, Error> {
         // All of them speak it, supergateway too.
         let client = Client::builder(url).protocol(Revision::LATEST_LEGACY).without_cache().connect().await?;
-        Ok(Self { name, client, took_us: Vec::new() })
+        Ok(Self { name, client, took_us: Vec::new(), turns_us: Vec::new(), crowded: (0, Duration::ZERO) })
     }
 
     async fn call(&self) -> Result<f64, Error> {
@@ -71,23 +81,56 @@ impl Case {
         if sum == 3 { Ok(took.as_secs_f64() * 1e6) } else { Err(format!("{}: 1 + 2 is not {sum}", self.name).into()) }
     }
 
-    async fn measure(&mut self, time: Duration) -> Result<(), Error> {
-        for _ in 0..WARM_UP {
-            self.call().await?;
+    /// Calls one by one.
+    async fn turn(&mut self) -> Result<(), Error> {
+        let mut took_us = Vec::with_capacity(TURN);
+        for number in 0..TURN + WARM_UP {
+            let us = self.call().await?;
+            if number >= WARM_UP {
+                took_us.push(us);
+            }
         }
-        let until = Instant::now() + time;
-        while Instant::now() < until {
-            self.took_us.push(self.call().await?);
-        }
+        self.turns_us.push(quantile(&took_us, 50));
+        self.took_us.append(&mut took_us);
         Ok(())
     }
 
-    /// Of the calls `percent` in a hundred took no longer than this, in microseconds.
-    fn quantile(&self, percent: usize) -> f64 {
-        let mut sorted = self.took_us.clone();
-        sorted.sort_by(f64::total_cmp);
-        sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+    /// So many calls at once.
+    async fn crowded_turn(&mut self, at_once: usize) -> Result<(), Error> {
+        let begun = Instant::now();
+        let this = &*self;
+        let calling = async || {
+            let mut calls = 0;
+            while begun.elapsed() < CROWDED_TURN {
+                this.call().await?;
+                calls += 1;
+            }
+            Ok::<usize, Error>(calls)
+        };
+        let calls: usize = try_join_all((0..at_once).map(|_| calling())).await?.into_iter().sum();
+        self.crowded.0 += calls;
+        self.crowded.1 += begun.elapsed();
+        Ok(())
     }
+
+    fn calls_per_s(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss, reason = "calls of a minute")]
+        let calls = self.crowded.0 as f64;
+        calls / self.crowded.1.as_secs_f64()
+    }
+
+    /// What this adds to a call, in microseconds: the median over the turns.
+    fn added_us(&self, direct: &Self) -> f64 {
+        let added: Vec<f64> = self.turns_us.iter().zip(&direct.turns_us).map(|(us, direct)| us - direct).collect();
+        quantile(&added, 50)
+    }
+}
+
+/// So that `percent` in a hundred are no larger.
+fn quantile(values: &[f64], percent: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
 
 async fn measure(options: &Options) -> Result<(), Error> {
@@ -121,9 +164,17 @@ async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<()
             Err(error) => println!("supergateway is left out: {error}\n"),
         }
     }
-    for _ in 0..options.rounds.max(1) {
+    let time = Duration::from_secs_f64(options.seconds);
+    let mut begun = Instant::now();
+    while cases[0].turns_us.is_empty() || begun.elapsed() < time {
         for case in &mut cases {
-            case.measure(Duration::from_secs_f64(options.seconds)).await?;
+            case.turn().await?;
+        }
+    }
+    begun = Instant::now();
+    while cases[0].crowded.0 == 0 || begun.elapsed() < time {
+        for case in &mut cases {
+            case.crowded_turn(options.at_once).await?;
         }
     }
     report(&cases);
@@ -132,24 +183,32 @@ async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<()
 
 fn report(cases: &[Case]) {
     println!(
-        "| {:24} | {:>8} | {:>8} | {:>8} | {:>9} | {:>9} |",
-        "way", "calls", "p50 us", "p99 us", "p50 added", "p99 added"
+        "| {:24} | {:>8} | {:>8} | {:>8} | {:>9} | {:>9} | {:>14} |",
+        "way", "calls", "p50 us", "p99 us", "p50 added", "p99 added", "at once, per s"
     );
-    println!("|{:-<26}|{:->10}|{:->10}|{:->10}|{:->11}|{:->11}|", "", ":", ":", ":", ":", ":");
+    println!("|{:-<26}|{:->10}|{:->10}|{:->10}|{:->11}|{:->11}|{:->16}|", "", ":", ":", ":", ":", ":", ":");
     let direct = &cases[0];
     for case in cases {
-        let (p50, p99) = (case.quantile(50), case.quantile(99));
+        let (p50, p99) = (quantile(&case.took_us, 50), quantile(&case.took_us, 99));
         println!(
-            "| {:24} | {:>8} | {p50:>8.0} | {p99:>8.0} | {:>9.0} | {:>9.0} |",
+            "| {:24} | {:>8} | {p50:>8.0} | {p99:>8.0} | {:>9.0} | {:>9.0} | {:>14.0} |",
             case.name,
             case.took_us.len(),
-            p50 - direct.quantile(50),
-            p99 - direct.quantile(99)
+            case.added_us(direct),
+            p99 - quantile(&direct.took_us, 99),
+            case.calls_per_s(),
         );
     }
-    let added = cases[1].quantile(50) - direct.quantile(50);
-    let verdict = if added < ADDED_US_MAX { "holds" } else { "FAILS" };
-    println!("\n{verdict}  added to the p50 over HTTP: {added:.0} us (asked: below {ADDED_US_MAX})");
+    let added = cases[1].added_us(direct);
+    let verdict = |holds: bool| if holds { "holds" } else { "FAILS" };
+    println!(
+        "\n{}  added to the p50 over HTTP: {added:.0} us (asked: below {ADDED_US_MAX})",
+        verdict(added < ADDED_US_MAX)
+    );
+    if let [_, _, stdio, other] = cases {
+        let (ours, theirs) = (stdio.added_us(direct), other.added_us(direct));
+        println!("{}  added over stdio: {ours:.0} us, by supergateway {theirs:.0} us", verdict(ours < theirs));
+    }
 }
 
 /// A file of one server.
