@@ -86,7 +86,7 @@ pub(crate) struct Flight {
     /// What its server speaks.
     pub(crate) revision: Revision,
     pub(crate) held: Box<dyn Held>,
-    pending: Vec<Pending>,
+    pending: Vec<Arc<Pending>>,
     asked: u32,
 }
 
@@ -101,11 +101,13 @@ impl Flight {
         Self { outcome, questions, line, revision, held, pending: Vec::new(), asked: 0 }
     }
 
-    fn take(&mut self, asked: Asked) {
+    fn take(&mut self, asked: Asked) -> Arc<Pending> {
         self.asked += 1;
         let taken = |key: &String| key == FLIGHT || self.pending.iter().any(|pending| pending.key == *key);
         let key = asked.key.filter(|key| !taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
-        self.pending.push(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
+        let pending = Arc::new(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
+        self.pending.push(pending.clone());
+        pending
     }
 }
 
@@ -208,26 +210,30 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
         parks_as: None,
     };
     loop {
+        if !asks_in_rounds() {
+            let outcome = converse(seat.flight(), call).await;
+            return seat.arrive(outcome);
+        }
         if seat.flight().pending.is_empty() {
             let flight = seat.flight();
             tokio::select! {
                 biased;
                 outcome = &mut flight.outcome => return seat.arrive(outcome),
-                Some(asked) = flight.questions.recv() => flight.take(asked),
+                Some(asked) = flight.questions.recv() => drop(flight.take(asked)),
             }
-            if asks_in_rounds() {
-                tokio::time::sleep(GATHER).await;
-            }
+            tokio::time::sleep(GATHER).await;
         }
         while let Ok(asked) = seat.flight().questions.try_recv() {
             seat.flight().take(asked);
         }
-        if asks_in_rounds() {
-            let id = new_id();
-            call.remember(FLIGHT, Json::from(Value::String(id.clone())));
-            seat.parks_as = Some(id);
+        if !asks_in_rounds() {
+            // It became a task meanwhile.
+            continue;
         }
-        if let Some(outcome) = ask(seat.flight(), call).await {
+        let id = new_id();
+        call.remember(FLIGHT, Json::from(Value::String(id.clone())));
+        seat.parks_as = Some(id);
+        if let Some(outcome) = ask_all(seat.flight(), call).await {
             return seat.arrive(outcome);
         }
         seat.parks_as = None;
@@ -235,39 +241,58 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
     }
 }
 
+/// Asks a client that can be asked at any time, until the flight arrives.
+async fn converse(flight: &mut Flight, call: &Call) -> Result<Json, Error> {
+    let asking = |pending: Arc<Pending>| async move {
+        ask(&pending, call).await;
+        pending
+    };
+    let mut open: FuturesUnordered<_> = flight.pending.iter().cloned().map(asking).collect();
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut flight.outcome => return outcome,
+            Some(asked) = flight.questions.recv() => open.push(asking(flight.take(asked))),
+            Some(over) = open.next() => flight.pending.retain(|pending| !Arc::ptr_eq(pending, &over)),
+        }
+    }
+}
+
 /// Asks what is pending. `Some` if the flight arrived meanwhile.
-async fn ask(flight: &mut Flight, call: &Call) -> Option<Result<Json, Error>> {
+async fn ask_all(flight: &mut Flight, call: &Call) -> Option<Result<Json, Error>> {
     let Flight { outcome, pending, .. } = flight;
-    let mut asking: FuturesUnordered<_> = pending
-        .iter()
-        .filter(|pending| lock(&pending.answer).is_some())
-        .map(|pending| async {
-            let withdrawn = std::future::poll_fn(|cx| match &mut *lock(&pending.answer) {
-                Some(answer) => answer.poll_closed(cx),
-                None => Poll::Ready(()),
-            });
-            let answered = tokio::select! {
-                biased;
-                answered = call.ask(Some(&pending.key), pending.request.clone(), None) => answered,
-                () = withdrawn => Err(AskError::Cancelled),
-            };
-            call.forget_answer(&pending.key);
-            let answered = answered.map_err(ErrorObject::from).and_then(|answer| {
-                let answer = answer.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?;
-                Ok(filled(&pending.request, answer, call.rules()))
-            });
-            if let Some(answer) = lock(&pending.answer).take() {
-                // A server that withdrew its question needs no answer.
-                drop(answer.send(answered));
-            }
-        })
-        .collect();
+    let mut asking: FuturesUnordered<_> = pending.iter().map(|pending| ask(pending, call)).collect();
     loop {
         tokio::select! {
             biased;
             outcome = &mut *outcome => return Some(outcome),
             asked = asking.next() => asked?,
         }
+    }
+}
+
+/// Asks one thing, unless it was answered before.
+async fn ask(pending: &Pending, call: &Call) {
+    if lock(&pending.answer).is_none() {
+        return;
+    }
+    let withdrawn = std::future::poll_fn(|cx| match &mut *lock(&pending.answer) {
+        Some(answer) => answer.poll_closed(cx),
+        None => Poll::Ready(()),
+    });
+    let answered = tokio::select! {
+        biased;
+        answered = call.ask(Some(&pending.key), pending.request.clone(), None) => answered,
+        () = withdrawn => Err(AskError::Cancelled),
+    };
+    call.forget_answer(&pending.key);
+    let answered = answered.map_err(ErrorObject::from).and_then(|answer| {
+        let answer = answer.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?;
+        Ok(filled(&pending.request, answer, call.rules()))
+    });
+    if let Some(answer) = lock(&pending.answer).take() {
+        // A server that withdrew its question needs no answer.
+        drop(answer.send(answered));
     }
 }
 
