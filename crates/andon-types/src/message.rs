@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorObject, clip};
-use crate::object::{self, Members};
+use crate::object::{self, MemberScan};
 use crate::revision::Rules;
 use crate::scan::{ScanError, ScanLimits, Shape, scan};
 
@@ -68,7 +68,7 @@ impl Json {
     }
 
     /// The members, if it is an object.
-    pub fn members(&self) -> Members<'_> {
+    pub fn members(&self) -> MemberScan<'_> {
         object::members(&self.0)
     }
 

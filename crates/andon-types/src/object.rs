@@ -9,15 +9,15 @@ use memchr::memchr2;
 
 /// The members of an object in order: the decoded name, and the text of the value.
 #[derive(Debug, Clone)]
-pub struct Members<'a> {
+pub struct MemberScan<'a> {
     text: &'a str,
     at: usize,
 }
 
 /// The members of the object `text`; of any other value, none.
-pub fn members(text: &str) -> Members<'_> {
+pub fn members(text: &str) -> MemberScan<'_> {
     let at = if text.starts_with('{') { 1 } else { text.len() };
-    Members { text, at }
+    MemberScan { text, at }
 }
 
 /// The string that the value `text` is; `None` if it is something else.
@@ -29,7 +29,7 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for MemberScan<'a> {
     type Item = (Cow<'a, str>, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
