@@ -194,7 +194,7 @@ impl Dialogue {
         if was_paused && !self.asks.is_open() {
             self.calls.values_mut().for_each(|flight| flight.extend(now));
         }
-        if is_tick || was_paused != self.asks.is_open() {
+        if is_tick || was_paused != self.asks.is_open() || self.is_idle() {
             self.due = self.soonest();
         }
         out

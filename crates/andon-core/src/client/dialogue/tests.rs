@@ -91,7 +91,7 @@ fn answers_reach_their_calls_once_in_any_order() {
     let error = json!({ "code": -32602, "message": "no" });
     let out = hear(&mut dialogue, T0, json!({ "jsonrpc": "2.0", "id": first_id, "error": error }));
     assert!(matches!(&answered(&out)[..], [(call, Err(CallError::Protocol { .. }))] if *call == first));
-    assert!(dialogue.is_idle());
+    assert!(dialogue.is_idle() && dialogue.deadline().is_none());
 }
 
 #[test]
