@@ -9,10 +9,12 @@ use andon_server::error::Error;
 use andon_server::host::Host;
 use andon_server::serve::{Serve, Shutdown};
 use futures_util::future::BoxFuture;
+use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::connection::{GOODBYE, Patience, attend};
+use crate::activity::RequestBody;
+use crate::connection::{AnswerBody, GOODBYE, Patience, attend};
 use crate::options::HttpOptions;
 use crate::service::HttpService;
 
@@ -122,24 +124,15 @@ impl Http {
         let patience = Patience { head_timeout: self.options.head_timeout, idle_timeout: self.options.idle_timeout };
         let service = HttpService::new(host.clone(), self.options);
         let (closing, watcher) = watch::channel(false);
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = accept(&listener, &slots) => accepted,
-            };
-            let (socket, slot) = accepted;
-            let (service, watcher) = (service.clone(), watcher.clone());
-            let answer = move |request| {
-                let service = service.clone();
-                async move { service.handle(request).await }
-            };
-            tokio::spawn(async move {
-                attend(socket, answer, patience, watcher).await;
-                drop(slot);
-            });
+        let answer = move |request| {
+            let service = service.clone();
+            async move { service.handle(request).await }
+        };
+        tokio::select! {
+            () = shutdown => {}
+            () = attend_all(&listener, &slots, answer, patience, watcher) => {}
         }
-        drop((watcher, closing.send(true)));
+        closing.send_replace(true);
         drop(listener);
         host.drain(drain_timeout).await;
         // Connections end by themselves once their streams have.
@@ -204,11 +197,32 @@ pub(crate) fn resolve(address: &str) -> Result<SocketAddr, BindError> {
     known.next().ok_or_else(|| refuse("it has no address".to_owned()))
 }
 
-/// The next connection, with its slot. When the process is out of files it waits for some to be closed.
-pub(crate) async fn accept(
+/// Serves connections, as many at once as there are slots, with what `answer` says to each request; for ever.
+pub(crate) async fn attend_all<A, F, B>(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+    answer: A,
+    patience: Patience,
+    closing: watch::Receiver<bool>,
+) where
+    A: Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: AnswerBody,
+{
+    loop {
+        let (socket, slot) = accept(listener, slots).await;
+        let (answer, closing) = (answer.clone(), closing.clone());
+        tokio::spawn(async move {
+            attend(socket, answer, patience, closing).await;
+            drop(slot);
+        });
+        // Another process that shares the port may take the next one.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The next connection, with its slot. When the process is out of files it waits for some to be closed.
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");

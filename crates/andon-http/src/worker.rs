@@ -17,10 +17,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::activity::RequestBody;
 use crate::body::ResponseBody;
 use crate::budget::Budget;
-use crate::connection::{Patience, attend};
+use crate::connection::Patience;
 use crate::headers::Headers;
 use crate::link::{Relay, RelayedBody, Unanswered};
-use crate::listener::accept;
+use crate::listener::attend_all;
 use crate::options::HttpOptions;
 use crate::service::{read, refused};
 
@@ -76,21 +76,9 @@ impl Worker {
         let patience = Patience { head_timeout: options.head_timeout, idle_timeout: options.idle_timeout };
         let desk = Arc::new(Desk { relay: relay.clone(), bodies: Budget::new(options.bodies_bytes_max), options });
         let (closing, watcher) = watch::channel(false);
-        let accepting = async {
-            loop {
-                let (socket, slot) = accept(&listener, &slots).await;
-                let (desk, watcher) = (desk.clone(), watcher.clone());
-                let answer = move |request| {
-                    let desk = desk.clone();
-                    async move { desk.answer(request).await }
-                };
-                tokio::spawn(async move {
-                    attend(socket, answer, patience, watcher).await;
-                    drop(slot);
-                });
-                // Another worker may take the next one.
-                tokio::task::yield_now().await;
-            }
+        let answer = move |request| {
+            let desk = desk.clone();
+            async move { desk.answer(request).await }
         };
         let mut linked = tokio::spawn({
             let relay = relay.clone();
@@ -98,11 +86,11 @@ impl Worker {
         });
         let ended = tokio::select! {
             ended = &mut linked => Some(ended),
-            () = accepting => None,
+            () = attend_all(&listener, &slots, answer, patience, watcher) => None,
             () = report(&relay, &slots, connections_max) => None,
             () = stop => None,
         };
-        drop((watcher, listener));
+        drop(listener);
         closing.send_replace(true);
         let ended = match ended {
             Some(ended) => {
