@@ -11,6 +11,7 @@ use andon_bench::wire::{self, Era, Numbered};
 use andon_bench::{Error, machine};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Sizes, mib};
 
@@ -18,9 +19,12 @@ use super::{Sizes, mib};
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Updates before measuring.
 const WARM_UP: usize = 2;
+/// From one update to the next. Andon says of a resource at most every 100 ms that it changed, the first time at once: an
+/// update that came sooner would measure that pause.
+const INTERVAL: Duration = Duration::from_millis(150);
 const UPDATED: &[u8] = b"notifications/resources/updated";
 
-/// Updates a resource again and again, each time when all streams have the update before.
+/// Updates a resource again and again, each time when all streams have the update before, and some time after it.
 pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<Sample, Error> {
     let (sender, mut received) = mpsc::channel(sizes.listeners.max(1));
     let mut streams = JoinSet::new();
@@ -29,12 +33,16 @@ pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<
         streams.spawn(listen(events, sender.clone()));
     }
     let mut toucher = Toucher::open(served.address, era).await?;
+    let mut next = interval(INTERVAL);
+    next.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for _ in 0..WARM_UP {
+        next.tick().await;
         toucher.update(&mut received, sizes.listeners).await?;
     }
     let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(served.pid())?);
     let mut until_last = Histogram::default();
     while began_at.elapsed() < sizes.window {
+        next.tick().await;
         until_last.record(toucher.update(&mut received, sizes.listeners).await?);
     }
     let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(served.pid())? - cpu_before);
