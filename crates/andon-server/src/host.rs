@@ -1,6 +1,7 @@
 //! Pairs messages with machines: the one object that all transports and all conversations share.
 
 mod clients;
+mod crowd;
 pub mod durable;
 mod events;
 mod legacy;
@@ -396,6 +397,12 @@ impl Host {
         Bounds { frames: queue_frames_max, bytes: queue_bytes_max, patience: slow_reader_timeout }
     }
 
+    /// Who wants to hear of `subject`.
+    fn subscribers(&self, subject: &Arc<str>) -> Vec<Weak<dyn Conversation>> {
+        let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        index.get(subject).into_iter().flat_map(HashMap::values).cloned().collect()
+    }
+
     /// Modern clients that listen for changes; those that went away are forgotten.
     fn listeners(&self) -> Vec<Arc<modern::ExchangeCell>> {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -441,33 +448,29 @@ impl Listener for Host {
     fn list_changed(&self, kind: ListKind) {
         *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer_of(&*self.service));
         let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for session in self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session)) {
-            session.input(Input::Changed(kind));
-        }
-        for listener in self.listeners() {
-            listener.input(Input::Changed(kind));
-        }
+        let sessions = self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session));
+        let mut crowd: Vec<Weak<dyn Conversation>> = sessions.map(|session| Arc::downgrade(&session) as _).collect();
+        crowd.extend(self.listeners().iter().map(|listener| Arc::downgrade(listener) as Weak<dyn Conversation>));
+        crowd::tell(crowd, move |listener| listener.input(Input::Changed(kind)));
     }
 
     fn resource_updated(&self, uri: &Arc<str>) {
-        let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners: Vec<_> = index.get(uri).into_iter().flat_map(HashMap::values).cloned().collect();
-        drop(index);
+        let subscribers = self.subscribers(uri);
         // Who may no longer read it hears no more of it.
-        let needed = if listeners.is_empty() { Vec::new() } else { self.service.scopes_of_resource(uri) };
-        let may_hear = |listener: &Arc<dyn Conversation>| needed.is_empty() || listener.principal().has_scopes(&needed);
-        for listener in listeners.iter().filter_map(Weak::upgrade).filter(may_hear) {
-            listener.input(Input::Updated(uri.clone()));
-        }
+        let needed = if subscribers.is_empty() { Vec::new() } else { self.service.scopes_of_resource(uri) };
+        let uri = uri.clone();
+        crowd::tell(subscribers, move |listener| {
+            if needed.is_empty() || listener.principal().has_scopes(&needed) {
+                listener.input(Input::Updated(uri.clone()));
+            }
+        });
     }
 
     fn task_changed(&self, subject: &Arc<str>, id: &Arc<str>, members: &Arc<str>) {
-        let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
-        let listeners: Vec<_> = index.get(subject).into_iter().flat_map(HashMap::values).cloned().collect();
-        drop(index);
-        for listener in listeners.iter().filter_map(Weak::upgrade) {
+        let (id, members) = (id.clone(), members.clone());
+        crowd::tell(self.subscribers(subject), move |listener| {
             listener.input(Input::TaskChanged { id: id.clone(), members: members.clone() });
-        }
+        });
     }
 }
 
