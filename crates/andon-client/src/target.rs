@@ -33,6 +33,7 @@ pub struct Command {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) memory_bytes_max: Option<u64>,
     pub(crate) open_files_max: Option<u64>,
+    pub(crate) processes_max: Option<u64>,
 }
 
 impl Command {
@@ -46,6 +47,7 @@ impl Command {
             folder: None,
             memory_bytes_max: None,
             open_files_max: None,
+            processes_max: None,
         }
     }
 
@@ -82,6 +84,14 @@ impl Command {
     #[must_use]
     pub fn open_files_max(mut self, files: u64) -> Self {
         self.open_files_max = Some(files);
+        self
+    }
+
+    /// Processes and threads that the user who runs it may have in all when it, or one of its own children, starts another: on
+    /// Linux; elsewhere, and for root, nothing happens (`RLIMIT_NPROC`).
+    #[must_use]
+    pub fn processes_max(mut self, processes: u64) -> Self {
+        self.processes_max = Some(processes);
         self
     }
 

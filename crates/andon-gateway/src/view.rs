@@ -131,6 +131,11 @@ impl View {
         self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(own, other)| own.is_same(other))
     }
 
+    /// Whether a server has a part in it.
+    pub(crate) fn has(&self, server: &str) -> bool {
+        self.parts.iter().any(|part| &*part.server == server)
+    }
+
     /// Who says whether calls of this tool become tasks.
     pub(crate) fn tasking(&self, tool: &Shown<Tool>) -> Tasking {
         let part = self.parts.iter().find(|part| part.server == tool.server);

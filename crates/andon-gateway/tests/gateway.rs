@@ -6,12 +6,12 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use andon_client::{Client, Event};
+use andon_client::{Client, Event, Options};
 use andon_server::principal::Principal;
 use andon_types::client::Root;
 use andon_types::revision::Revision;
 use common::{Bench, SOON, call, event, is_alive, tools, unruly, until};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
@@ -87,7 +87,36 @@ async fn a_crash_loop_rests_and_costs_nobody_else() {
     assert!(bench.status("bad").last_error.unwrap().contains("there is no database"));
     assert!(bench.status("absent").last_error.unwrap().contains("cannot be started"));
     assert!(tools(&client).await.iter().all(|name| name.starts_with("good__")));
+    let list = client.request("tools/list", Map::new(), Options::default()).await.unwrap();
+    let list: Value = list.parse().unwrap();
+    let missing = &list["_meta"]["andon.dev/missing"];
+    assert_eq!((&missing[0]["server"], &missing[0]["state"]), (&json!("bad"), &json!("parked")), "{missing}");
+    assert_eq!(missing[1]["server"], "absent");
+    assert!(missing[1]["why"].as_str().unwrap().contains("cannot be started"), "{missing}");
     assert_eq!(call(&client, "good__echo", json!({ "message": "here" })).await.unwrap(), "here");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn limits_of_a_server_are_those_of_its_process() {
+    let limits = json!({ "memory_mb_max": 4096, "open_files_max": 77, "processes_max": 7777 });
+    let bench = Bench::new(json!({ "a": unruly(&[], limits), "b": unruly(&[], json!({})) }));
+    let client = bench.client(MODERN).await;
+    let mut of = Vec::new();
+    for server in ["a", "b"] {
+        let pid = call(&client, &format!("{server}__pid"), json!({})).await.unwrap();
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        of.push(limits.lines().map(words).collect::<Vec<_>>());
+    }
+    let own = [
+        "Max address space 4294967296 4294967296 bytes",
+        "Max open files 77 77 files",
+        "Max processes 7777 7777 processes",
+    ];
+    for limit in own.map(str::to_owned) {
+        assert!(of[0].contains(&limit) && !of[1].contains(&limit), "{limit}: {of:?}");
+    }
     bench.gateway.stop().await;
 }
 

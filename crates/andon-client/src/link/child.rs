@@ -173,7 +173,11 @@ impl Drop for Counted {
 #[cfg(target_os = "linux")]
 fn restrict(child: &Child, command: &Command) {
     use rustix::process::{Pid, Resource, Rlimit, prlimit};
-    let limits = [(Resource::As, command.memory_bytes_max), (Resource::Nofile, command.open_files_max)];
+    let limits = [
+        (Resource::As, command.memory_bytes_max),
+        (Resource::Nofile, command.open_files_max),
+        (Resource::Nproc, command.processes_max),
+    ];
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     for (resource, most) in limits {
         let (Some(most), Some(pid)) = (most, pid) else { continue };

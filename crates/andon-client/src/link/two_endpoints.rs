@@ -110,7 +110,8 @@ async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Opt
         Some(_) => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
         None => headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream")),
     };
-    send(options, method, url, headers, text.as_deref()).await
+    let repeats = text.is_none();
+    send(options, method, url, headers, text.as_deref(), repeats).await
 }
 
 async fn listen(mut response: Answer, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {

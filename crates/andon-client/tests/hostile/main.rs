@@ -255,6 +255,30 @@ async fn lists_that_never_end_are_left() {
     }
 }
 
+/// A request may meet the end of a connection that was used before, which tells nothing of what became of it.
+#[tokio::test]
+async fn what_meets_the_end_of_a_connection_is_sent_again_if_it_only_asks() {
+    let (lists, calls) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (lists.clone(), calls.clone());
+    let url = serve(move |asked, mut socket| {
+        let is_list = asked.method() == "tools/list";
+        let count = if is_list { &counts.0 } else { &counts.1 };
+        let page = json!({ "resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": [] });
+        let answer = (count.fetch_add(1, Ordering::Relaxed) > 0).then(|| result(&asked, page));
+        async move {
+            if let Some(answer) = answer {
+                drop(socket.write_all(&answer).await);
+            }
+        }
+    })
+    .await;
+    assert_eq!(client(&url, Revision::LATEST).await.tools().await.unwrap(), []);
+    assert_eq!(lists.load(Ordering::Relaxed), 2);
+    let error = call(&client(&url, Revision::LATEST).await).await.expect_err("it may have done its work");
+    assert!(error.contains("connection ended"), "{error}");
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test]
 async fn servers_that_ask_too_much_are_left() {
     // Rounds without end, and questions that were not declared.

@@ -99,6 +99,8 @@ pub struct Settings {
     pub memory_bytes_max: Option<u64>,
     /// Files that its process may have open. Default: what the system says.
     pub open_files_max: Option<u64>,
+    /// Processes that the user may have when it starts another.
+    pub processes_max: Option<u64>,
 }
 
 impl Default for Settings {
@@ -127,6 +129,7 @@ impl Default for Settings {
             restarts: Intensity::default(),
             memory_bytes_max: None,
             open_files_max: None,
+            processes_max: None,
         }
     }
 }
@@ -214,11 +217,13 @@ fn read_fields(mut fields: Fields<'_>, what: &str, settings: &mut Settings, whos
     taker.count("restarts_max", &mut settings.restarts.most);
     taker.seconds("restarts_within_s", &mut settings.restarts.within);
     taker.seconds("park_s", &mut settings.restarts.park);
-    let (mut memory_mb, mut files) = (0, 0);
+    let (mut memory_mb, mut files, mut processes) = (0, 0, 0);
     taker.count("memory_mb_max", &mut memory_mb);
     taker.count("open_files_max", &mut files);
+    taker.count("processes_max", &mut processes);
     settings.memory_bytes_max = (memory_mb > 0).then_some((memory_mb as u64) << 20).or(settings.memory_bytes_max);
     settings.open_files_max = (files > 0).then_some(files as u64).or(settings.open_files_max);
+    settings.processes_max = (processes > 0).then_some(processes as u64).or(settings.processes_max);
     taker.patterns("tools", &mut settings.tools);
     taker.patterns("prompts", &mut settings.prompts);
     taker.patterns("resources", &mut settings.resources);

@@ -122,6 +122,9 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
             if let Some(files) = settings.open_files_max {
                 command = command.open_files_max(files);
             }
+            if let Some(processes) = settings.processes_max {
+                command = command.processes_max(processes);
+            }
             Client::builder(Target::from(command))
         }
         Place::Remote { url, headers } => {

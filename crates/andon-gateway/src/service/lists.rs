@@ -14,9 +14,13 @@ use super::{Front, Scope, VIEWS_MAX};
 use crate::catalogue::{Catalogue, Listed};
 use crate::config::Mode;
 use crate::flight::lock;
+use crate::instance::without_words;
 use crate::names;
 use crate::upstream::{Purpose, Upstream};
 use crate::view::{Listing, Part, View};
+
+/// In `_meta` of a list: the servers that it is without.
+const MISSING: &str = "andon.dev/missing";
 
 impl Front {
     pub(super) async fn list(
@@ -31,12 +35,28 @@ impl Front {
             Some(_) => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
         let view = self.view(call, "").await;
-        match method {
-            Method::ToolsList => Ok(self.page(call, method, &view.tools, after)),
-            Method::PromptsList => Ok(self.page(call, method, &view.prompts, after)),
-            Method::ResourcesList => Ok(self.page(call, method, &view.resources, after)),
-            _ => Ok(self.page(call, method, &view.templates, after)),
-        }
+        let page = match method {
+            Method::ToolsList => self.page(call, method, &view.tools, after),
+            Method::PromptsList => self.page(call, method, &view.prompts, after),
+            Method::ResourcesList => self.page(call, method, &view.resources, after),
+            _ => self.page(call, method, &view.templates, after),
+        };
+        Ok(Reply { meta: self.notice(&view), ..page })
+    }
+
+    /// Which servers a list is without, and why.
+    fn notice(&self, view: &View) -> Option<Map<String, Value>> {
+        let missing = |upstream: &Arc<Upstream>| {
+            let status = (!view.has(&upstream.name)).then(|| upstream.status())?;
+            let mut told =
+                Map::from_iter([("server".to_owned(), status.name.into()), ("state".to_owned(), status.state.into())]);
+            if let Some(why) = status.last_error {
+                told.insert("why".to_owned(), without_words(&why).into());
+            }
+            Some(Value::Object(told))
+        };
+        let missing: Vec<Value> = self.upstreams().iter().filter_map(missing).collect();
+        (!missing.is_empty()).then(|| Map::from_iter([(MISSING.to_owned(), missing.into())]))
     }
 
     fn page<T: Listed + Adapt>(&self, call: &Call, method: Method, listing: &Listing<T>, after: u64) -> Reply {

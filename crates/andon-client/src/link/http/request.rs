@@ -13,6 +13,25 @@ const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
+/// Methods that only ask, or set what they set already.
+const REPEATS: [&str; 15] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "tasks/get",
+    "tasks/list",
+    "tools/list",
+];
+
 /// What to send.
 pub(super) struct Exchange<'a> {
     method: Method,
@@ -42,13 +61,22 @@ impl<'a> Exchange<'a> {
         let last_event_id = (!last_event_id.is_empty()).then_some(last_event_id);
         Self { last_event_id, ..Self::bare(Method::GET) }
     }
+
+    /// Whether sent twice it does no more than sent once.
+    fn repeats(&self) -> bool {
+        match self.round {
+            Some(round) => REPEATS.contains(&&*round.method),
+            None => self.text.is_none(),
+        }
+    }
 }
 
 impl Shared {
     /// Sends `exchange`, see [`send`].
     pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Answer, Loss> {
         let (headers, url) = (self.headers(&exchange)?, self.options.url.clone());
-        send(&self.options, exchange.method, url, headers, exchange.text).await
+        let repeats = exchange.repeats();
+        send(&self.options, exchange.method, url, headers, exchange.text, repeats).await
     }
 
     fn headers(&self, exchange: &Exchange<'_>) -> Result<HeaderMap, Loss> {

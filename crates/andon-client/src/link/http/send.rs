@@ -64,13 +64,15 @@ impl Answer {
     }
 }
 
-/// Sends a request with credentials, again when a challenge was answered or the same origin redirects.
+/// Sends a request with credentials, again when a challenge was answered or the same origin redirects, and if it `repeats`
+/// also when it met the end of a connection that had been used before.
 pub(crate) async fn send(
     options: &HttpOptions,
     method: Method,
     mut url: Url,
     headers: HeaderMap,
     body: Option<&str>,
+    repeats: bool,
 ) -> Result<Answer, Loss> {
     let mut retries = 0;
     loop {
@@ -85,7 +87,7 @@ pub(crate) async fn send(
         headers.extend(credentials.clone());
         options.figures.add_request();
         let response = match &options.client {
-            None => Answer::Wire(Box::new(wire::send(method.clone(), &url, headers, body).await?)),
+            None => Answer::Wire(Box::new(wire::send(method.clone(), &url, headers, body, repeats).await?)),
             Some(client) => {
                 let mut request = client.request(method.clone(), url.clone()).headers(headers);
                 if let Some(body) = body {

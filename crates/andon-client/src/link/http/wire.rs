@@ -49,12 +49,14 @@ static CONNECTOR: LazyLock<HttpConnector> = LazyLock::new(|| {
     connector
 });
 
-/// Sends a request to `url`, over a connection that is there already if one is.
+/// Sends a request to `url`, over a connection that is there already if one is. Its server may be closing it at that very
+/// moment: what `repeats` is then sent anew, what might do its work twice is lost (RFC 9112, 9.3.1).
 pub(super) async fn send(
     method: Method,
     url: &url::Url,
     mut headers: HeaderMap,
     body: Option<&str>,
+    repeats: bool,
 ) -> Result<Answer, Loss> {
     let bad = || refused(None, "a URL that no request can carry");
     let uri: Uri = url.as_str().parse().map_err(|_| bad())?;
@@ -72,12 +74,12 @@ pub(super) async fn send(
             Some(connection) => (connection, false),
             None => (Connection::open(place, &uri).await?, true),
         };
+        let spare = (repeats && !is_new).then(|| request.clone());
         let mut answering = pin!(connection.sender.try_send_request(request));
         let answered = std::future::poll_fn(|cx| connection.poll(cx, |cx| answering.as_mut().poll(cx))).await;
         match answered {
             Ok(response) => return Ok(Answer::new(connection, response)),
-            Err(mut error) => match error.take_message() {
-                // It was closed meanwhile, and has sent nothing of it.
+            Err(mut error) => match error.take_message().or(spare) {
                 Some(unsent) if !is_new => request = unsent,
                 _ => return Err(lost(error.error())),
             },
