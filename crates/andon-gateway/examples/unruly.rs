@@ -3,7 +3,7 @@
 //!
 //! `unruly [--slow MS] [--deaf] [--broken]`: begins late; ends neither with its input nor by SIGTERM; never begins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -22,6 +22,8 @@ struct State {
     waiting: Mutex<HashMap<String, Sender<Value>>>,
     /// As they were when the client said that they changed.
     roots: Mutex<Option<String>>,
+    /// URIs that the client subscribed to.
+    watched: Mutex<BTreeSet<String>>,
 }
 
 fn main() {
@@ -84,12 +86,18 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
             &id,
             &json!({
                 "protocolVersion": "2025-06-18",
-                "capabilities": { "tools": { "listChanged": true }, "logging": {} },
+                "capabilities": { "tools": { "listChanged": true }, "logging": {}, "resources": { "subscribe": true } },
                 "serverInfo": { "name": "unruly", "version": "1" },
                 "instructions": "Mind the gap.",
             }),
         ),
         "ping" | "logging/setLevel" => answer(&id, &json!({})),
+        "resources/subscribe" => {
+            let uri = params["uri"].as_str().unwrap_or_default().to_owned();
+            state.watched.lock().expect("nobody panics").insert(uri);
+            answer(&id, &json!({}));
+        }
+        "resources/list" => answer(&id, &json!({ "resources": [{ "uri": "unruly:clock", "name": "clock" }] })),
         "tools/list" => answer(&id, &json!({ "tools": tools(state) })),
         "tools/call" => call(state, id, &params),
         _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no such method" } })),
@@ -97,8 +105,10 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
 }
 
 fn tools(state: &State) -> Vec<Value> {
-    const NAMES: [&str; 13] =
-        ["echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn"];
+    const NAMES: [&str; 14] = [
+        "echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn",
+        "tell",
+    ];
     let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
     let turned = state.turned.load(Ordering::SeqCst);
     let flaky = ["flaky".to_owned()];
@@ -165,6 +175,17 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
         "turn" => {
             state.turned.fetch_add(1, Ordering::SeqCst);
             changed(&id);
+        }
+        // What a server says by itself, after the answer.
+        "tell" => {
+            text(&id, "soon");
+            let log = json!({ "level": "warning", "data": "by myself" });
+            say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": log }));
+            for uri in state.watched.lock().expect("nobody panics").iter() {
+                say(
+                    &json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } }),
+                );
+            }
         }
         other => text(&id, &format!("there is no {other}")),
     }

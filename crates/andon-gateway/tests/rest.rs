@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use andon_http::Http;
 use andon_server::host::Host;
 use andon_server::options::HostOptions;
 use andon_server::sessions::Sessions;
-use common::{Bench, is_alive, unruly, until};
+use common::{Bench, SOON, is_alive, unruly, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -56,6 +57,18 @@ impl Visitor {
         (head.to_owned(), body.to_owned())
     }
 
+    /// The stream of what is said to the session outside calls, from its head on.
+    async fn listen(&self) -> TcpStream {
+        let (address, session) = (&self.address, &self.session);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /mcp HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n{session}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        stream
+    }
+
     /// The text of a tool's result.
     async fn call(&self, tool: &str, arguments: Value) -> String {
         let params = json!({ "name": tool, "arguments": arguments });
@@ -67,40 +80,66 @@ impl Visitor {
     }
 }
 
+/// A gateway over one server that each session has to itself, on a real socket, whose sessions rest at once.
+struct Scene {
+    _folder: tempfile::TempDir,
+    bench: Bench,
+    gateway: Arc<Gateway>,
+    host: Arc<Host>,
+    address: String,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("sessions");
+        let bench = Bench::new(json!({}));
+        let config = bench.configure(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
+        let options = Options {
+            clients: Clients::Many,
+            mode: Mode::Shared,
+            data: None,
+            host: Box::new(move |service, changes, _| {
+                let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
+                Host::open(service, changes, options, Sessions::disk(&data))
+            }),
+            prepare: Box::new(|builder, _| builder),
+        };
+        let gateway = Gateway::start(&config, options).unwrap();
+        let host = gateway.host();
+        host.recover().await.unwrap();
+        let http = Http::bind("127.0.0.1:0").unwrap();
+        let address = http.url().strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().to_owned();
+        tokio::spawn(http.run(host.clone(), std::future::pending()));
+        Self { _folder: folder, bench, gateway, host, address }
+    }
+
+    async fn rest(&self) {
+        until(|| async { self.host.sessions_in_memory() == 0 }).await;
+    }
+
+    async fn end(self) {
+        self.gateway.stop().await;
+        self.bench.gateway.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn a_session_that_rests_keeps_the_server_that_it_has_to_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("sessions");
-    let bench = Bench::new(json!({}));
-    let config = bench.configure(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
-    let options = Options {
-        clients: Clients::Many,
-        mode: Mode::Shared,
-        data: None,
-        host: Box::new(move |service, changes, _| {
-            let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
-            Host::open(service, changes, options, Sessions::disk(&data))
-        }),
-        prepare: Box::new(|builder, _| builder),
-    };
-    let gateway = Gateway::start(&config, options).unwrap();
-    let host = gateway.host();
-    let http = Http::bind("127.0.0.1:0").unwrap();
-    let address = http.url().strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().to_owned();
-    tokio::spawn(http.run(host.clone(), std::future::pending()));
-    let (ann, bob) = (Visitor::open(&address).await, Visitor::open(&address).await);
-    let rest = || async { until(|| async { host.sessions_in_memory() == 0 }).await };
+    let scene = Scene::new().await;
+    let Scene { gateway, host, address, .. } = &scene;
+    let (ann, bob) = (Visitor::open(address).await, Visitor::open(address).await);
     let (first, other) = (ann.call("pid", json!({})).await, bob.call("pid", json!({})).await);
     assert_ne!(first, other);
     assert_eq!(ann.call("count", json!({})).await, "1");
-    rest().await;
+    scene.rest().await;
     assert_eq!(host.session_count(), 2);
     // It is there as it was, with what it knows of this client.
     assert!(is_alive(&first) && is_alive(&other));
     assert_eq!(ann.call("pid", json!({})).await, first);
     assert_eq!(ann.call("count", json!({})).await, "2");
     assert_eq!(bob.call("count", json!({})).await, "1");
-    rest().await;
+    scene.rest().await;
     // One that ends meanwhile begins again, and is the session's own as before.
     std::process::Command::new("kill").args(["-KILL", &first]).status().unwrap();
     until(|| async { gateway.status()[0].restarts == 1 }).await;
@@ -108,11 +147,31 @@ async fn a_session_that_rests_keeps_the_server_that_it_has_to_itself() {
     assert!(second != first && second != other);
     assert_eq!((bob.call("pid", json!({})).await, gateway.status()[0].instances), (other, 2));
     // What ends a session ends its server, whether the session rests or not.
-    rest().await;
-    let mut stream = TcpStream::connect(&address).await.unwrap();
+    scene.rest().await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("DELETE /mcp HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{}\r\n", ann.session);
     stream.write_all(request.as_bytes()).await.unwrap();
     until(|| async { gateway.status()[0].instances == 1 && !is_alive(&second) }).await;
-    gateway.stop().await;
-    bench.gateway.stop().await;
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_rested_hears_its_own_server() {
+    let scene = Scene::new().await;
+    let ann = Visitor::open(&scene.address).await;
+    let subscription = json!({ "id": 1000, "method": "resources/subscribe", "params": { "uri": "unruly:clock" } });
+    let (head, body) = ann.post(subscription).await;
+    assert!(head.starts_with("HTTP/1.1 200") && body.contains("\"result\":{}"), "{head}\n{body}");
+    scene.rest().await;
+    let mut stream = ann.listen().await;
+    // The log may still come with the answer.
+    let (_, mut heard) =
+        ann.post(json!({ "id": 1001, "method": "tools/call", "params": { "name": "tell", "arguments": {} } })).await;
+    while !(heard.contains("by myself") && heard.contains("notifications/resources/updated")) {
+        let mut piece = [0; 1024];
+        let read = tokio::time::timeout(SOON, stream.read(&mut piece)).await.expect("it is told").unwrap();
+        assert!(read > 0, "{heard}");
+        heard.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+    }
+    scene.end().await;
 }
