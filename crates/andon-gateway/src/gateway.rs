@@ -22,6 +22,7 @@ use crate::names;
 use crate::pins::Pins;
 use crate::service::{Front, Scope};
 use crate::upstream::Upstream;
+use crate::view::Home;
 
 pub use crate::upstream::Status;
 
@@ -85,6 +86,7 @@ struct Shared {
 
 struct Endpoint {
     number: u64,
+    front: Arc<Front>,
     host: Arc<Host>,
     changes: Changes,
 }
@@ -201,6 +203,12 @@ impl Hub {
         endpoints.values().any(|known| known.number == endpoint && known.host.is_watched(uri))
     }
 
+    /// Who serves what the endpoint with this number calls `uri`.
+    pub(crate) fn home(&self, endpoint: u64, uri: &str) -> Option<Home> {
+        let front = lock(&self.endpoints).values().find(|known| known.number == endpoint)?.front.clone();
+        front.known_view().home(uri)
+    }
+
     /// Replaces the servers by these; those that are the same stay. How many were started, and those to end.
     fn apply(&self, servers: &[Server]) -> (usize, Vec<Arc<Upstream>>) {
         let known = self.upstreams();
@@ -232,13 +240,13 @@ impl Hub {
         }
         let number = self.next_endpoint.fetch_add(1, Ordering::Relaxed);
         let changes = Changes::default();
-        let front = Front::new(scope.clone(), number, self.me.clone());
+        let front = Arc::new(Front::new(scope.clone(), number, self.me.clone()));
         let name = match &scope {
             Scope::All => None,
             Scope::One(name) => Some(names::plain(name)),
         };
-        let host = (self.options.host)(Arc::new(front), &changes, name.as_deref())?;
-        let endpoint = Arc::new(Endpoint { number, host, changes });
+        let host = (self.options.host)(front.clone(), &changes, name.as_deref())?;
+        let endpoint = Arc::new(Endpoint { number, front, host, changes });
         endpoints.insert(scope, endpoint.clone());
         Ok(endpoint)
     }

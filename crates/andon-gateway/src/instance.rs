@@ -81,6 +81,9 @@ pub(crate) struct Instance {
     task: Mutex<Option<JoinHandle<()>>>,
     traffic: Mutex<Traffic>,
     watches: Mutex<HashMap<String, Watch>>,
+    /// What the session that it is for, by the number of its endpoint, was subscribed to before the conversation began:
+    /// its server does not know of that yet.
+    inherited: Mutex<Vec<(u64, String)>>,
     /// Of the session that has the conversation to itself.
     owner: Mutex<Option<Voice>>,
     /// What that session has opened to its servers; false while it is being asked.
@@ -98,6 +101,12 @@ impl Instance {
             (Key::Session(..), Some(call)) => (bridged(call.client_capabilities()), Some(call.voice())),
             _ => (everything(), None),
         };
+        let inherited = match (&key, opener) {
+            (Key::Session(endpoint, _), Some(call)) => {
+                call.subscriptions().iter().map(|uri| (*endpoint, uri.to_string())).collect()
+            }
+            _ => Vec::new(),
+        };
         let instance = Arc::new(Self {
             key,
             upstream,
@@ -108,6 +117,7 @@ impl Instance {
             task: Mutex::default(),
             traffic: Mutex::default(),
             watches: Mutex::default(),
+            inherited: Mutex::new(inherited),
             owner: Mutex::new(owner),
             roots: watch::Sender::new((true, None)),
             roots_stale: AtomicBool::new(false),

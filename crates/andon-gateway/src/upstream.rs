@@ -275,6 +275,12 @@ impl Upstream {
         }
     }
 
+    /// Its own URI for what the endpoint with this number calls `uri`, if that is a resource of this server.
+    pub(crate) fn own_uri(&self, endpoint: u64, uri: &str) -> Option<String> {
+        let home = self.hub.upgrade()?.home(endpoint, uri)?;
+        (home.server == self.name).then_some(home.uri)
+    }
+
     /// Its clients know these resources by these names, and they changed.
     pub(crate) fn updated(&self, names: &[(u64, String)]) {
         if let Some(hub) = self.hub.upgrade() {

@@ -4,8 +4,8 @@
 
 mod common;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use andon_gateway::config::Mode;
@@ -14,10 +14,12 @@ use andon_http::Http;
 use andon_server::host::Host;
 use andon_server::options::HostOptions;
 use andon_server::sessions::Sessions;
-use common::{Bench, SOON, is_alive, unruly, until};
+use common::{SOON, configure, is_alive, unruly, until};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// A client that has no stream open between its requests.
 struct Visitor {
@@ -69,6 +71,21 @@ impl Visitor {
         stream
     }
 
+    /// Has its server speak by itself, and waits until it has heard `words`, in whatever order.
+    async fn hears(&self, words: &[&str]) {
+        let mut stream = self.listen().await;
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let call = json!({ "id": id, "method": "tools/call", "params": { "name": "tell", "arguments": {} } });
+        // A log may still come with the answer.
+        let (_, mut heard) = self.post(call).await;
+        while !words.iter().all(|word| heard.contains(word)) {
+            let mut piece = [0; 1024];
+            let read = tokio::time::timeout(SOON, stream.read(&mut piece)).await.expect("it is told").unwrap();
+            assert!(read > 0, "{heard}");
+            heard.push_str(std::str::from_utf8(&piece[..read]).unwrap());
+        }
+    }
+
     /// The text of a tool's result.
     async fn call(&self, tool: &str, arguments: Value) -> String {
         let params = json!({ "name": tool, "arguments": arguments });
@@ -82,51 +99,63 @@ impl Visitor {
 
 /// A gateway over one server that each session has to itself, on a real socket, whose sessions rest at once.
 struct Scene {
-    _folder: tempfile::TempDir,
-    bench: Bench,
+    folder: TempDir,
     gateway: Arc<Gateway>,
     host: Arc<Host>,
     address: String,
+    serving: tokio::task::JoinHandle<()>,
+    closing: oneshot::Sender<()>,
 }
 
 impl Scene {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    /// With the sessions that are kept in `folder`.
+    async fn on(folder: TempDir) -> Self {
         let data = folder.path().join("sessions");
-        let bench = Bench::new(json!({}));
-        let config = bench.configure(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
-        let options = Options {
-            clients: Clients::Many,
-            mode: Mode::Shared,
-            data: None,
-            host: Box::new(move |service, changes, _| {
-                let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
-                Host::open(service, changes, options, Sessions::disk(&data))
-            }),
-            prepare: Box::new(|builder, _| builder),
+        let config =
+            configure(folder.path().join("mcp.json"), json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
+        let start = || {
+            let data = data.clone();
+            let options = Options {
+                clients: Clients::Many,
+                mode: Mode::Shared,
+                data: None,
+                host: Box::new(move |service, changes, _| {
+                    let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
+                    Host::open(service, changes, options, Sessions::disk(&data))
+                }),
+                prepare: Box::new(|builder, _| builder),
+            };
+            Gateway::start(&config, options).ok()
         };
-        let gateway = Gateway::start(&config, options).unwrap();
+        let started = OnceLock::new();
+        // The one before may still be letting go of the folder.
+        until(|| std::future::ready(start().is_some_and(|gateway| started.set(gateway).is_ok()))).await;
+        let gateway = started.into_inner().expect("it was waited for");
         let host = gateway.host();
         host.recover().await.unwrap();
         let http = Http::bind("127.0.0.1:0").unwrap();
         let address = http.url().strip_prefix("http://").unwrap().strip_suffix("/mcp").unwrap().to_owned();
-        tokio::spawn(http.run(host.clone(), std::future::pending()));
-        Self { _folder: folder, bench, gateway, host, address }
+        let (closing, closed) = oneshot::channel::<()>();
+        let run = http.run(host.clone(), async { drop(closed.await) });
+        let serving = tokio::spawn(async { drop(run.await) });
+        Self { folder, gateway, host, address, serving, closing }
     }
 
     async fn rest(&self) {
         until(|| async { self.host.sessions_in_memory() == 0 }).await;
     }
 
-    async fn end(self) {
+    async fn end(self) -> TempDir {
+        drop(self.closing);
+        self.serving.await.unwrap();
         self.gateway.stop().await;
-        self.bench.gateway.stop().await;
+        self.folder
     }
 }
 
 #[tokio::test]
 async fn a_session_that_rests_keeps_the_server_that_it_has_to_itself() {
-    let scene = Scene::new().await;
+    let scene = Scene::on(tempfile::tempdir().unwrap()).await;
     let Scene { gateway, host, address, .. } = &scene;
     let (ann, bob) = (Visitor::open(address).await, Visitor::open(address).await);
     let (first, other) = (ann.call("pid", json!({})).await, bob.call("pid", json!({})).await);
@@ -157,21 +186,17 @@ async fn a_session_that_rests_keeps_the_server_that_it_has_to_itself() {
 
 #[tokio::test]
 async fn a_session_that_rested_hears_its_own_server() {
-    let scene = Scene::new().await;
+    let scene = Scene::on(tempfile::tempdir().unwrap()).await;
     let ann = Visitor::open(&scene.address).await;
     let subscription = json!({ "id": 1000, "method": "resources/subscribe", "params": { "uri": "unruly:clock" } });
     let (head, body) = ann.post(subscription).await;
     assert!(head.starts_with("HTTP/1.1 200") && body.contains("\"result\":{}"), "{head}\n{body}");
     scene.rest().await;
-    let mut stream = ann.listen().await;
-    // The log may still come with the answer.
-    let (_, mut heard) =
-        ann.post(json!({ "id": 1001, "method": "tools/call", "params": { "name": "tell", "arguments": {} } })).await;
-    while !(heard.contains("by myself") && heard.contains("notifications/resources/updated")) {
-        let mut piece = [0; 1024];
-        let read = tokio::time::timeout(SOON, stream.read(&mut piece)).await.expect("it is told").unwrap();
-        assert!(read > 0, "{heard}");
-        heard.push_str(std::str::from_utf8(&piece[..read]).unwrap());
-    }
+    ann.hears(&["by myself", "notifications/resources/updated"]).await;
+    // After a restart it has another server, which has heard of the subscription again.
+    let folder = scene.end().await;
+    let scene = Scene::on(folder).await;
+    let ann = Visitor { address: scene.address.clone(), ..ann };
+    ann.hears(&["by myself", "notifications/resources/updated"]).await;
     scene.end().await;
 }

@@ -127,6 +127,12 @@ impl Call {
         Some(self.binding().unwrap_or(u128::from(number)))
     }
 
+    /// The canonical URIs of the resources that the session is subscribed to, from before a restart too. None in the
+    /// modern era, where a subscription is a request of its own.
+    pub fn subscriptions(&self) -> Vec<Arc<str>> {
+        self.0.conversation.subscriptions()
+    }
+
     /// What speaks to the session when the call is over.
     pub fn voice(&self) -> Voice {
         Voice(Arc::downgrade(&self.0.conversation))

@@ -55,6 +55,10 @@ pub(crate) trait Conversation: Send + Sync {
     fn set_value(&self, _name: &str, _value: Option<RawJson>) -> Result<Option<Commit>, ValuesError> {
         Err(ValuesError::NoSession)
     }
+    /// The canonical URIs that the session is subscribed to.
+    fn subscriptions(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     /// Where what a call says waits for its client, if it has a connection.
     fn outlet_of(&self, _call: CallId) -> Option<Outlet> {
         None
@@ -663,6 +667,10 @@ where
         let session = core.machine.session().ok_or(ValuesError::NoSession)?;
         session.set_value(name, value).map_err(|TooLarge| ValuesError::TooLarge)?;
         Ok(self.submit(&mut core))
+    }
+
+    fn subscriptions(&self) -> Vec<Arc<str>> {
+        self.core().machine.session().map(|session| session.subscriptions().cloned().collect()).unwrap_or_default()
     }
 
     fn outlet_of(&self, call: CallId) -> Option<Outlet> {

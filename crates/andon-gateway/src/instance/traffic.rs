@@ -357,8 +357,14 @@ impl Instance {
     /// Watches again what was watched before, over a new connection; what changed in between is not known, so all of it
     /// may have.
     pub(super) async fn renew_watches(&self, client: &Client) {
+        let inherited = std::mem::take(&mut *lock(&self.inherited));
         let watched: Vec<String> = {
             let mut watches = lock(&self.watches);
+            for (endpoint, uri) in inherited {
+                if let Some(own) = self.upstream.own_uri(endpoint, &uri) {
+                    watches.entry(own).or_default().names.insert((endpoint, uri));
+                }
+            }
             watches.values_mut().for_each(|watch| watch.listening = None);
             watches.iter().filter(|(_, watch)| watch.is_wanted()).map(|(own, _)| own.clone()).collect()
         };

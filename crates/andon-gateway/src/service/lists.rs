@@ -86,7 +86,7 @@ impl Front {
     }
 
     /// What clients see who have no conversation of their own.
-    pub(super) fn known_view(&self) -> Arc<View> {
+    pub(crate) fn known_view(&self) -> Arc<View> {
         let upstreams = self.upstreams();
         let count = upstreams.len();
         let parts = upstreams.iter().filter_map(|upstream| Some(self.part(upstream, upstream.known()?, count)));

@@ -79,7 +79,7 @@ pub(crate) fn start(config: &Config, data: Option<PathBuf>) -> Arc<Gateway> {
     Gateway::start(config, options).unwrap()
 }
 
-fn configure(file: PathBuf, servers: Value) -> Config {
+pub(crate) fn configure(file: PathBuf, servers: Value) -> Config {
     std::fs::write(&file, json!({ "mcpServers": servers }).to_string()).unwrap();
     let checked = config::read(&file, None);
     assert_eq!(checked.findings, []);
