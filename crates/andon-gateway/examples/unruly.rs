@@ -105,9 +105,9 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
 }
 
 fn tools(state: &State) -> Vec<Value> {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 15] = [
         "echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn",
-        "tell",
+        "tell", "watched",
     ];
     let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
     let turned = state.turned.load(Ordering::SeqCst);
@@ -186,6 +186,10 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
                     &json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } }),
                 );
             }
+        }
+        "watched" => {
+            let watched: Vec<String> = state.watched.lock().expect("nobody panics").iter().cloned().collect();
+            text(&id, &watched.join(" "));
         }
         other => text(&id, &format!("there is no {other}")),
     }

@@ -197,6 +197,7 @@ async fn a_session_that_rested_hears_its_own_server() {
     let folder = scene.end().await;
     let scene = Scene::on(folder).await;
     let ann = Visitor { address: scene.address.clone(), ..ann };
+    until(|| async { ann.call("watched", json!({})).await == "unruly:clock" }).await;
     ann.hears(&["by myself", "notifications/resources/updated"]).await;
     scene.end().await;
 }
