@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::tools::{Server, cargo, node, npm, program, root, target};
+use crate::tools::{Server, at_once, cargo, node, npm, program, root, target};
 
 const PACKAGES: [&str; 2] = ["@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3"];
 const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
@@ -45,7 +45,7 @@ pub(crate) fn run() -> Outcome {
             (&[scenario], &arguments),
         )
     };
-    at_once(vec![
+    play_all(vec![
         Box::new(|| Ok([servers(REVISIONS[0])?, servers(REVISIONS[1])?].concat())),
         Box::new(|| clients(REVISIONS[0])),
         Box::new(|| clients(REVISIONS[1])),
@@ -57,14 +57,8 @@ pub(crate) fn run() -> Outcome {
 pub(crate) type Leg<'a> = Box<dyn FnOnce() -> Result<Vec<String>, String> + Send + 'a>;
 
 /// Plays legs side by side: each is mostly the suite's own waiting.
-pub(crate) fn at_once(legs: Vec<Leg<'_>>) -> Outcome {
-    let missed = std::thread::scope(|scope| {
-        let legs: Vec<_> = legs.into_iter().map(|leg| scope.spawn(leg)).collect();
-        legs.into_iter().try_fold(Vec::new(), |mut missed, leg| {
-            missed.extend(leg.join().map_err(|_| "a leg of the suite panicked".to_owned())??);
-            Ok::<_, String>(missed)
-        })
-    })?;
+pub(crate) fn play_all(legs: Vec<Leg<'_>>) -> Outcome {
+    let missed = at_once(legs)?.concat();
     if missed.is_empty() { Ok(()) } else { Err(format!("scenarios missed:\n{}", missed.join("\n"))) }
 }
 

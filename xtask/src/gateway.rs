@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::conformance;
 use crate::interop::everything_over_http;
-use crate::tools::{NODE, Server, cargo, finish, node, npm, program, python, root, target};
+use crate::tools::{NODE, Server, at_once, cargo, finish, node, npm, program, python, root, target};
 
 const SERVERS: [&str; 4] = [
     "@modelcontextprotocol/server-everything@2026.8.31",
@@ -26,15 +26,16 @@ pub(crate) fn run() -> Outcome {
     let packages: Vec<&str> = SERVERS.into_iter().chain([NODE]).collect();
     let folder = npm("interop-gateway", &packages)?;
     let python = python("interop-gateway-python", PYTHON)?;
-    for revision in REVISIONS {
-        compare(&folder, &python, revision)?;
-    }
+    at_once(REVISIONS.map(|revision| {
+        let (folder, python) = (&folder, &python);
+        move || compare(folder, python, revision)
+    }))?;
     suite()
 }
 
 /// Each server through the gateway and directly, by a client of `revision`.
 fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
-    let own = target().join("interop-gateway").join("files");
+    let own = target().join("interop-gateway").join(format!("files-{revision}"));
     // What an earlier run left would be seen.
     drop(std::fs::remove_dir_all(&own));
     std::fs::create_dir_all(&own).map_err(|error| error.to_string())?;
@@ -65,7 +66,7 @@ fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
         "time": { "command": time },
         "remote": { "url": url },
     }});
-    let gateway = serve("interop", &config)?;
+    let gateway = serve(&format!("interop-{revision}"), &config)?;
     let visit = |at: &str, prefix: &[&str], command: &[String]| {
         let mut program = Command::new(program("interop-gateway"));
         program.args([revision, &format!("{}{at}", gateway.url)]).args(prefix).arg("--").args(command);
@@ -105,7 +106,7 @@ fn suite() -> Outcome {
         let (url, excused) = (format!("{}/{upstream}", gateway.url), &excused);
         Box::new(move || conformance::through(upstream, &url, excused))
     };
-    conformance::at_once(upstreams.map(leg).into())
+    conformance::play_all(upstreams.map(leg).into())
 }
 
 /// A gateway over the servers of `config`.

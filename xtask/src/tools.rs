@@ -143,3 +143,17 @@ pub fn python(name: &str, package: &str) -> Result<PathBuf, String> {
     std::fs::write(&stamp, package).map_err(|error| error.to_string())?;
     Ok(python)
 }
+
+/// Does all of `works` side by side, and gives what each gave.
+///
+/// # Errors
+/// The first failure, in their order, when all are over.
+pub fn at_once<T: Send, W>(works: impl IntoIterator<Item = W>) -> Result<Vec<T>, String>
+where
+    W: FnOnce() -> Result<T, String> + Send,
+{
+    std::thread::scope(|scope| {
+        let running: Vec<_> = works.into_iter().map(|work| scope.spawn(work)).collect();
+        running.into_iter().map(|work| work.join().map_err(|_| "it panicked".to_owned())?).collect()
+    })
+}
