@@ -265,7 +265,7 @@ impl Serve {
     /// Listens as the command line says.
     fn bind(&self) -> andon::Result<Http> {
         let bound = if self.public { Http::bind_public(&self.listen) } else { Http::bind(&self.listen) };
-        let mut http = bound?;
+        let mut http = bound?.take_on_thread();
         for name in &self.allow_host {
             http = http.allow_host(name);
         }

@@ -231,7 +231,7 @@ async fn serve_http2<T, A, F, B>(
     log(tokio::time::timeout(GOODBYE, connection).await.unwrap_or(Ok(())));
 }
 
-async fn closes(closing: &mut watch::Receiver<bool>) {
+pub(crate) async fn closes(closing: &mut watch::Receiver<bool>) {
     // Nobody is left who could say it: that is the end too.
     drop(closing.wait_for(|is_closing| *is_closing).await);
 }

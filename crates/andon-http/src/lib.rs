@@ -16,6 +16,7 @@ mod link;
 mod listener;
 mod options;
 mod patience;
+mod porch;
 mod request_id;
 mod service;
 mod strict;

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::activity::RequestBody;
 use crate::connection::{AnswerBody, GOODBYE, Patience, attend};
 use crate::options::HttpOptions;
+use crate::porch::Porch;
 use crate::service::HttpService;
 
 /// A bound port, and how to serve on it.
@@ -23,6 +24,15 @@ pub struct Http {
     listener: std::net::TcpListener,
     address: SocketAddr,
     options: HttpOptions,
+    taker: Taker,
+}
+
+/// Who takes connections.
+enum Taker {
+    /// The runtime that serves them.
+    Runtime,
+    /// A thread of its own.
+    Thread,
 }
 
 /// Why a port could not be bound.
@@ -112,28 +122,45 @@ impl Http {
         self
     }
 
+    /// Takes connections on a thread of its own, which also says whether the server is well (`/healthz`, `/readyz`), on a
+    /// connection for each time: so that is known even when there is more to do than can be done. Not well is a server whose
+    /// runtime has done nothing for three seconds.
+    #[must_use]
+    pub fn take_on_thread(mut self) -> Self {
+        self.taker = Taker::Thread;
+        self
+    }
+
     /// Serves `host` until `shutdown`; then takes no more connections, lets calls finish, and tells streams.
     ///
     /// # Errors
     /// When the port cannot be used with the runtime.
     pub async fn run(self, host: Arc<Host>, shutdown: impl Future<Output = ()> + Send) -> std::io::Result<()> {
         self.listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(self.listener)?;
         let slots = Arc::new(Semaphore::new(self.options.connections_max));
         let drain_timeout = self.options.drain_timeout;
         let patience = Patience { head_timeout: self.options.head_timeout, idle_timeout: self.options.idle_timeout };
         let service = HttpService::new(host.clone(), self.options);
         let (closing, watcher) = watch::channel(false);
-        let answer = move |request| {
-            let service = service.clone();
-            async move { service.handle(request).await }
+        let taken = async {
+            match self.taker {
+                Taker::Thread => Porch { service, slots, patience, closing: watcher }.run(self.listener).await,
+                Taker::Runtime => {
+                    let listener = TcpListener::from_std(self.listener)?;
+                    let answer = move |request| {
+                        let service = service.clone();
+                        async move { service.handle(request).await }
+                    };
+                    attend_all(&listener, &slots, answer, patience, watcher).await;
+                    Ok(())
+                }
+            }
         };
         tokio::select! {
             () = shutdown => {}
-            () = attend_all(&listener, &slots, answer, patience, watcher) => {}
+            taken = taken => taken?,
         }
         closing.send_replace(true);
-        drop(listener);
         host.drain(drain_timeout).await;
         // Connections end by themselves once their streams have.
         if tokio::time::timeout(GOODBYE, closing.closed()).await.is_err() {
@@ -154,7 +181,7 @@ impl Http {
         socket2::SockRef::from(&listener).listen(BACKLOG).map_err(BindError::Io)?;
         limit_unsent(&listener).map_err(BindError::Io)?;
         let address = listener.local_addr().map_err(BindError::Io)?;
-        Ok(Self { listener, address, options: HttpOptions::default() })
+        Ok(Self { listener, address, options: HttpOptions::default(), taker: Taker::Runtime })
     }
 }
 
@@ -222,7 +249,10 @@ pub(crate) async fn attend_all<A, F, B>(
 }
 
 /// The next connection, with its slot. When the process is out of files it waits for some to be closed.
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, tokio::sync::OwnedSemaphorePermit) {
     const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
