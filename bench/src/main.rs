@@ -20,6 +20,10 @@ use clap::Parser as _;
 use crate::report::{Case, Report};
 use crate::workload::{Sizes, Turn, Workload};
 
+/// The servers that live in this program have the allocator that the command `andon` has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures servers under the same workloads in one run.
 #[derive(Debug, clap::Parser)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -30,6 +30,10 @@ use client::{Deed, Peer};
 #[cfg(unix)]
 use futures_util::future::BoxFuture;
 
+/// Gives back what a burst of clients needed, which the allocator of the system keeps.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXIT_CODES: &str = "\
 Exit codes of the client commands:
   0    done

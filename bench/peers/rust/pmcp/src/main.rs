@@ -20,6 +20,10 @@ impl ToolHandler for Echo {
     }
 }
 
+/// What all servers of the comparison have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder().name("pmcp-bench").version("1.0.0");
