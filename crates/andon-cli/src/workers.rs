@@ -214,10 +214,17 @@ async fn attend(number: usize, running: Running, service: &HttpService, shutdown
     let Running { mut child, link, socket, began_at } = running;
     let pid = child.id();
     tracing::debug!(worker = number, pid, "a worker began");
-    let service = service.clone();
-    let linked = tokio::spawn(async move { link.serve(service, socket).await });
+    let linked = tokio::spawn({
+        let (link, service) = (link.clone(), service.clone());
+        async move { link.serve(service, socket).await }
+    });
     let ended = tokio::select! {
         ended = child.wait() => ended,
+        () = link.hangs() => {
+            tracing::error!(worker = number, pid, "a worker hangs, and is killed");
+            drop(child.start_kill());
+            child.wait().await
+        }
         () = shutdown.requested() => {
             terminate(pid);
             return Left::Stopping(child);

@@ -296,6 +296,15 @@ fn a_killed_worker_takes_its_connections_only_and_comes_back() {
 }
 
 #[test]
+fn a_worker_that_hangs_is_killed_and_comes_back() {
+    let server = Server::start(&["--workers", "1"]);
+    let workers = server.workers_other_than(&[], 1);
+    stop(workers[0]);
+    server.workers_other_than(&workers, 1);
+    assert_eq!(server.connect().ask("GET", "/healthz", "", "").status, 200);
+}
+
+#[test]
 fn workers_end_with_the_process_that_started_them_and_its_successor_carries_on() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap().to_owned();

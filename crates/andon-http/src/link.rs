@@ -11,11 +11,15 @@ mod frame;
 mod outbox;
 mod relay;
 
+use std::time::Duration;
+
 pub use engine::Link;
 pub(crate) use relay::{Relay, RelayedBody, Unanswered};
 
 /// Bytes of an answer that a worker takes before its client has taken any.
 const CREDIT_BYTES: u32 = 32 << 10;
+/// How often a worker says how many connections it has, which also says that it is there.
+pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,17 @@ impl HttpService {
         response
     }
 
+    /// Whether a request with this head may come in, as far as that is known before its body is read; otherwise what is answered.
+    #[cfg(unix)]
+    pub(crate) async fn admit(&self, parts: &Parts) -> Result<(), Response<ResponseBody>> {
+        let headers = Headers::of(&parts.headers);
+        let admitted = match gate::check(parts, &headers, &self.0.options) {
+            Ok(()) => self.principal(&headers).await.map(drop),
+            Err(refusal) => Err(refusal),
+        };
+        admitted.map_err(|(status, why)| refused(status, &why, &self.0.options))
+    }
+
     async fn named<B>(&self, parts: &Parts, headers: &Headers<'_>, body: B) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,

@@ -19,7 +19,7 @@ use crate::body::ResponseBody;
 use crate::budget::Budget;
 use crate::connection::Patience;
 use crate::headers::Headers;
-use crate::link::{Relay, RelayedBody, Unanswered};
+use crate::link::{REPORT_INTERVAL, Relay, RelayedBody, Unanswered};
 use crate::listener::attend_all;
 use crate::options::HttpOptions;
 use crate::service::{read, refused};
@@ -28,10 +28,10 @@ use crate::service::{read, refused};
 const FILES_RESERVED: u64 = 64;
 /// Where the system has no limit of files.
 const CONNECTIONS_MAX: usize = 1 << 20;
+/// Bytes of a body that is read before anybody asked whether the request may come in: one question less for most.
+const UNASKED_BYTES_MAX: u64 = 64 << 10;
 /// How long the clients of a worker may take to read that the server is gone.
 const GOODBYE: Duration = Duration::from_millis(250);
-/// How often the other end hears how many connections there are, if that changed.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a question after the server's health waits for its answer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -119,14 +119,9 @@ fn files() -> usize {
 
 /// Says how many connections there are, again and again.
 async fn report(relay: &Relay, slots: &Semaphore, connections_max: usize) {
-    let mut said = 0;
     loop {
         tokio::time::sleep(REPORT_INTERVAL).await;
-        let count = u32::try_from(connections_max - slots.available_permits()).unwrap_or(u32::MAX);
-        if count != said {
-            relay.say_connections(count);
-            said = count;
-        }
+        relay.say_connections(u32::try_from(connections_max - slots.available_permits()).unwrap_or(u32::MAX));
     }
 }
 
@@ -140,12 +135,20 @@ struct Desk {
 impl Desk {
     async fn answer(&self, request: Request<RequestBody>) -> Response<WorkerBody> {
         let (mut head, body) = request.into_parts();
+        strip_hop_by_hop(&mut head.headers);
+        // Who may not come in sends no large body first.
+        if body.size_hint().exact().is_none_or(|bytes| bytes > UNASKED_BYTES_MAX) {
+            match self.relay.ask(&head).await {
+                Ok(None) => {}
+                Ok(Some(refused)) => return refused.map(WorkerBody::Relayed),
+                Err(why) => return self.unanswered(why),
+            }
+        }
         let mut share = self.bodies.share();
         let body = match read(&Headers::of(&head.headers), body, self.options.body_bytes_max, &mut share).await {
             Ok(body) => body,
             Err((status, why)) => return self.refuse(status, &why),
         };
-        strip_hop_by_hop(&mut head.headers);
         let is_health = matches!(head.uri.path(), "/healthz" | "/readyz");
         let answered = self.relay.send(&head, &body);
         let answered = if is_health {
@@ -158,8 +161,14 @@ impl Desk {
         };
         match answered {
             Ok(response) => response.map(WorkerBody::Relayed),
-            Err(Unanswered::Full) => self.refuse(503, "too many requests wait: try again later"),
-            Err(Unanswered::Gone) => {
+            Err(why) => self.unanswered(why),
+        }
+    }
+
+    fn unanswered(&self, why: Unanswered) -> Response<WorkerBody> {
+        match why {
+            Unanswered::Full => self.refuse(503, "too many requests wait: try again later"),
+            Unanswered::Gone => {
                 self.refuse(502, "the server went away before it answered: what was asked may have been done or not")
             }
         }
@@ -210,3 +219,6 @@ impl Body for WorkerBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,18 +7,25 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Body as _, Frame as BodyFrame};
 use http_body_util::Full;
+use socket2::SockRef;
 use tokio::net::UnixStream;
 
-use super::CREDIT_BYTES;
 use super::frame::{self, Frames, Kind, put_bare, put_data, put_response};
-use super::outbox::Outbox;
+use super::outbox::{Lane, Outbox};
+use super::{CREDIT_BYTES, REPORT_INTERVAL};
 use crate::body::ResponseBody;
 use crate::service::HttpService;
+
+/// What the system takes before the worker has read it; it counts twice as much, for its own structures.
+const SEND_BUFFER_BYTES: usize = 32 << 10;
+/// A worker that says nothing for so long is looked at more closely.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The link to one worker, seen from the process that answers. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +36,8 @@ struct Shared {
     out: Outbox,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     connections: AtomicU32,
+    /// How often the worker has said how many that are.
+    reports: AtomicU32,
 }
 
 impl Link {
@@ -38,6 +47,8 @@ impl Link {
     /// # Errors
     /// What the socket says, and when what it brings is no frame of this program's.
     pub async fn serve(&self, service: HttpService, socket: UnixStream) -> io::Result<()> {
+        // What the system has taken nothing overtakes.
+        SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES)?;
         let (reader, writer) = socket.into_split();
         let out = self.clone();
         tokio::spawn(async move {
@@ -50,6 +61,21 @@ impl Link {
         let streams = std::mem::take(&mut *self.0.streams());
         streams.values().for_each(|stream| stream.change(|state| state.is_gone = true));
         ended
+    }
+
+    /// Waits until the worker has said nothing for several seconds, although it should each second: it hangs.
+    pub async fn hangs(&self) {
+        loop {
+            let reports = self.0.reports.load(Ordering::Relaxed);
+            tokio::time::sleep(SILENCE_MAX).await;
+            if reports == self.0.reports.load(Ordering::Relaxed) {
+                // It may be this process that stood still. Then what the worker said meanwhile is read now.
+                tokio::time::sleep(REPORT_INTERVAL * 2).await;
+            }
+            if reports == self.0.reports.load(Ordering::Relaxed) {
+                return;
+            }
+        }
     }
 
     /// Connections that the worker holds, as it said within the last second.
@@ -69,7 +95,13 @@ impl Link {
         while let Some(frame) = frames.next().await? {
             let stream = || self.0.streams().get(&frame.stream).cloned();
             match frame.kind {
-                Kind::Request => self.begin(service.clone(), frame.stream, frame::request(frame.payload)?),
+                Kind::Request | Kind::Question => {
+                    let (open, request) = (self.open(frame.stream), frame::request(frame.payload)?.map(Full::new));
+                    match frame.kind {
+                        Kind::Question => drop(tokio::spawn(admit(service.clone(), request, open))),
+                        _ => drop(tokio::spawn(answer(service.clone(), request, open))),
+                    }
+                }
                 Kind::Cancel => {
                     if let Some(stream) = stream() {
                         stream.change(|state| state.is_gone = true);
@@ -81,18 +113,20 @@ impl Link {
                         stream.change(|state| state.credit += i64::from(bytes));
                     }
                 }
-                Kind::Connections => self.0.connections.store(frame::number(frame.payload)?, Ordering::Relaxed),
+                Kind::Connections => {
+                    self.0.connections.store(frame::number(frame.payload)?, Ordering::Relaxed);
+                    self.0.reports.fetch_add(1, Ordering::Relaxed);
+                }
                 Kind::Response | Kind::Data | Kind::Broken => return Err(frame::malformed()),
             }
         }
         Ok(())
     }
 
-    fn begin(&self, service: HttpService, number: u32, request: Request<Bytes>) {
+    fn open(&self, number: u32) -> Open {
         let stream = Arc::<Stream>::default();
         self.0.streams().insert(number, stream.clone());
-        let open = Open { shared: self.0.clone(), stream, number, is_finished: false };
-        tokio::spawn(answer(service, request.map(Full::new), open));
+        Open { shared: self.0.clone(), stream, number, is_finished: false }
     }
 }
 
@@ -174,7 +208,7 @@ impl Drop for Open {
         }
         drop(streams);
         if !self.is_finished {
-            self.shared.out.push(|out| put_bare(out, Kind::Broken, self.number));
+            self.shared.out.push(Lane::Second, |out| put_bare(out, Kind::Broken, self.number));
         }
     }
 }
@@ -192,12 +226,26 @@ async fn answer(service: HttpService, request: Request<Full<Bytes>>, mut open: O
         });
         let Some((data, is_last)) = next.await else { return };
         let number = open.number;
-        open.shared.out.push(|out| put_data(out, number, &data, is_last));
+        open.shared.out.push(Lane::Second, |out| put_data(out, number, &data, is_last));
         open.sent(data.len(), is_last);
         if is_last {
             return;
         }
     }
+}
+
+/// Says whether a request may come in whose body the worker has not read.
+async fn admit(service: HttpService, question: Request<Full<Bytes>>, mut open: Open) {
+    let response = match service.admit(&question.into_parts().0).await {
+        Ok(()) => {
+            let mut may_come = Response::new(ResponseBody::text(Bytes::new()));
+            *may_come.status_mut() = StatusCode::CONTINUE;
+            may_come
+        }
+        Err(refused) => refused,
+    };
+    // It is all there.
+    head(&mut open, response);
 }
 
 /// The answer, or `None` when nobody waits for it any more. What making it takes is gone afterwards: a stream may last.
@@ -222,7 +270,7 @@ fn head(open: &mut Open, response: Response<ResponseBody>) -> Option<ResponseBod
         Poll::Pending => (Bytes::new(), false),
     };
     let number = open.number;
-    open.shared.out.push(|out| put_response(out, number, &head, &data, is_last));
+    open.shared.out.push(Lane::First, |out| put_response(out, number, &head, &data, is_last));
     open.sent(data.len(), is_last);
     (!is_last).then_some(body)
 }

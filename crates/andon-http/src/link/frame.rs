@@ -35,12 +35,22 @@ pub(super) enum Kind {
     Data = 6,
     /// To the worker: there will be no more, and it is not all.
     Broken = 7,
+    /// To the engine: the head of a request whose body is large. Whether it may come in is answered with 100, or with why not.
+    Question = 8,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        let all =
-            [Self::Request, Self::Cancel, Self::Credit, Self::Connections, Self::Response, Self::Data, Self::Broken];
+        let all = [
+            Self::Request,
+            Self::Cancel,
+            Self::Credit,
+            Self::Connections,
+            Self::Response,
+            Self::Data,
+            Self::Broken,
+            Self::Question,
+        ];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
 }
@@ -113,9 +123,9 @@ fn put(out: &mut BytesMut, kind: u8, stream: u32, write: impl FnOnce(&mut BytesM
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
-/// A request and its body.
-pub(super) fn put_request(out: &mut BytesMut, stream: u32, head: &request::Parts, body: &[u8]) {
-    put(out, Kind::Request as u8, stream, |out| {
+/// A request and its body; or a [`Kind::Question`], which has none.
+pub(super) fn put_request(out: &mut BytesMut, kind: Kind, stream: u32, head: &request::Parts, body: &[u8]) {
+    put(out, kind as u8, stream, |out| {
         put_text(out, head.method.as_str().as_bytes());
         let at = out.len();
         out.put_u32(0);

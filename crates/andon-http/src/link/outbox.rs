@@ -1,5 +1,9 @@
 //! What waits to be written to a link, by whoever has something to say.
+//!
+//! There are two lanes, since one change may be said on many thousand streams at once, and a short answer is not to wait for
+//! all of them. Frames of one lane stay in order, and what is in the first overtakes what is in the second.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::mem;
@@ -12,8 +16,19 @@ use tokio::sync::Notify;
 
 /// Bytes that wait before those that can wait have to.
 const BYTES_MAX: usize = 1 << 20;
+/// What is written of the second lane before the first is looked at again.
+const PIECE_BYTES: usize = 16 << 10;
 /// Room that is kept for what comes next.
 const ROOM_BYTES: usize = 256 << 10;
+
+/// Where a frame waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// What somebody waits for: requests, and the heads of answers with what there is of their bodies.
+    First,
+    /// The rest of answers: after what is in the first lane already.
+    Second,
+}
 
 /// Frames on their way out.
 #[derive(Debug, Default)]
@@ -24,17 +39,20 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Pending {
-    bytes: BytesMut,
+    first: BytesMut,
+    /// Pieces of whole frames.
+    second: VecDeque<BytesMut>,
+    second_bytes: usize,
     writer: Option<Waker>,
     is_closed: bool,
 }
 
 impl Outbox {
     /// Adds frames; nothing once it is closed.
-    pub(super) fn push(&self, write: impl FnOnce(&mut BytesMut)) {
+    pub(super) fn push(&self, lane: Lane, write: impl FnOnce(&mut BytesMut)) {
         let mut pending = self.pending();
         if !pending.is_closed {
-            write(&mut pending.bytes);
+            pending.add(lane, write);
             if let Some(writer) = pending.writer.take() {
                 drop(pending);
                 writer.wake();
@@ -59,7 +77,10 @@ impl Outbox {
                 bytes = BytesMut::new();
             }
             bytes.clear();
-            self.room.notify_waiters();
+            // Not after each piece: all who wait are woken.
+            if self.pending().bytes() < BYTES_MAX / 2 {
+                self.room.notify_waiters();
+            }
         }
         Ok(())
     }
@@ -67,24 +88,28 @@ impl Outbox {
     /// Takes nothing more, and lets nobody wait.
     pub(super) fn close(&self) {
         let mut pending = self.pending();
-        pending.is_closed = true;
-        pending.bytes = BytesMut::new();
-        if let Some(writer) = pending.writer.take() {
+        let writer = pending.writer.take();
+        *pending = Pending { is_closed: true, ..Pending::default() };
+        if let Some(writer) = writer {
             writer.wake();
         }
         drop(pending);
         self.room.notify_waiters();
     }
 
-    /// Exchanges `bytes`, which is empty, for what waits; false when there will be nothing.
+    /// Exchanges `bytes`, which is empty, for what is written next; false when there will be nothing.
     async fn take(&self, bytes: &mut BytesMut) -> bool {
         poll_fn(|cx| {
             let mut pending = self.pending();
-            if pending.bytes.is_empty() && !pending.is_closed {
+            if !pending.first.is_empty() {
+                mem::swap(&mut pending.first, bytes);
+            } else if let Some(piece) = pending.second.pop_front() {
+                pending.second_bytes -= piece.len();
+                *bytes = piece;
+            } else if !pending.is_closed {
                 pending.writer = Some(cx.waker().clone());
                 return Poll::Pending;
             }
-            mem::swap(&mut pending.bytes, bytes);
             Poll::Ready(!bytes.is_empty())
         })
         .await
@@ -102,10 +127,30 @@ impl Outbox {
     }
 
     fn is_full(&self) -> bool {
-        self.pending().bytes.len() >= BYTES_MAX
+        self.pending().bytes() >= BYTES_MAX
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        self.first.len() + self.second_bytes
+    }
+
+    fn add(&mut self, lane: Lane, write: impl FnOnce(&mut BytesMut)) {
+        if lane == Lane::First {
+            return write(&mut self.first);
+        }
+        if self.second.back().is_none_or(|last| last.len() >= PIECE_BYTES) {
+            self.second.push_back(BytesMut::new());
+        }
+        if let Some(last) = self.second.back_mut() {
+            let before = last.len();
+            write(last);
+            self.second_bytes += last.len() - before;
+        }
     }
 }

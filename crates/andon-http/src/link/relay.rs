@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Response, request};
+use http::{Response, StatusCode, request};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use tokio::net::UnixStream;
 
 use super::CREDIT_BYTES;
 use super::frame::{self, Frame, Frames, Kind, put_bare, put_number, put_request};
-use super::outbox::Outbox;
+use super::outbox::{Lane, Outbox};
 
+/// Frames that are taken before their clients have their turn.
+const AT_ONCE: usize = 64;
 /// Requests at once.
 const STREAMS_MAX: usize = 1 << 17;
 
@@ -82,10 +84,25 @@ impl Relay {
 
     /// Passes a request on and waits for the head of its answer. Whoever drops the answer hangs up.
     pub(crate) async fn send(&self, head: &request::Parts, body: &[u8]) -> Result<Response<RelayedBody>, Unanswered> {
+        self.pass_on(Kind::Request, head, body).await
+    }
+
+    /// Asks whether a request with this head may come in, before its body is read: `None` if so, or what is answered.
+    pub(crate) async fn ask(&self, head: &request::Parts) -> Result<Option<Response<RelayedBody>>, Unanswered> {
+        let answer = self.pass_on(Kind::Question, head, &[]).await?;
+        Ok(Some(answer).filter(|answer| answer.status() != StatusCode::CONTINUE))
+    }
+
+    async fn pass_on(
+        &self,
+        kind: Kind,
+        head: &request::Parts,
+        body: &[u8],
+    ) -> Result<Response<RelayedBody>, Unanswered> {
         self.0.out.room().await;
         let mut answer = self.begin()?;
         let number = answer.number;
-        self.0.out.push(|out| put_request(out, number, head, body));
+        self.0.out.push(Lane::First, |out| put_request(out, kind, number, head, body));
         let head = poll_fn(|cx| {
             let mut state = answer.stream.state();
             match (state.head.take(), state.end) {
@@ -108,7 +125,7 @@ impl Relay {
 
     /// Says how many connections there are.
     pub(crate) fn say_connections(&self, count: u32) {
-        self.0.out.push(|out| put_number(out, Kind::Connections, 0, count));
+        self.0.out.push(Lane::First, |out| put_number(out, Kind::Connections, 0, count));
     }
 
     fn begin(&self) -> Result<RelayedBody, Unanswered> {
@@ -135,8 +152,14 @@ impl Relay {
     where
         T: tokio::io::AsyncRead + Unpin,
     {
+        let mut taken = 0;
         while let Some(frame) = frames.next().await? {
             self.take(frame)?;
+            taken += 1;
+            if taken % AT_ONCE == 0 {
+                // What has come is passed on to its clients before more is taken.
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }
@@ -156,7 +179,9 @@ impl Relay {
             }
             Kind::Data => (None, frame.payload, End::Whole),
             Kind::Broken => (None, Bytes::new(), End::Broken),
-            Kind::Request | Kind::Cancel | Kind::Credit | Kind::Connections => return Err(frame::malformed()),
+            Kind::Request | Kind::Question | Kind::Cancel | Kind::Credit | Kind::Connections => {
+                return Err(frame::malformed());
+            }
         };
         stream.change(|state| {
             state.head = head.or(state.head.take());
@@ -235,7 +260,7 @@ impl Body for RelayedBody {
         self.taken_bytes = self.taken_bytes.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
         if is_open && self.taken_bytes >= CREDIT_BYTES / 2 {
             let (number, bytes) = (self.number, std::mem::take(&mut self.taken_bytes));
-            self.shared.out.push(|out| put_number(out, Kind::Credit, number, bytes));
+            self.shared.out.push(Lane::First, |out| put_number(out, Kind::Credit, number, bytes));
         }
         Poll::Ready(Some(Ok(BodyFrame::data(piece))))
     }
@@ -265,6 +290,6 @@ impl Drop for RelayedBody {
             streams.by_number.shrink_to(64);
         }
         drop(streams);
-        self.shared.out.push(|out| put_bare(out, Kind::Cancel, self.number));
+        self.shared.out.push(Lane::First, |out| put_bare(out, Kind::Cancel, self.number));
     }
 }

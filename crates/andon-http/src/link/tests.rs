@@ -138,7 +138,7 @@ async fn what_is_no_frame_ends_the_link() {
 fn heads_pass_as_they_are() {
     let (mut out, given) = (bytes::BytesMut::new(), Request::get("http://localhost:1/mcp?a=b"));
     let given = given.header("x", "1").header("y", "\u{e9}").header("x", "2").body(()).expect("a request");
-    super::frame::put_request(&mut out, 7, &given.into_parts().0, b"body");
+    super::frame::put_request(&mut out, super::frame::Kind::Request, 7, &given.into_parts().0, b"body");
     let passed = super::frame::request(out.freeze().slice(9..)).expect("it is well formed");
     assert_eq!(
         (passed.uri().to_string().as_str(), passed.body()),

@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use andon_server::context::Context;
+use andon_server::entry::ToolEntry;
+use andon_server::failure::ToolError;
+use andon_server::server::Server;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::Desk;
+use crate::budget::Budget;
+use crate::connection::Patience;
+use crate::link::{Link, Relay};
+use crate::listener::attend_all;
+use crate::options::HttpOptions;
+use crate::service::HttpService;
+
+/// A client of HTTP/2 whose connection a worker's desk serves, with the end where requests are answered.
+async fn client() -> SendRequest<Full<Bytes>> {
+    let any = || json!({"type": "object"});
+    let echo = ToolEntry::from_fn("echo", any(), |arguments: Value, _: Context| async move {
+        arguments["message"].as_str().unwrap_or_default().to_owned()
+    });
+    let steps = ToolEntry::from_fn("steps", any(), |_: Value, context: Context| async move {
+        for step in 1..=10 {
+            context.progress(f64::from(step), None, None).await?;
+        }
+        Ok::<_, ToolError>("walked")
+    });
+    let host = Server::new("test", "1").with((echo, steps)).build().expect("a server");
+    let (engine, worker) = UnixStream::pair().expect("a pair");
+    let (relay, options) = (Relay::default(), HttpOptions::default());
+    let carried = relay.clone();
+    tokio::spawn(async move { Link::default().serve(HttpService::new(host, HttpOptions::default()), engine).await });
+    tokio::spawn(async move { carried.run(worker).await });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let patience = Patience { head_timeout: options.head_timeout, idle_timeout: options.idle_timeout };
+    let desk = Arc::new(Desk { relay, bodies: Budget::new(options.bodies_bytes_max), options });
+    tokio::spawn(async move {
+        let (_closing, watcher) = watch::channel(false);
+        let answer = move |request| {
+            let desk = desk.clone();
+            async move { desk.answer(request).await }
+        };
+        attend_all(&listener, &Arc::new(Semaphore::new(10)), answer, patience, watcher).await;
+    });
+    let socket = TcpStream::connect(address).await.expect("a connection");
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    sender
+}
+
+async fn call(mut sender: SendRequest<Full<Bytes>>, id: u32, tool: &str, message: &str) -> String {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": 1,
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"name": tool, "arguments": {"message": message}, "_meta": meta});
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string();
+    let request = Request::post("http://localhost/mcp")
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .header("mcp-protocol-version", "2026-07-28")
+        .header("mcp-method", "tools/call")
+        .header("mcp-name", tool)
+        .body(Full::new(Bytes::from(body)))
+        .expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+    let body = answer.into_body().collect().await.expect("all of it").to_bytes();
+    String::from_utf8_lossy(&body).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_of_http2_is_served_through_a_worker() {
+    let sender = client().await;
+    let calls = (0..50).map(|id| call(sender.clone(), id, "echo", "hi"));
+    for (id, answer) in (0..50).zip(join_all(calls).await) {
+        assert!(answer.contains(&format!(r#""id":{id}"#)) && answer.contains("hi"), "{answer}");
+    }
+    let long = "y".repeat(1 << 20);
+    let (events, answer) = tokio::join!(call(sender.clone(), 50, "steps", ""), call(sender.clone(), 51, "echo", &long));
+    assert_eq!(events.matches("notifications/progress").count(), 10, "{events}");
+    assert!(events.contains("walked") && answer.contains(&long));
+}
