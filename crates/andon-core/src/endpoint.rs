@@ -1,20 +1,20 @@
 //! How did the client open? The only fork between the two eras, and the checks before a modern request is served.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use andon_types::capability::ClientCapabilities;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Request};
-use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, LOG_LEVEL, Level, PROTOCOL_VERSION};
+use andon_types::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, Level, PROTOCOL_VERSION};
 use andon_types::method::{Capability, Method};
 use andon_types::object::{members, string};
+use andon_types::params::{Mark, Member};
 use andon_types::revision::{Era, Revision};
 use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::facts::{ClientFacts, Facts, Params, RequestMeta};
+use crate::descriptions::Descriptions;
+use crate::facts::{ClientFacts, Facts, RequestMeta, check, input_responses, progress_token, request_state};
 use crate::offer::{Offer, supported};
 
 /// The headers that a modern request has over HTTP; stdio has none.
@@ -41,9 +41,9 @@ pub struct Admitted {
 
 /// Which machine a message is for. `initialize` without a modern `_meta` is legacy whatever its headers say.
 pub fn era(message: &Message, version_header: Option<&str>) -> Era {
-    let (method, params) = match message {
-        Message::Request(request) => (&*request.method, request.params.as_ref()),
-        Message::Notification(notification) => (&*notification.method, notification.params.as_ref()),
+    let method = match message {
+        Message::Request(request) => &*request.method,
+        Message::Notification(notification) => &*notification.method,
         // Only a legacy client has requests to answer.
         Message::Response(_) => return Era::Legacy,
     };
@@ -51,20 +51,35 @@ pub fn era(message: &Message, version_header: Option<&str>) -> Era {
     if version_header.is_some_and(|date| date >= Revision::LATEST.as_str() && method != "initialize") {
         return Era::Modern;
     }
-    let meta = params.and_then(|params| params.members().find(|(name, _)| name == "_meta")).map(|(_, meta)| meta);
-    let names_version = |(name, value): (Cow<'_, str>, &str)| name == PROTOCOL_VERSION && value != "null";
-    if meta.is_some_and(|meta| members(meta).any(names_version)) { Era::Modern } else { Era::Legacy }
+    if named_version(message).is_some_and(|version| version != "null") { Era::Modern } else { Era::Legacy }
+}
+
+/// The text of the version that a message names in its `_meta`.
+fn named_version(message: &Message) -> Option<&str> {
+    match message {
+        Message::Request(request) => request.params.as_ref()?.mark(Mark::ProtocolVersion),
+        Message::Notification(notification) => {
+            let (_, meta) = notification.params.as_ref()?.members().find(|(name, _)| name == "_meta")?;
+            members(meta).find(|(name, _)| name == PROTOCOL_VERSION).map(|(_, version)| version)
+        }
+        Message::Response(_) => None,
+    }
 }
 
 /// The ladder of checks before a modern request is served; the first that fails decides.
 ///
-/// `headers` is `None` where there are none by nature.
+/// `headers` is `None` where there are none by nature. `known` are the clients of the same server so far.
 ///
 /// # Errors
 /// The error to answer, in the order of the specification: header and body disagree, `_meta` incomplete, version not
 /// served, routing headers, method.
-pub fn admit(request: Request, headers: Option<RoutingHeaders<'_>>, offer: &Offer) -> Result<Admitted, Refused> {
-    match check(&request, headers, offer) {
+pub fn admit(
+    request: Request,
+    headers: Option<RoutingHeaders<'_>>,
+    offer: &Offer,
+    known: &Descriptions,
+) -> Result<Admitted, Refused> {
+    match climb(&request, headers, offer, known) {
         Ok((method, facts)) => Ok(Admitted { method, request, facts }),
         Err(error) => Err(Refused { request, error }),
     }
@@ -79,14 +94,16 @@ pub struct Refused {
     pub error: ErrorObject,
 }
 
-fn check(
+fn climb(
     request: &Request,
     headers: Option<RoutingHeaders<'_>>,
     offer: &Offer,
+    known: &Descriptions,
 ) -> Result<(Method, Facts), ErrorObject> {
-    let params = Params::read(request.params.as_ref())?;
-    let meta = params.meta()?;
-    let version = meta.protocol_version.map(|raw| string(raw).unwrap_or_default());
+    let params = request.params.as_ref();
+    check(params)?;
+    let mark = |mark| params.and_then(|params| params.mark(mark));
+    let version = mark(Mark::ProtocolVersion).map(|raw| string(raw).unwrap_or_default());
     if let (Some(headers), Some(version)) = (headers, version.as_deref())
         && headers.protocol_version != Some(version)
     {
@@ -94,53 +111,57 @@ fn check(
         return Err(ErrorObject::header_mismatch(why));
     }
     let version = version.ok_or_else(|| missing(PROTOCOL_VERSION))?;
-    let capabilities: ClientCapabilities =
-        read(meta.client_capabilities, CLIENT_CAPABILITIES)?.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
+    let (said, info) = (mark(Mark::ClientCapabilities), mark(Mark::ClientInfo));
+    let said = said.ok_or_else(|| missing(CLIENT_CAPABILITIES))?;
+    let found = known.find(info, said);
+    let is_known = found.is_some();
+    let mut client = match found {
+        Some(client) => client,
+        None => Arc::new(ClientFacts { info: None, capabilities: read(said, CLIENT_CAPABILITIES)? }),
+    };
     let revision = Revision::parse(&version)
         .filter(|revision| revision.era() == Era::Modern)
         .ok_or_else(|| ErrorObject::unsupported_version(&version, &supported()))?;
     let found = Method::find(&request.method, revision);
     if let Some(headers) = headers {
-        routing(request, &params, found, headers)?;
+        routing(request, found, headers)?;
     }
     let method = found
         .filter(|method| offer.has(method.capability()))
         .ok_or_else(|| ErrorObject::method_not_found(&request.method))?;
     // Each request says so itself, and before anything is looked up (tasks extension, "Capability Negotiation").
-    if method.capability() == Capability::Tasks && !declares_tasks(capabilities.extensions.as_ref()) {
+    if method.capability() == Capability::Tasks && !declares_tasks(client.capabilities.extensions.as_ref()) {
         return Err(ErrorObject::missing_capability(&json!({ "extensions": { TASKS_EXTENSION: {} } })));
     }
-    let info: Option<Implementation> = read(meta.client_info, CLIENT_INFO)?;
-    let log_level: Option<Level> = read(meta.log_level, LOG_LEVEL)?;
+    if !is_known {
+        Arc::make_mut(&mut client).info = info.map(|raw| read(raw, CLIENT_INFO)).transpose()?;
+        known.keep(info, said, &client);
+    }
+    let log_level: Option<Level> = mark(Mark::LogLevel).map(|raw| read(raw, LOG_LEVEL)).transpose()?;
     let facts = Facts {
         revision,
-        client: Arc::new(ClientFacts { info, capabilities }),
-        progress_token: meta.progress_token()?,
+        client,
+        progress_token: progress_token(params)?,
         log_level,
-        input_responses: params.input_responses()?,
-        request_state: params.request_state()?,
+        input_responses: input_responses(params)?,
+        request_state: request_state(params)?,
         meta: RequestMeta::of(request),
     };
     Ok((method, facts))
 }
 
 /// `Mcp-Method` and `Mcp-Name` say what the body says (Streamable HTTP, "Standard Request Headers").
-fn routing(
-    request: &Request,
-    params: &Params<'_>,
-    found: Option<Method>,
-    headers: RoutingHeaders<'_>,
-) -> Result<(), ErrorObject> {
+fn routing(request: &Request, found: Option<Method>, headers: RoutingHeaders<'_>) -> Result<(), ErrorObject> {
     if headers.method != Some(&*request.method) {
         return Err(ErrorObject::header_mismatch("the header Mcp-Method is missing or is not the body's \"method\""));
     }
     let Some(member) = found.and_then(Method::named_by) else { return Ok(()) };
-    let raw = match member {
-        "uri" => params.uri,
-        "taskId" => params.task_id,
-        _ => params.name,
+    let mirrored = match member {
+        "uri" => Member::Uri,
+        "taskId" => Member::TaskId,
+        _ => Member::Name,
     };
-    match raw.and_then(string) {
+    match request.params.as_ref().and_then(|params| params.member(mirrored)).and_then(string) {
         Some(name) if headers.name != Some(&name) => {
             let why = format!("the header Mcp-Name is missing or is not \"params.{member}\"");
             Err(ErrorObject::header_mismatch(why))
@@ -154,7 +175,6 @@ fn missing(key: &str) -> ErrorObject {
     ErrorObject::invalid_params(format!("a request of this revision has _meta[\"{key}\"]"))
 }
 
-fn read<'a, T: Deserialize<'a>>(member: Option<&'a str>, key: &str) -> Result<Option<T>, ErrorObject> {
-    let read = member.map(serde_json::from_str).transpose();
-    read.map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
+fn read<'a, T: Deserialize<'a>>(raw: &'a str, key: &str) -> Result<T, ErrorObject> {
+    serde_json::from_str(raw).map_err(|error| ErrorObject::invalid_params(format!("bad _meta[\"{key}\"]: {error}")))
 }

@@ -6,6 +6,7 @@
 //! [`Exchange`](exchange::Exchange) of its own. The other side of both is [`Dialogue`](client::Dialogue). Read [`io::Input`] and [`io::Output`] first.
 
 pub mod client;
+pub mod descriptions;
 pub mod endpoint;
 pub mod event;
 pub mod exchange;

@@ -15,9 +15,9 @@ use andon_server::service::{Reply, Service, Text};
 use andon_server::tasks::{Ran, Tasks};
 use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::error::{ErrorObject, clip};
-use andon_types::message::Json;
 use andon_types::meta::Implementation;
 use andon_types::method::Method;
+use andon_types::params::{Member, Params};
 use andon_types::tools::Tool;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -92,7 +92,7 @@ impl Front {
         }
     }
 
-    async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Json>) -> Result<Reply, ErrorObject> {
+    async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Params>) -> Result<Reply, ErrorObject> {
         let params: Map<String, Value> = match &given {
             Some(params) => params.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?,
             None => Map::new(),
@@ -418,8 +418,8 @@ impl Service for Front {
         drop(self.tasks.set(tasks));
     }
 
-    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
-        let name = match (method, params.map(Json::parse_owned::<Map<String, Value>>)) {
+    fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
+        let name = match (method, params.map(Params::parse_owned::<Map<String, Value>>)) {
             (Method::ToolsCall, Some(Ok(params))) => text_of(&params, "name").unwrap_or_default(),
             (Method::ToolsCall, _) => return false,
             _ => return true,
@@ -477,11 +477,10 @@ impl Service for Front {
         });
     }
 
-    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
+    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String> {
         let view = self.known_view();
         let Some(expected) = view.headers(tool) else { return Ok(()) };
-        let arguments = params.into_iter().flat_map(Json::members).find(|(name, _)| name == "arguments");
-        let arguments = arguments.map_or("{}", |(_, arguments)| arguments);
+        let arguments = params.and_then(|params| params.member(Member::Arguments)).unwrap_or("{}");
         andon_schema::headers::check_headers(expected, arguments, headers)
     }
 
@@ -489,7 +488,7 @@ impl Service for Front {
         self: Arc<Self>,
         call: Call,
         method: Method,
-        params: Option<Json>,
+        params: Option<Params>,
     ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
         Box::pin(self.serve(call, method, params))
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use andon_types::message::Json;
 use andon_types::object;
+use andon_types::params::Params;
 use schemars::generate::SchemaGenerator;
 use schemars::{JsonSchema, Schema};
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
@@ -34,13 +34,13 @@ pub struct Arguments(Option<Part>);
 /// A part of the parameters of a call, which are shared and not copied.
 #[derive(Debug, Clone)]
 struct Part {
-    params: Json,
+    params: Params,
     span: Range<usize>,
 }
 
 impl Arguments {
     /// Those that stand as `text` in `params`; `None` if it is no part of them.
-    pub(crate) fn within(params: &Json, text: &str) -> Option<Self> {
+    pub(crate) fn within(params: &Params, text: &str) -> Option<Self> {
         let start = text.as_ptr().addr().checked_sub(params.as_str().as_ptr().addr())?;
         let span = start..start + text.len();
         (params.as_str().get(span.clone()) == Some(text)).then(|| Self(Some(Part { params: params.clone(), span })))

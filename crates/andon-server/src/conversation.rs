@@ -12,6 +12,7 @@ use andon_core::values::TooLarge;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::method::Method;
+use andon_types::params::Params;
 use andon_types::raw::RawJson;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, CatchUnwind};
@@ -563,7 +564,7 @@ struct Handling {
     handler: CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>,
     call: Call,
     method: Method,
-    params: Option<Json>,
+    params: Option<Params>,
     once: Option<once::Slot>,
     _running: Running,
 }

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use andon_core::descriptions::Descriptions;
 use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
@@ -167,6 +168,8 @@ pub struct Host {
     next_number: AtomicU64,
     sessions: table::Table,
     clients: clients::Clients,
+    /// Of modern clients.
+    descriptions: Descriptions,
     listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
     /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
     pipes: Mutex<HashMap<u64, pipe::Pipe>>,
@@ -210,6 +213,7 @@ impl Host {
             next_number: AtomicU64::new(1),
             sessions: table::Table::default(),
             clients: clients::Clients::default(),
+            descriptions: Descriptions::default(),
             listeners: Mutex::default(),
             pipes: Mutex::default(),
             event_streams: events::EventStreams::default(),

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use andon_core::io::ReplyKind;
 use andon_core::port::{Key, Kind, Record, Rev, StoreError};
 use andon_types::error::{ErrorCode, ErrorObject};
-use andon_types::message::{Json, Message, RequestId};
+use andon_types::message::{Message, RequestId};
 use andon_types::method::Method;
+use andon_types::params::Params;
 use andon_types::raw::RawJson;
 use andon_types::revision::Revision;
 use andon_types::task::declares_tasks;
@@ -102,7 +103,7 @@ impl Keyed {
     ///
     /// # Errors
     /// When it is no text of 1 to 255 bytes.
-    pub(crate) fn of(method: Method, call: &Call, params: Option<&Json>) -> Result<Option<Self>, ErrorObject> {
+    pub(crate) fn of(method: Method, call: &Call, params: Option<&Params>) -> Result<Option<Self>, ErrorObject> {
         // Most calls have none, and need not be looked at further.
         let Some(params) = params.filter(|params| method == Method::ToolsCall && params.as_str().contains(META_KEY))
         else {
@@ -326,7 +327,7 @@ pub(crate) fn name(message: Message, key: Option<&str>) -> Result<Message, (Requ
         return Ok(message);
     }
     let refuse = |why: &str| Err((request.id.clone(), ErrorObject::invalid_params(why)));
-    let mut params: Map<String, Value> = match request.params.as_ref().map(Json::parse) {
+    let mut params: Map<String, Value> = match request.params.as_ref().map(Params::parse) {
         None => Map::new(),
         Some(Ok(params)) => params,
         // The call is answered with what is wrong with it.
@@ -338,7 +339,7 @@ pub(crate) fn name(message: Message, key: Option<&str>) -> Result<Message, (Requ
     match meta.insert(META_KEY.to_owned(), Value::from(key)) {
         Some(known) if known != key => refuse("the header Idempotency-Key and its twin in \"_meta\" disagree"),
         _ => {
-            request.params = Some(Json::from(Value::Object(params)));
+            request.params = Some(Params::from(Value::Object(params)));
             Ok(Message::Request(request))
         }
     }

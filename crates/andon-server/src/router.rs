@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::error::ErrorObject;
-use andon_types::message::Json;
 use andon_types::meta::{CacheHint, Implementation};
 use andon_types::method::Method;
+use andon_types::params::Params;
 use andon_types::revision::Revision;
 use andon_types::task::TaskSupport;
 use futures_util::future::BoxFuture;
@@ -92,7 +92,7 @@ impl Service for Router {
         capabilities
     }
 
-    fn needed_scopes(&self, method: Method, params: Option<&Json>) -> Vec<String> {
+    fn needed_scopes(&self, method: Method, params: Option<&Params>) -> Vec<String> {
         self.scopes_of(method, params)
     }
 
@@ -100,7 +100,7 @@ impl Service for Router {
         Router::scopes_of_resource(self, uri)
     }
 
-    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
+    fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
         method != Method::ToolsCall || self.is_repeatable_call(params)
     }
 
@@ -108,7 +108,7 @@ impl Service for Router {
         self.tasks.forget(session);
     }
 
-    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String> {
+    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String> {
         self.check_headers(tool, params, headers)
     }
 
@@ -116,7 +116,7 @@ impl Service for Router {
         self: Arc<Self>,
         call: Call,
         method: Method,
-        params: Option<Json>,
+        params: Option<Params>,
     ) -> BoxFuture<'static, Result<Reply, ErrorObject>> {
         match method {
             Method::ToolsCall => Box::pin(async move { self.call_tool(call, params.as_ref()).await }),
@@ -140,7 +140,7 @@ impl Service for Router {
 
 impl Router {
     /// What needs no handler.
-    fn answer(&self, call: &Call, method: Method, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    fn answer(&self, call: &Call, method: Method, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let snapshot = self.snapshot();
         match method {
             Method::ToolsList => self.list(call, method, &snapshot.tools, params),
@@ -159,7 +159,7 @@ impl Router {
         call: &Call,
         method: Method,
         section: &Section<T>,
-        params: Option<&Json>,
+        params: Option<&Params>,
     ) -> Result<Reply, ErrorObject> {
         let wanted: ListParams = read_params(params)?;
         let after = match wanted.cursor {
@@ -204,8 +204,8 @@ struct ListParams {
 }
 
 /// The parameters as a `T`; absent ones are an empty object.
-pub(crate) fn read_params<'a, T: Deserialize<'a>>(params: Option<&'a Json>) -> Result<T, ErrorObject> {
-    let text = params.map_or("{}", Json::as_str);
+pub(crate) fn read_params<'a, T: Deserialize<'a>>(params: Option<&'a Params>) -> Result<T, ErrorObject> {
+    let text = params.map_or("{}", Params::as_str);
     serde_json::from_str(text).map_err(|error| ErrorObject::invalid_params(format!("bad parameters: {error}")))
 }
 

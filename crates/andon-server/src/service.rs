@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use andon_types::capability::ServerCapabilities;
 use andon_types::error::ErrorObject;
-use andon_types::message::Json;
 use andon_types::meta::Implementation;
 use andon_types::method::Method;
+use andon_types::params::Params;
 use futures_util::future::BoxFuture;
 
 pub use andon_core::io::{Reply, Text};
@@ -27,7 +27,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// The scopes that a request needs, whoever sends it (authorization, "Scope Challenge Handling"). It is asked before
     /// [`Service::call`], and a sender who lacks one is refused.
-    fn needed_scopes(&self, method: Method, params: Option<&Json>) -> Vec<String> {
+    fn needed_scopes(&self, method: Method, params: Option<&Params>) -> Vec<String> {
         let _ = (method, params);
         Vec::new()
     }
@@ -40,7 +40,7 @@ pub trait Service: Send + Sync + 'static {
 
     /// Whether a request may run again without harm if nobody knows whether it ran. For any other, it is written down
     /// that it runs before it does, where sessions outlive the process.
-    fn is_repeatable(&self, method: Method, params: Option<&Json>) -> bool {
+    fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
         let _ = params;
         method != Method::ToolsCall
     }
@@ -81,7 +81,7 @@ pub trait Service: Send + Sync + 'static {
     ///
     /// # Errors
     /// What disagrees, in words.
-    fn check_param_headers(&self, tool: &str, params: Option<&Json>, headers: &[(&str, &str)]) -> Result<(), String>;
+    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String>;
 
     /// Serves `tools/*`, `prompts/*`, `resources/*`, `completion/complete` and `subscriptions/listen`.
     ///
@@ -92,6 +92,6 @@ pub trait Service: Send + Sync + 'static {
         self: Arc<Self>,
         call: Call,
         method: Method,
-        params: Option<Json>,
+        params: Option<Params>,
     ) -> BoxFuture<'static, Result<Reply, ErrorObject>>;
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_core::descriptions::Descriptions;
 use andon_core::endpoint::admit;
 use andon_core::exchange::{CALL, Exchange, STREAM};
 use andon_core::io::{AskId, Input, ListKind, Output, Timestamp};
@@ -44,7 +45,7 @@ const HONOURED: &str = r#"{"toolsListChanged":true,"resourceSubscriptions":["a:1
 impl Modern {
     pub(crate) fn new(now: Timestamp, rng: &mut Rng, id: i64, limits: Arc<Limits>, offer: Arc<Offer>) -> Self {
         let listens = rng.u32(..4) == 0;
-        let admitted = admit(request(id, listens), None, &offer).expect("a good request");
+        let admitted = admit(request(id, listens), None, &offer, &Descriptions::default()).expect("a good request");
         let (exchange, outputs) = Exchange::open(now, admitted, limits.clone(), offer);
         let mut modern = Self {
             exchange,

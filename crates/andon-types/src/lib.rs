@@ -14,6 +14,7 @@ pub mod message;
 pub mod meta;
 pub mod method;
 pub mod object;
+pub mod params;
 pub mod raw;
 pub mod revision;
 pub mod scan;

@@ -1,6 +1,5 @@
 //! Envelopes: what kind of message it is, its id and its method. Parameters and results stay raw text.
 
-use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorObject, clip};
 use crate::object::{self, MemberScan};
+use crate::params::Params;
 use crate::revision::Rules;
-use crate::scan::{ScanError, ScanLimits, Shape, scan};
+use crate::scan::{Envelope, Part, ScanError, ScanLimits, Shape, scan};
 
 /// The most bytes in a string id.
 pub const ID_BYTES_MAX: usize = 256;
@@ -103,7 +103,7 @@ pub struct Request {
     /// The method's name, known or not.
     pub method: Box<str>,
     /// An object, if there are any.
-    pub params: Option<Json>,
+    pub params: Option<Params>,
 }
 
 /// A notification: it gets no answer.
@@ -162,7 +162,7 @@ impl Body {
     pub fn parse(bytes: &[u8], limits: ScanLimits) -> Result<Body, Malformed> {
         let text = std::str::from_utf8(bytes).map_err(|error| refuse(None, syntax(error.valid_up_to())))?;
         match scan(text, limits).map_err(|error| refuse(None, scan_error(error)))? {
-            Shape::Object(members) => message(text, &members).map(Body::Single),
+            Shape::Object(envelope) => message(text, &envelope).map(Body::Single),
             Shape::Array(elements) => batch(text, &elements, limits),
             Shape::Scalar => Err(refuse(None, ErrorObject::invalid_request("a message is a JSON object"))),
         }
@@ -177,30 +177,30 @@ fn batch(text: &str, elements: &[Range<usize>], limits: ScanLimits) -> Result<Bo
     let messages = elements.iter().map(|span| {
         let text = &text[span.clone()];
         match scan(text, limits).map_err(|error| refuse(None, scan_error(error)))? {
-            Shape::Object(members) => message(text, &members),
+            Shape::Object(envelope) => message(text, &envelope),
             _ => Err(refuse(None, ErrorObject::invalid_request("a message is a JSON object"))),
         }
     });
     Ok(Body::Batch(messages.collect()))
 }
 
-fn message(text: &str, members: &[(Cow<'_, str>, Range<usize>)]) -> Result<Message, Malformed> {
-    let member = |name: &str| members.iter().find(|(known, _)| known == name).map(|(_, span)| &text[span.clone()]);
-    let id = member("id").map(read_id).transpose();
+fn message(text: &str, envelope: &Envelope) -> Result<Message, Malformed> {
+    let member = |part| envelope.part(text, part);
+    let id = member(Part::Id).map(read_id).transpose();
     let known_id = id.as_ref().ok().cloned().flatten();
     let invalid = |why: &str| refuse(known_id.clone(), ErrorObject::invalid_request(why));
 
-    if member("jsonrpc").and_then(object::string).as_deref() != Some("2.0") {
+    if member(Part::JsonRpc).and_then(object::string).as_deref() != Some("2.0") {
         return Err(invalid("a message has \"jsonrpc\": \"2.0\""));
     }
-    let answer = (member("result"), member("error"));
-    let Some(method) = member("method") else {
+    let answer = (member(Part::Result), member(Part::Error));
+    let Some(method) = member(Part::Method) else {
         return match answer {
             (Some(result), None) => {
                 Ok(Message::Response(Response { id: id.map_err(invalid)?, outcome: Ok(Json(result.into())) }))
             }
             (None, Some(error)) => Ok(Message::Response(Response {
-                id: if member("id") == Some("null") { None } else { id.map_err(invalid)? },
+                id: if member(Part::Id) == Some("null") { None } else { id.map_err(invalid)? },
                 outcome: Err(serde_json::from_str(error)
                     .map_err(|_| invalid("\"error\" has an integer \"code\" and a string \"message\""))?),
             })),
@@ -212,11 +212,14 @@ fn message(text: &str, members: &[(Cow<'_, str>, Range<usize>)]) -> Result<Messa
         return Err(invalid("a request has neither \"result\" nor \"error\""));
     }
     let method: Box<str> = object::string(method).ok_or_else(|| invalid("\"method\" is a string"))?.into();
-    let params = member("params").map(|raw| Json(raw.into()));
-    match id.map_err(invalid)? {
-        Some(id) => Ok(Message::Request(Request { id, method, params })),
-        None => Ok(Message::Notification(Notification { method, params })),
-    }
+    let params = member(Part::Params);
+    Ok(match id.map_err(invalid)? {
+        Some(id) => {
+            let params = params.map(|raw| Params::scanned(raw, envelope.places));
+            Message::Request(Request { id, method, params })
+        }
+        None => Message::Notification(Notification { method, params: params.map(|raw| Json(raw.into())) }),
+    })
 }
 
 /// `null`, fractions and numbers that only look like integers are no ids.

@@ -1,4 +1,4 @@
-//! One pass over bytes from a peer: is it JSON, is it affordable, and where are the members of the envelope?
+//! One pass over bytes from a peer: is it JSON, is it affordable, and where are the members that the protocol names?
 //!
 //! The pass builds no tree. It checks the grammar of RFC 8259 in full, so that text which it accepted can be
 //! kept and handed on byte for byte; it refuses what a tree builder would silently repair (duplicate member
@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
+
+use crate::params::{Places, Span};
 
 /// What a body may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum ScanError {
     Syntax(usize),
     /// JSON, but deeper than [`ScanLimits::depth`].
     TooDeep,
-    /// JSON, but dearer than [`ScanLimits::cost_bytes`].
+    /// JSON, but dearer than [`ScanLimits::cost_bytes`], or of 4 GiB or more.
     TooExpensive,
     /// JSON with a member name twice in one object; the second one is at this byte.
     DuplicateName(usize),
@@ -38,13 +40,65 @@ pub enum ScanError {
 
 /// The shape of a whole text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Shape<'a> {
-    /// An object, with its members in order: decoded name, span of the value.
-    Object(Vec<(Cow<'a, str>, Range<usize>)>),
+pub(crate) enum Shape {
+    /// An object, taken for a message.
+    Object(Envelope),
     /// An array, with the spans of its elements.
     Array(Vec<Range<usize>>),
     /// A string, number, boolean or null.
     Scalar,
+}
+
+/// Where the members of a message stand that make it one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Envelope {
+    spans: [Span; ENVELOPE_NAMES.len()],
+    /// What stands in its `params`.
+    pub(crate) places: Places,
+}
+
+/// In the order of [`Part`].
+const ENVELOPE_NAMES: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+
+/// A member of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    JsonRpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+}
+
+impl Envelope {
+    /// The member's value in `text`, which was scanned.
+    pub(crate) fn part<'a>(&self, text: &'a str, part: Part) -> Option<&'a str> {
+        self.spans[part as usize].of(text)
+    }
+}
+
+/// Which object it is whose members are scanned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Message,
+    /// The message's `params`.
+    Params,
+    /// Their `_meta`.
+    Meta,
+    /// One in which nothing is looked for.
+    Other,
+}
+
+impl Level {
+    /// The level of an object that is the member `name` of this one.
+    fn below(self, name: &str) -> Self {
+        match (self, name) {
+            (Self::Message, "params") => Self::Params,
+            (Self::Params, "_meta") => Self::Meta,
+            _ => Self::Other,
+        }
+    }
 }
 
 const VALUE_COST_BYTES: usize = 32;
@@ -54,28 +108,28 @@ const PAIRWISE_NAMES: usize = 16;
 const NAMES_USUAL: usize = 16;
 
 /// Checks `text` and says what it is at its top.
-pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape<'_>, ScanError> {
+pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape, ScanError> {
+    if u32::try_from(text.len()).is_err() {
+        return Err(ScanError::TooExpensive);
+    }
     let names = Vec::with_capacity(NAMES_USUAL);
-    let mut scanner = Scanner { text, bytes: text.as_bytes(), at: 0, left: limits.cost_bytes, names };
+    let (bytes, left, found) = (text.as_bytes(), limits.cost_bytes, Envelope::default());
+    let mut scanner = Scanner { text, bytes, at: 0, left, names, found, params_at: 0 };
     scanner.space();
-    let shape = match scanner.peek() {
-        Some(b'{') => {
-            let mut members = Vec::with_capacity(4);
-            scanner.object(limits.depth, &mut |name, span| members.push((name, span)))?;
-            Shape::Object(members)
-        }
-        Some(b'[') => {
-            let mut elements = Vec::new();
-            scanner.array(limits.depth, &mut |span| elements.push(span))?;
-            Shape::Array(elements)
-        }
-        _ => {
-            scanner.value(limits.depth)?;
-            Shape::Scalar
-        }
-    };
+    let (first, mut elements) = (scanner.peek(), Vec::new());
+    match first {
+        Some(b'[') => scanner.array(limits.depth, &mut |span| elements.push(span))?,
+        _ => scanner.value(limits.depth, Level::Message)?,
+    }
     scanner.space();
-    if scanner.at == text.len() { Ok(shape) } else { Err(ScanError::Syntax(scanner.at)) }
+    if scanner.at != text.len() {
+        return scanner.syntax();
+    }
+    Ok(match first {
+        Some(b'{') => Shape::Object(scanner.found),
+        Some(b'[') => Shape::Array(elements),
+        _ => Shape::Scalar,
+    })
 }
 
 struct Scanner<'a> {
@@ -85,6 +139,9 @@ struct Scanner<'a> {
     left: usize,
     /// Names of the objects that are open, innermost last.
     names: Vec<Quoted>,
+    found: Envelope,
+    /// Where the message's `params` begin.
+    params_at: usize,
 }
 
 /// Where a string stands, within its quotes.
@@ -96,9 +153,9 @@ struct Quoted {
 }
 
 impl<'a> Scanner<'a> {
-    fn value(&mut self, depth: usize) -> Result<(), ScanError> {
+    fn value(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
         match self.peek() {
-            Some(b'{') => self.object(depth, &mut |_, _| ()),
+            Some(b'{') => self.object(depth, level),
             Some(b'[') => self.array(depth, &mut |_| ()),
             Some(b'"') => {
                 self.spend()?;
@@ -112,7 +169,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize, member: &mut dyn FnMut(Cow<'a, str>, Range<usize>)) -> Result<(), ScanError> {
+    fn object(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
         let depth = self.enter(depth)?;
         let base = self.names.len();
         let mut many: Option<HashSet<Cow<'a, str>>> = None;
@@ -125,9 +182,10 @@ impl<'a> Scanner<'a> {
                 self.space();
                 self.expect(b':')?;
                 self.space();
-                let start = self.at;
-                self.value(depth)?;
-                member(self.decoded(name)?, start..self.at);
+                match level {
+                    Level::Other => self.value(depth, Level::Other)?,
+                    Level::Message | Level::Params | Level::Meta => self.member(depth, level, name)?,
+                }
                 self.space();
                 if self.take_if(b'}') {
                     break;
@@ -139,6 +197,28 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// The value of a member where members are looked for.
+    fn member(&mut self, depth: usize, level: Level, name: Quoted) -> Result<(), ScanError> {
+        let (name, start) = (self.decoded(name)?, self.at);
+        let below = level.below(&name);
+        if below == Level::Params {
+            self.params_at = start;
+        }
+        self.value(depth, below)?;
+        let end = self.at;
+        match level {
+            Level::Message => {
+                if let Some(part) = ENVELOPE_NAMES.iter().position(|known| *known == name) {
+                    self.found.spans[part] = Span::new(start..end);
+                }
+            }
+            Level::Params => self.found.places.note(&name, start - self.params_at..end - self.params_at),
+            Level::Meta => self.found.places.note_meta(&name, start - self.params_at..end - self.params_at),
+            Level::Other => {}
+        }
+        Ok(())
+    }
+
     fn array(&mut self, depth: usize, element: &mut dyn FnMut(Range<usize>)) -> Result<(), ScanError> {
         let depth = self.enter(depth)?;
         if self.take_if(b']') {
@@ -147,7 +227,7 @@ impl<'a> Scanner<'a> {
         loop {
             self.space();
             let start = self.at;
-            self.value(depth)?;
+            self.value(depth, Level::Other)?;
             element(start..self.at);
             self.space();
             if self.take_if(b']') {
@@ -172,29 +252,26 @@ impl<'a> Scanner<'a> {
         base: usize,
         many: &mut Option<HashSet<Cow<'a, str>>>,
     ) -> Result<(), ScanError> {
-        let at = name.start;
-        let text = self.decoded(name)?;
         let is_new = match many {
-            Some(seen) => seen.insert(text),
+            Some(seen) => seen.insert(self.decoded(name)?),
             None => {
                 let known = &self.names[base..];
                 let mut is_new = true;
                 for other in known {
-                    is_new &= !self.is_same(*other, name, &text)?;
+                    is_new &= !self.is_same(*other, name)?;
                 }
                 if known.len() == PAIRWISE_NAMES {
                     let mut seen = HashSet::with_capacity(PAIRWISE_NAMES * 2);
-                    for other in known {
+                    for other in known.iter().chain([&name]) {
                         seen.insert(self.decoded(*other)?);
                     }
-                    seen.insert(text);
                     *many = Some(seen);
                 }
                 is_new
             }
         };
         if !is_new {
-            return Err(ScanError::DuplicateName(at));
+            return Err(ScanError::DuplicateName(name.start));
         }
         if many.is_none() {
             self.names.push(name);
@@ -202,13 +279,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Whether `other` is the name `name`, which is `text` without escapes.
-    fn is_same(&self, other: Quoted, name: Quoted, text: &str) -> Result<bool, ScanError> {
-        let has_other_length = other.end - other.start != name.end - name.start;
-        if has_other_length && !other.has_escapes && !name.has_escapes {
-            return Ok(false);
+    fn is_same(&self, one: Quoted, other: Quoted) -> Result<bool, ScanError> {
+        if one.has_escapes || other.has_escapes {
+            return Ok(self.decoded(one)? == self.decoded(other)?);
         }
-        Ok(self.decoded(other)? == text)
+        Ok(self.bytes[one.start..one.end] == self.bytes[other.start..other.end])
     }
 
     /// The text of a string, unescaped.

@@ -9,6 +9,7 @@ use andon_types::scan::ScanLimits;
 use serde_json::{Value, json};
 
 use super::{CALL, Exchange, STREAM};
+use crate::descriptions::Descriptions;
 use crate::endpoint::{RoutingHeaders, admit};
 use crate::io::{AskError, AskId, Input, ListKind, Output, Reply, Timestamp};
 use crate::limits::Limits;
@@ -33,7 +34,8 @@ pub(crate) fn request(method: &str, params: &Value, meta: Option<Value>) -> Requ
 }
 
 fn open(method: &str, params: &Value) -> (Exchange, Vec<Output>) {
-    let admitted = admit(request(method, params, None), None, &offer()).expect("a good request");
+    let admitted =
+        admit(request(method, params, None), None, &offer(), &Descriptions::default()).expect("a good request");
     Exchange::open(Timestamp(0), admitted, Arc::new(Limits::default()), Arc::new(offer()))
 }
 
@@ -136,7 +138,9 @@ fn log1_logs_only_when_asked_for() {
     assert!(exchange.handle(Timestamp(1), log()).is_empty());
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/logLevel": "error",
         "io.modelcontextprotocol/clientCapabilities": {}});
-    let admitted = admit(request("tools/call", &json!({"name": "x"}), Some(meta)), None, &offer()).expect("good");
+    let admitted =
+        admit(request("tools/call", &json!({"name": "x"}), Some(meta)), None, &offer(), &Descriptions::default())
+            .expect("good");
     let (mut exchange, _) = Exchange::open(Timestamp(0), admitted, Arc::new(Limits::default()), Arc::new(offer()));
     assert_eq!(sent(&exchange.handle(Timestamp(1), log()))[0]["method"], "notifications/message");
 }
@@ -167,8 +171,9 @@ fn sub1_sub3_sub4_sub7_a_listener_hears_what_it_asked_for() {
 fn the_ladder_is_climbed_in_order() {
     let good = || request("tools/call", &json!({"name": "x"}), None);
     let headers = |protocol_version, method, name| Some(RoutingHeaders { protocol_version, method, name });
-    let code =
-        |request: Request, headers| admit(request, headers, &offer()).map_or_else(|refused| refused.error.code, |_| 0);
+    let code = |request: Request, headers| {
+        admit(request, headers, &offer(), &Descriptions::default()).map_or_else(|refused| refused.error.code, |_| 0)
+    };
     let (version, method, name) = (Some("2026-07-28"), Some("tools/call"), Some("x"));
     assert_eq!(code(good(), headers(version, method, name)), 0);
     assert_eq!(code(good(), headers(Some("2025-11-25"), None, None)), -32020, "disagreement before all");

@@ -8,13 +8,14 @@ use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::{Json, Request, RequestId, encode_notification};
 use andon_types::meta::Level;
 use andon_types::method::Method;
+use andon_types::params::Params;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Session;
 use super::record::{Dirty, RequestRecord};
 use super::streams::Answered;
-use crate::facts::{Facts, Params, RequestMeta};
+use crate::facts::{Facts, RequestMeta, check, progress_token, short_name};
 use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
 use crate::meter::Progress;
 use crate::offer::Offer;
@@ -25,7 +26,7 @@ pub(super) struct InFlight {
     id: RequestId,
     method: Method,
     /// Those who look want the tool or prompt that is named there.
-    params: Option<Json>,
+    params: Option<Params>,
     pub(super) stream: StreamId,
     begun_at: Timestamp,
     timeout: Duration,
@@ -47,7 +48,7 @@ impl InFlight {
             call: self.call.0,
             id: self.id.clone(),
             method: self.method.as_str().into(),
-            name: Params::read(self.params.as_ref()).ok().and_then(|params| params.short_name()),
+            name: self.params.as_ref().and_then(short_name),
             stream: self.stream.0,
             begun_at: self.begun_at.0,
         }
@@ -114,11 +115,12 @@ impl Session {
 
     /// What its handler may ask for.
     fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
-        let params = Params::read(request.params.as_ref())?;
+        let params = request.params.as_ref();
+        check(params)?;
         Ok(Facts {
             revision: self.revision,
             client: self.client.clone(),
-            progress_token: params.meta()?.progress_token()?,
+            progress_token: progress_token(params)?,
             meta: RequestMeta::of(request),
             log_level: None,
             input_responses: std::collections::BTreeMap::new(),

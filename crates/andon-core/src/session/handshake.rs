@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use andon_types::capability::ClientCapabilities;
 use andon_types::error::ErrorObject;
-use andon_types::message::{Json, Request, encode_result};
+use andon_types::message::{Request, encode_result};
 use andon_types::meta::{Implementation, Level};
+use andon_types::params::Params;
 use andon_types::revision::Revision;
 use serde::Deserialize;
 
@@ -35,7 +36,7 @@ impl Session {
             let error = ErrorObject::invalid_request("the session is initialized already");
             return self.answer_error(stream, &request.id, error, out);
         }
-        let params = request.params.as_ref().map(Json::parse::<InitializeParams>);
+        let params = request.params.as_ref().map(Params::parse::<InitializeParams>);
         let params = match params {
             Some(Ok(params)) => params,
             Some(Err(error)) => {

@@ -11,6 +11,7 @@ use andon_core::io::{Call as Begin, Input};
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
+use andon_types::params::Params;
 use andon_types::revision::Revision;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -78,7 +79,7 @@ impl Host {
             method: head.method,
             name: head.name.as_deref(),
         });
-        let admitted = admit(request, headers, &offer).map_err(|refused| {
+        let admitted = admit(request, headers, &offer, &self.descriptions).map_err(|refused| {
             let rules = Revision::LATEST.rules();
             let status = andon_core::violation::status(&refused.error, rules);
             Box::new(Answer::error(status, Some(&refused.request.id), &refused.error))
@@ -161,7 +162,7 @@ impl Host {
         &self,
         call: &Call,
         method: Method,
-        params: Option<&Json>,
+        params: Option<&Params>,
         principal: &Principal,
     ) -> Option<String> {
         let answers: BTreeMap<String, Value> =
@@ -189,7 +190,7 @@ fn binding(principal: &Principal, method: Method, digest: &[u8]) -> [Vec<u8>; 4]
 }
 
 /// Of what is asked for: everything but the metadata of this round. The order of members does not matter.
-fn digest(params: Option<&Json>) -> Vec<u8> {
+fn digest(params: Option<&Params>) -> Vec<u8> {
     let mut params: Map<String, Value> = params.and_then(|params| params.parse().ok()).unwrap_or_default();
     for round in ["_meta", "inputResponses", "requestState"] {
         params.remove(round);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use andon_types::error::{ErrorObject, clip};
-use andon_types::message::Json;
+use andon_types::params::Params;
 use serde::{Deserialize, Serialize};
 
 use super::{Router, encode, permit, read_params};
@@ -60,7 +60,7 @@ struct Completion {
 }
 
 impl Router {
-    pub(super) async fn complete(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn complete(&self, call: Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let CompleteParams { reference, argument, context } = read_params(params)?;
         permit(&call, &self.scopes_of_reference(&reference))?;
         let mut values = match self.completer(&reference, &argument.name)? {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use andon_types::adapt::Adapt as _;
 use andon_types::error::{ErrorObject, clip};
-use andon_types::message::Json;
+use andon_types::params::Params;
 use serde::Deserialize;
 use tracing::error;
 
@@ -23,7 +23,7 @@ struct GetParams<'a> {
 }
 
 impl Router {
-    pub(super) async fn prompt(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn prompt(&self, call: Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let GetParams { name, arguments } = read_params(params)?;
         let item = self.snapshot().prompts.find(&name).cloned();
         let item = item.ok_or_else(|| ErrorObject::invalid_params(format!("unknown prompt: {}", clip(&name))))?;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use andon_types::adapt::Adapt as _;
 use andon_types::error::{ErrorObject, clip};
-use andon_types::message::Json;
 use andon_types::meta::CacheHint;
+use andon_types::params::Params;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tracing::error;
@@ -67,7 +67,7 @@ struct Found {
 }
 
 impl Router {
-    pub(super) async fn read(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn read(&self, call: Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let (asked, uri) = self.read_uri(params)?;
         let Some(found) = self.find(&uri) else { return Err(ErrorObject::resource_not_found(&asked)) };
         permit(&call, &found.scopes)?;
@@ -87,7 +87,7 @@ impl Router {
         })
     }
 
-    pub(super) fn subscribe(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) fn subscribe(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let (asked, uri) = self.read_uri(params)?;
         match self.find(&uri) {
             Some(found) => {
@@ -99,12 +99,12 @@ impl Router {
     }
 
     /// The resource may be gone meanwhile; the subscription ends all the same.
-    pub(super) fn unsubscribe(&self, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) fn unsubscribe(&self, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let (_, uri) = self.read_uri(params)?;
         Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
     }
 
-    pub(super) async fn listen(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn listen(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let ListenParams { notifications: wanted } = read_params(params)?;
         let task_ids = self.tasks.listened(call, wanted.task_ids.as_deref()).await?;
         if wanted.resource_subscriptions.len() > LISTEN_RESOURCES_MAX {
@@ -164,7 +164,7 @@ impl Router {
     }
 
     /// The URI as it was asked for, and its canonical form.
-    fn read_uri(&self, params: Option<&Json>) -> Result<(String, String), ErrorObject> {
+    fn read_uri(&self, params: Option<&Params>) -> Result<(String, String), ErrorObject> {
         let UriParams { uri } = read_params(params)?;
         let canonical = self.canonical(&uri)?;
         Ok((uri.into_owned(), canonical))

@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 
 use andon_types::error::ErrorObject;
-use andon_types::message::Json;
 use andon_types::meta::{CacheHint, CacheScope};
 use andon_types::method::Method;
+use andon_types::params::Params;
 use serde::Deserialize;
 
 use super::completion::{CompleteParams, Reference};
@@ -22,7 +22,7 @@ struct NameParams<'a> {
 
 impl Router {
     /// The scopes of the item that a request names. None for what does not exist: the call itself says so.
-    pub(super) fn scopes_of(&self, method: Method, params: Option<&Json>) -> Vec<String> {
+    pub(super) fn scopes_of(&self, method: Method, params: Option<&Params>) -> Vec<String> {
         let snapshot = self.snapshot();
         let is_scoped = match method {
             Method::ToolsCall => !snapshot.tools.scopes().is_empty(),

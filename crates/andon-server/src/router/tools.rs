@@ -8,8 +8,8 @@ use andon_schema::headers::check_headers;
 use andon_types::adapt::Adapt as _;
 use andon_types::content::Content;
 use andon_types::error::{ErrorObject, clip};
-use andon_types::message::Json;
 use andon_types::object::string;
+use andon_types::params::{Member, Params};
 use andon_types::revision::Rules;
 use andon_types::tools::CallToolResult;
 use tracing::error;
@@ -32,24 +32,16 @@ struct CallParams<'a> {
 }
 
 impl<'a> CallParams<'a> {
-    fn read(params: Option<&'a Json>) -> Result<Self, ErrorObject> {
-        let (mut name, mut arguments, mut task) = (None, "{}", None);
-        let members = params.into_iter().flat_map(Json::members);
-        for (member, value) in members.filter(|(_, value)| *value != "null") {
-            match &*member {
-                "name" => name = string(value),
-                "arguments" => arguments = value,
-                "task" => task = Some(value),
-                _ => {}
-            }
-        }
+    fn read(params: Option<&'a Params>) -> Result<Self, ErrorObject> {
+        let member = |member| params.and_then(|params| params.member(member));
+        let name = member(Member::Name).and_then(string);
         let name = name.ok_or_else(|| ErrorObject::invalid_params("bad parameters: \"name\" is a string"))?;
-        Ok(Self { name, arguments, task })
+        Ok(Self { name, arguments: member(Member::Arguments).unwrap_or("{}"), task: member(Member::Task) })
     }
 }
 
 impl Router {
-    pub(super) async fn call_tool(&self, call: Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub(super) async fn call_tool(&self, call: Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let CallParams { name, arguments, task } = CallParams::read(params)?;
         let item = self.tool(&name)?;
         permit(&call, &item.entry.scopes)?;
@@ -100,7 +92,7 @@ impl Router {
     }
 
     /// What a tool that does not exist would do need not be written down either.
-    pub(super) fn is_repeatable_call(&self, params: Option<&Json>) -> bool {
+    pub(super) fn is_repeatable_call(&self, params: Option<&Params>) -> bool {
         let Ok(CallParams { name, .. }) = CallParams::read(params) else { return true };
         let Ok(item) = self.tool(&name) else { return true };
         let annotations = item.entry.tool.annotations.as_ref();
@@ -117,7 +109,7 @@ impl Router {
     pub(super) fn check_headers(
         &self,
         tool: &str,
-        params: Option<&Json>,
+        params: Option<&Params>,
         headers: &[(&str, &str)],
     ) -> Result<(), String> {
         let snapshot = self.snapshot();
@@ -132,7 +124,7 @@ enum Refused {
     Invalid(String),
 }
 
-fn read_arguments(item: &ToolItem, params: Option<&Json>, text: &str) -> Result<Arguments, Refused> {
+fn read_arguments(item: &ToolItem, params: Option<&Params>, text: &str) -> Result<Arguments, Refused> {
     if !text.starts_with('{') {
         return Err(Refused::NoObject);
     }

@@ -10,6 +10,7 @@ use andon_core::task::{Outcome, Task};
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::method::Method;
+use andon_types::params::Params;
 use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde::Deserialize;
@@ -53,7 +54,7 @@ impl Tasks {
     ///
     /// # Errors
     /// -32602 for a task that is not the caller's; -32000 if the store cannot say; what the task came to.
-    pub async fn serve(&self, call: &Call, method: Method, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    pub async fn serve(&self, call: &Call, method: Method, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         match method {
             Method::TasksGet => self.look(call, params).await,
             Method::TasksList => self.page(call, params).await,
@@ -65,7 +66,7 @@ impl Tasks {
     }
 
     /// `tasks/get`.
-    async fn look(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    async fn look(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let IdParams { id } = read_params(params)?;
         let detail = match self.find(&id, call).await? {
             Found::Live(live) => live.with(Task::detail),
@@ -75,7 +76,7 @@ impl Tasks {
     }
 
     /// `tasks/list` (2025-11-25).
-    async fn page(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    async fn page(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let CursorParams { cursor } = read_params(params)?;
         let after = match cursor {
             Some(cursor) => Some(self.cursors.open_key(Method::TasksList, call.principal(), &cursor)?),
@@ -90,7 +91,7 @@ impl Tasks {
     }
 
     /// `tasks/result` (2025-11-25): waits until the task is over, and meanwhile puts its questions to the client.
-    async fn result(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    async fn result(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let IdParams { id } = read_params(params)?;
         loop {
             match self.find(&id, call).await? {
@@ -106,7 +107,7 @@ impl Tasks {
     }
 
     /// `tasks/update` (2026-07-28): answers to questions; those to others are ignored.
-    async fn update(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    async fn update(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let UpdateParams { id, responses } = read_params(params)?;
         if let Found::Live(live) = self.find(&id, call).await? {
             for (key, answer) in responses {
@@ -117,7 +118,7 @@ impl Tasks {
     }
 
     /// `tasks/cancel`. In 2025-11-25 a task that is over cannot be, and the answer says what became of it.
-    async fn cancel(&self, call: &Call, params: Option<&Json>) -> Result<Reply, ErrorObject> {
+    async fn cancel(&self, call: &Call, params: Option<&Params>) -> Result<Reply, ErrorObject> {
         let IdParams { id } = read_params(params)?;
         let is_extension = call.rules().tasks_extension;
         let task = match self.find(&id, call).await? {

@@ -1,6 +1,6 @@
-use super::{ScanError, ScanLimits, Shape, scan};
+use super::{Part, ScanError, ScanLimits, Shape, scan};
 
-fn check(text: &str) -> Result<Shape<'_>, ScanError> {
+fn check(text: &str) -> Result<Shape, ScanError> {
     scan(text, ScanLimits::default())
 }
 
@@ -94,9 +94,12 @@ fn j12_many_names_take_linear_time() {
 }
 
 #[test]
-fn members_are_given_with_their_spans() {
-    let text = r#"{"m\u0065thod": "x", "params" : {"a": [1]}}"#;
-    let Ok(Shape::Object(members)) = check(text) else { panic!() };
-    let read: Vec<_> = members.iter().map(|(name, span)| (&**name, &text[span.clone()])).collect();
-    assert_eq!(read, [("method", "\"x\""), ("params", "{\"a\": [1]}")]);
+fn members_of_the_message_are_found_and_of_nothing_else() {
+    let text = r#" {"m\u0065thod": "x", "params" : {"id": 7, "params": {"error": 1}}} "#;
+    let Ok(Shape::Object(envelope)) = check(text) else { panic!() };
+    assert_eq!(envelope.part(text, Part::Method), Some("\"x\""));
+    assert_eq!(envelope.part(text, Part::Params), Some(r#"{"id": 7, "params": {"error": 1}}"#));
+    for none in [Part::JsonRpc, Part::Id, Part::Result, Part::Error] {
+        assert_eq!(envelope.part(text, none), None, "{none:?}");
+    }
 }
