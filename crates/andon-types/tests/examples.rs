@@ -7,6 +7,7 @@ use andon_types::content::{
 };
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Json, Message, encode_error, encode_notification, encode_request, encode_result};
+use andon_types::params::Params;
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
 use andon_types::tools::{CallToolResult, Tool};
@@ -78,7 +79,7 @@ fn envelope(value: &Value) -> Value {
     let Ok(Body::Single(message)) = body else { panic!("{body:?}: {value}") };
     let text = match message {
         Message::Request(request) => {
-            encode_request(&request.id, &request.method, request.params.as_ref().map(Json::as_str))
+            encode_request(&request.id, &request.method, request.params.as_ref().map(Params::as_str))
         }
         Message::Notification(notification) => {
             encode_notification(&notification.method, notification.params.as_ref().map(Json::as_str))
