@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use andon_core::descriptions::Descriptions;
 use andon_core::endpoint::admit;
 use andon_core::exchange::{CALL, Exchange, STREAM};
 use andon_core::io::{AskId, Input, ListKind, Output, Reply, Timestamp};
@@ -52,7 +53,7 @@ fuzz_target!(|input: (u8, String, Vec<Step>)| {
     let Ok(Body::Single(Message::Request(request))) = Body::parse(text.as_bytes(), ScanLimits::default()) else {
         return;
     };
-    let Ok(admitted) = admit(request, None, &offer) else { return };
+    let Ok(admitted) = admit(request, None, &offer, &Descriptions::default()) else { return };
     let mut now = Timestamp(0);
     let (mut exchange, outputs) = Exchange::open(now, admitted, Arc::new(Limits::default()), offer);
     let mut outcomes = BTreeMap::<AskId, u32>::new();
