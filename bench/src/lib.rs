@@ -9,6 +9,7 @@ pub mod histogram;
 pub mod lines;
 pub mod load;
 pub mod machine;
+pub mod passage;
 pub mod peer;
 pub mod scale;
 pub mod svg;

@@ -5,7 +5,7 @@
 //! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 10]`.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use andon::client::Client;
 use andon::types::revision::Revision;
 use andon_bench::Error;
+use andon_bench::passage::Passage;
 use clap::Parser as _;
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -30,6 +31,11 @@ struct Options {
     /// Leaves supergateway out, which npx installs otherwise.
     #[arg(long)]
     without_supergateway: bool,
+    /// Serves as one of the proxies that are measured, before the server at `--upstream`.
+    #[arg(long, hide = true, requires = "upstream")]
+    passage: Option<Passage>,
+    #[arg(long, hide = true)]
+    upstream: Option<SocketAddr>,
 }
 
 /// How long a server of ours may take until it listens.
@@ -46,8 +52,15 @@ const ADDED_US_MAX: f64 = 100.0;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let (Some(passage), Some(upstream)) = (options.passage, options.upstream) {
+        return ended(passage.serve(upstream));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(measure(&options))) {
+    ended(runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(measure(&options))))
+}
+
+fn ended(outcome: Result<(), Error>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gateway: {error}");
@@ -144,12 +157,15 @@ async fn measure(options: &Options) -> Result<(), Error> {
 
 async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<(), Error> {
     let direct = Served::andon(andon, None)?;
+    let (bytes, http) = (Served::passage(Passage::Bytes, &direct)?, Served::passage(Passage::Http, &direct)?);
     let over_http = file(folder, "http.json", &json!({ "url": direct.url }))?;
     let over_http = Served::andon(andon, Some(&over_http))?;
     let over_stdio = file(folder, "stdio.json", &json!({ "command": andon, "args": ["serve", "--stdio"] }))?;
     let over_stdio = Served::andon(andon, Some(&over_stdio))?;
     let mut cases = vec![
         Case::open("directly over HTTP", &direct.url).await?,
+        Case::open("bytes passed through", &bytes.url).await?,
+        Case::open("HTTP passed through", &http.url).await?,
         Case::open("andon, HTTP upstream", &over_http.url).await?,
         Case::open("andon, stdio upstream", &over_stdio.url).await?,
     ];
@@ -183,29 +199,33 @@ async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<()
 
 fn report(cases: &[Case]) {
     println!(
-        "| {:24} | {:>8} | {:>8} | {:>8} | {:>9} | {:>9} | {:>14} |",
-        "way", "calls", "p50 us", "p99 us", "p50 added", "p99 added", "at once, per s"
+        "| {:24} | {:>8} | {:>8} | {:>9} | {:>9} | {:>9} | {:>14} |",
+        "way", "calls", "p50 us", "p50 added", "p95 added", "p99 added", "at once, per s"
     );
-    println!("|{:-<26}|{:->10}|{:->10}|{:->10}|{:->11}|{:->11}|{:->16}|", "", ":", ":", ":", ":", ":", ":");
+    println!("|{:-<26}|{:->10}|{:->10}|{:->11}|{:->11}|{:->11}|{:->16}|", "", ":", ":", ":", ":", ":", ":");
     let direct = &cases[0];
     for case in cases {
-        let (p50, p99) = (quantile(&case.took_us, 50), quantile(&case.took_us, 99));
+        let beyond = |percent| quantile(&case.took_us, percent) - quantile(&direct.took_us, percent);
         println!(
-            "| {:24} | {:>8} | {p50:>8.0} | {p99:>8.0} | {:>9.0} | {:>9.0} | {:>14.0} |",
+            "| {:24} | {:>8} | {:>8.0} | {:>9.0} | {:>9.0} | {:>9.0} | {:>14.0} |",
             case.name,
             case.took_us.len(),
+            quantile(&case.took_us, 50),
             case.added_us(direct),
-            p99 - quantile(&direct.took_us, 99),
+            beyond(95),
+            beyond(99),
             case.calls_per_s(),
         );
     }
-    let added = cases[1].added_us(direct);
+    let [_, _, floor, http, stdio, others @ ..] = cases else { return };
+    let added = http.added_us(direct);
     let verdict = |holds: bool| if holds { "holds" } else { "FAILS" };
     println!(
-        "\n{}  added to the p50 over HTTP: {added:.0} us (asked: below {ADDED_US_MAX})",
-        verdict(added < ADDED_US_MAX)
+        "\n{}  added to the p50 over HTTP: {added:.0} us (asked: below {ADDED_US_MAX}), {:.1} times what a bare proxy adds",
+        verdict(added < ADDED_US_MAX),
+        added / floor.added_us(direct)
     );
-    if let [_, _, stdio, other] = cases {
+    if let [other] = others {
         let (ours, theirs) = (stdio.added_us(direct), other.added_us(direct));
         println!("{}  added over stdio: {ours:.0} us, by supergateway {theirs:.0} us", verdict(ours < theirs));
     }
@@ -228,7 +248,21 @@ impl Served {
     /// The demo server over HTTP, or the gateway of `file`.
     fn andon(andon: &Path, file: Option<&Path>) -> Result<Self, Error> {
         let mut command = Command::new(andon);
-        command.arg("serve").args(file).args(["--listen", "127.0.0.1:0"]).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("serve").args(file).args(["--listen", "127.0.0.1:0"]);
+        Self::listening(command)
+    }
+
+    /// One of the proxies, before `upstream`.
+    fn passage(passage: Passage, upstream: &Self) -> Result<Self, Error> {
+        let mut command = Command::new(std::env::current_exe()?);
+        let address = upstream.url.trim_start_matches("http://").trim_end_matches("/mcp");
+        command.args(["--passage", passage.name(), "--upstream", address]);
+        Self::listening(command)
+    }
+
+    /// Starts a server that says on its standard error where it listens.
+    fn listening(mut command: Command) -> Result<Self, Error> {
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut served = Self::start(command, String::new())?;
         let stderr = served.child.stderr.take().ok_or("the server has no stderr")?;
         let (sender, url) = mpsc::channel();
@@ -241,7 +275,7 @@ impl Served {
             }
         });
         let listening = url.recv_timeout(START_TIMEOUT);
-        served.url = listening.map_err(|_| "the program andon did not say where it listens: is it built?")?;
+        served.url = listening.map_err(|_| "a server did not say where it listens: is the program andon built?")?;
         Ok(served)
     }
 

@@ -229,7 +229,8 @@ impl OAuth {
     /// # Errors
     /// When the URL is of another origin than the server, the store cannot be read, or a proof cannot be signed.
     pub async fn headers(&self, method: &Method, url: &str) -> Result<HeaderMap, AuthError> {
-        if Url::parse(url).ok().is_none_or(|url| url.origin() != self.0.server_url.origin()) {
+        let is_elsewhere = || Url::parse(url).ok().is_none_or(|url| url.origin() != self.0.server_url.origin());
+        if url != self.0.server_url.as_str() && is_elsewhere() {
             let why = format!("{} is not at {}: credentials are not sent there", shown(url), self.0.server_url);
             return Err(AuthError::Network(why));
         }
@@ -239,7 +240,7 @@ impl OAuth {
             let _flight = self.0.flight.lock().await;
             if self.state().token.as_ref().is_some_and(is_old) {
                 // If that fails, the server's refusal of the old token leads to a new one.
-                if let Err(error) = self.refresh().await {
+                if let Err(error) = Box::pin(self.refresh()).await {
                     tracing::debug!(%error, "the token could not be renewed");
                 }
             }

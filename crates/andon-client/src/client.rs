@@ -12,6 +12,7 @@ use andon_types::capability::{ClientCapabilities, ServerCapabilities};
 use andon_types::client::Root;
 use andon_types::content::{Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceTemplate};
 use andon_types::error::ErrorCode;
+use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::{Implementation, LOG_LEVEL, Level};
 use andon_types::method::Method;
@@ -61,7 +62,7 @@ pub struct Options {
     on_log: Option<OnLog>,
     tag: Option<u64>,
     capabilities: Option<ClientCapabilities>,
-    meta: Map<String, Value>,
+    meta: Members,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
 }
@@ -70,7 +71,7 @@ impl Options {
     /// Those of the requests about the task that a call of these became.
     pub(crate) fn of_its_task(mut self) -> Self {
         self.on_progress = None;
-        self.meta.shift_remove(LOG_LEVEL);
+        self.meta.take(LOG_LEVEL);
         self.taking_tasks()
     }
 
@@ -150,7 +151,7 @@ impl Options {
     /// A member of the request's `_meta`.
     #[must_use]
     pub fn meta(mut self, name: impl Into<String>, value: Value) -> Self {
-        self.meta.insert(name.into(), value);
+        self.meta.put(name.into(), value);
         self
     }
 }
@@ -370,23 +371,18 @@ impl Client {
         Ok(result)
     }
 
-    /// Calls a tool, and gives its result as it came and unchecked: for programs that pass it on.
+    /// Calls a tool, and gives its result as it came and unchecked: for programs that pass it on. The arguments are an object.
     ///
     /// # Errors
     /// See [`Error`]. A tool that fails is a result.
-    pub async fn call_tool_raw(
-        &self,
-        name: &str,
-        arguments: Map<String, Value>,
-        options: Options,
-    ) -> Result<Json, Error> {
-        let arguments = Value::Object(arguments);
-        let mut result = self.try_tool(name, &arguments, options.clone()).await;
+    pub async fn call_tool_raw(&self, name: &str, arguments: impl Into<Json>, options: Options) -> Result<Json, Error> {
+        let arguments = arguments.into();
+        let mut result = self.try_tool(name, &arguments, &options).await;
         // The server mirrors other arguments than we know of: look again, once (Streamable HTTP, "Custom Headers").
         if matches!(&result, Err(Error::Protocol(error)) if error.code == ErrorCode::HeaderMismatch as i32) {
             self.0.driver.cache.clear();
-            self.tools().await?;
-            result = self.try_tool(name, &arguments, options).await;
+            Box::pin(self.tools()).await?;
+            result = Box::pin(self.try_tool(name, &arguments, &options)).await;
         }
         result
     }
@@ -506,8 +502,8 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn request(&self, method: &str, params: Map<String, Value>, options: Options) -> Result<Json, Error> {
-        self.request_with(method, params, options, |_| Vec::new()).await
+    pub async fn request(&self, method: &str, params: impl Into<Members>, options: Options) -> Result<Json, Error> {
+        self.request_with(method, params.into(), &options, |_| Vec::new()).await
     }
 
     /// Any notification, as it is.
@@ -525,15 +521,19 @@ impl Client {
         self.0.driver.close().await;
     }
 
-    async fn try_tool(&self, name: &str, arguments: &Value, options: Options) -> Result<Json, Error> {
-        let mut params = object(json!({ "name": name, "arguments": arguments }));
+    async fn try_tool(&self, name: &str, arguments: &Json, options: &Options) -> Result<Json, Error> {
+        let mut params = Members::default();
+        params.put("name", Value::from(name));
+        params.put("arguments", arguments.clone());
         if options.takes_tasks && self.0.driver.open().await?.revision.rules().execution {
             let ttl_ms = options.task_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-            params.insert("task".into(), ttl_ms.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl })));
+            params.put("task", ttl_ms.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl })));
         }
         let known = self.known().get(name).cloned();
         self.request_with("tools/call", params, options, |opened| match &known {
-            Some(known) if opened.revision.rules().routing_headers => mirror(&known.headers, arguments),
+            Some(known) if opened.revision.rules().routing_headers && !known.headers.is_empty() => {
+                mirror(&known.headers, &arguments.parse_owned().unwrap_or_default())
+            }
             _ => Vec::new(),
         })
         .await
@@ -542,8 +542,8 @@ impl Client {
     async fn request_with(
         &self,
         method: &str,
-        mut params: Map<String, Value>,
-        options: Options,
+        mut params: Members,
+        options: &Options,
         mirrored: impl Fn(&Opened) -> Vec<(String, String)>,
     ) -> Result<Json, Error> {
         let driver = &self.0.driver;
@@ -551,10 +551,9 @@ impl Client {
         let max = options.timeout_max.unwrap_or(settings.timeout_max);
         let timing = Timing { timeout: options.timeout.unwrap_or(settings.timeout).min(max), max };
         if !options.meta.is_empty() {
-            let meta = params.entry("_meta").or_insert_with(|| json!({}));
-            if let Value::Object(meta) = meta {
-                meta.extend(options.meta);
-            }
+            let mut meta = params.take("_meta").map(|meta| Members::from(&meta)).unwrap_or_default();
+            options.meta.iter().for_each(|(name, value)| meta.put(name.to_owned(), value.clone()));
+            params.put("_meta", meta);
         }
         let mut is_second = false;
         loop {

@@ -10,6 +10,7 @@ use andon_core::client::{
 };
 use andon_core::io::Timestamp;
 use andon_types::capability::ClientCapabilities;
+use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::Level;
 use andon_types::revision::Era;
@@ -53,7 +54,7 @@ type Tell = Box<dyn FnOnce() + Send>;
 /// One call, as the program wants it.
 pub(crate) struct Request {
     pub(crate) method: Box<str>,
-    pub(crate) params: Map<String, Value>,
+    pub(crate) params: Members,
     pub(crate) timing: Timing,
     pub(crate) on_progress: Option<OnProgress>,
     /// For `subscriptions/listen`: told when the server has acknowledged it.
@@ -71,10 +72,10 @@ pub(crate) struct Request {
 
 impl Request {
     /// A call without bounds in time and without arguments in headers.
-    pub(crate) fn new(method: &str, params: Map<String, Value>) -> Self {
+    pub(crate) fn new(method: &str, params: impl Into<Members>) -> Self {
         Self {
             method: method.into(),
-            params,
+            params: params.into(),
             timing: Timing::UNBOUNDED,
             on_progress: None,
             on_ack: None,
@@ -195,9 +196,14 @@ impl Driver {
 
     /// Makes sure that there is a connection. One opens it while the others wait.
     pub(crate) async fn open(&self) -> Result<Arc<Opened>, Error> {
-        if let Some(opened) = self.usable()? {
-            return Ok(opened);
+        match self.usable()? {
+            Some(opened) => Ok(opened),
+            // Boxed, since nearly every call finds one.
+            None => Box::pin(self.open_again()).await,
         }
+    }
+
+    async fn open_again(&self) -> Result<Arc<Opened>, Error> {
         let mut attempts = self.opening.lock().await;
         if let Some(opened) = self.usable()? {
             return Ok(opened);
@@ -374,7 +380,7 @@ impl Driver {
                 link.speak(revision, false);
             }
             match attempt {
-                Attempt::Discover(_) => ("server/discover", Map::new(), self.settings.probe_timeout),
+                Attempt::Discover(_) => ("server/discover", Members::default(), self.settings.probe_timeout),
                 _ => ("initialize", state.dialogue.initialize_params(revision), self.settings.open_timeout),
             }
         };

@@ -3,10 +3,11 @@
 //! A client of a session waits, and is asked over its call. A client of 2026-07-28 gets its answer, `input_required`, and
 //! comes back: until then the flight is parked, its server none the wiser.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use andon_client::Error;
@@ -20,7 +21,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -41,6 +42,60 @@ pub(crate) struct Asked {
     /// What the server calls it.
     pub(crate) key: Option<String>,
     pub(crate) answer: oneshot::Sender<Result<Value, ErrorObject>>,
+}
+
+/// Questions on their way to whoever follows a flight. Few calls have any, so that one which has none costs nothing.
+#[derive(Default)]
+pub(crate) struct Inbox(Mutex<Mail>);
+
+#[derive(Default)]
+struct Mail {
+    asked: VecDeque<Asked>,
+    is_closed: bool,
+    follower: Option<Waker>,
+}
+
+impl Inbox {
+    /// Puts a question there. It is given back if there are too many, or nobody follows the flight any more.
+    pub(crate) fn put(&self, asked: Asked) -> Result<(), Asked> {
+        let mut mail = lock(&self.0);
+        if mail.is_closed || mail.asked.len() >= QUESTIONS_MAX {
+            return Err(asked);
+        }
+        mail.asked.push_back(asked);
+        if let Some(follower) = mail.follower.take() {
+            follower.wake();
+        }
+        Ok(())
+    }
+
+    fn try_take(&self) -> Option<Asked> {
+        lock(&self.0).asked.pop_front()
+    }
+
+    /// Waits for a question.
+    async fn take(&self) -> Asked {
+        poll_fn(|cx| {
+            let mut mail = lock(&self.0);
+            match mail.asked.pop_front() {
+                Some(asked) => Poll::Ready(asked),
+                None => {
+                    mail.follower = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    /// Nobody takes questions any more: those that are there have no answer.
+    fn close(&self) {
+        let mut mail = lock(&self.0);
+        mail.is_closed = true;
+        let left = std::mem::take(&mut mail.asked);
+        drop(mail);
+        drop(left);
+    }
 }
 
 /// A question that was put to the client.
@@ -81,7 +136,7 @@ pub(crate) trait Held: Send {
 
 pub(crate) struct Flight {
     pub(crate) outcome: BoxFuture<'static, Result<Json, Error>>,
-    pub(crate) questions: mpsc::Receiver<Asked>,
+    questions: Arc<Inbox>,
     pub(crate) line: Arc<Line>,
     /// What its server speaks.
     pub(crate) revision: Revision,
@@ -93,7 +148,7 @@ pub(crate) struct Flight {
 impl Flight {
     pub(crate) fn new(
         outcome: BoxFuture<'static, Result<Json, Error>>,
-        questions: mpsc::Receiver<Asked>,
+        questions: Arc<Inbox>,
         line: Arc<Line>,
         revision: Revision,
         held: Box<dyn Held>,
@@ -108,6 +163,12 @@ impl Flight {
         let pending = Arc::new(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
         self.pending.push(pending.clone());
         pending
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.questions.close();
     }
 }
 
@@ -144,7 +205,8 @@ impl Parking {
         let now = Instant::now();
         // Nobody follows it now, and what its server says is to be heard all the same.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            flight.outcome = Box::pin(Unattended(runtime.spawn(flight.outcome)));
+            let outcome = std::mem::replace(&mut flight.outcome, std::future::pending().boxed());
+            flight.outcome = Box::pin(Unattended(runtime.spawn(outcome)));
         }
         let mut parked = lock(&self.0);
         if parked.len() >= PARKED_MAX {
@@ -219,11 +281,11 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
             tokio::select! {
                 biased;
                 outcome = &mut flight.outcome => return seat.arrive(outcome),
-                Some(asked) = flight.questions.recv() => drop(flight.take(asked)),
+                asked = flight.questions.take() => drop(flight.take(asked)),
             }
             tokio::time::sleep(GATHER).await;
         }
-        while let Ok(asked) = seat.flight().questions.try_recv() {
+        while let Some(asked) = seat.flight().questions.try_take() {
             seat.flight().take(asked);
         }
         if !asks_in_rounds() {
@@ -252,7 +314,7 @@ async fn converse(flight: &mut Flight, call: &Call) -> Result<Json, Error> {
         tokio::select! {
             biased;
             outcome = &mut flight.outcome => return outcome,
-            Some(asked) = flight.questions.recv() => open.push(asking(flight.take(asked))),
+            asked = flight.questions.take() => open.push(asking(flight.take(asked))),
             Some(over) = open.next() => flight.pending.retain(|pending| !Arc::ptr_eq(pending, &over)),
         }
     }
@@ -276,7 +338,7 @@ async fn ask(pending: &Pending, call: &Call) {
     if lock(&pending.answer).is_none() {
         return;
     }
-    let withdrawn = std::future::poll_fn(|cx| match &mut *lock(&pending.answer) {
+    let withdrawn = poll_fn(|cx| match &mut *lock(&pending.answer) {
         Some(answer) => answer.poll_closed(cx),
         None => Poll::Ready(()),
     });

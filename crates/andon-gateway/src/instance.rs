@@ -145,6 +145,9 @@ impl Instance {
     /// # Errors
     /// What to tell the client.
     pub(crate) async fn ready(&self) -> Result<Ready, ErrorObject> {
+        if let Phase::Ready(ready) = &*self.phase.borrow() {
+            return Ok(ready.clone());
+        }
         let name = &self.upstream.name;
         let starting = Instant::now() + self.upstream.settings.start_timeout;
         let restarting = Instant::now() + RESTART_WAIT;

@@ -4,6 +4,7 @@ mod lists;
 mod results;
 mod tasks;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -15,13 +16,15 @@ use andon_server::service::{Reply, Service, Text};
 use andon_server::tasks::{Ran, Tasks};
 use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::error::{ErrorObject, clip};
+use andon_types::members::Members;
+use andon_types::message::Json;
 use andon_types::meta::Implementation;
 use andon_types::method::Method;
 use andon_types::params::{Member, Params};
 use andon_types::tools::Tool;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::config::Retry;
 use crate::flight::{Flight, follow, resume};
@@ -59,7 +62,7 @@ pub(crate) struct Front {
 /// A request that was understood: who serves it, and what it is there.
 struct Routed {
     upstream: Arc<Upstream>,
-    params: Map<String, Value>,
+    params: Members,
     /// Whether it may be sent twice.
     is_repeatable: bool,
     tasking: Tasking,
@@ -93,10 +96,7 @@ impl Front {
     }
 
     async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Params>) -> Result<Reply, ErrorObject> {
-        let params: Map<String, Value> = match &given {
-            Some(params) => params.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?,
-            None => Map::new(),
-        };
+        let params = given.as_ref().map(Members::from).unwrap_or_default();
         match method {
             Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::TemplatesList => {
                 self.list(&call, method, &params).await
@@ -116,13 +116,8 @@ impl Front {
     }
 
     /// Has the server answer that the request is for.
-    async fn pass_on(
-        self: &Arc<Self>,
-        call: &Call,
-        method: Method,
-        params: Map<String, Value>,
-    ) -> Result<Reply, ErrorObject> {
-        let asked = params.get("uri").and_then(Value::as_str).map(str::to_owned);
+    async fn pass_on(self: &Arc<Self>, call: &Call, method: Method, params: Members) -> Result<Reply, ErrorObject> {
+        let asked = params.text("uri").map(Cow::into_owned);
         let mut routed = self.route(call, method, params).await?;
         let settings = &routed.upstream.settings;
         // The server's own time runs out first, and says what happened.
@@ -202,34 +197,30 @@ impl Front {
     }
 
     /// Finds out who serves a request, by the names that this client sees.
-    async fn route(
-        self: &Arc<Self>,
-        call: &Call,
-        method: Method,
-        mut params: Map<String, Value>,
-    ) -> Result<Routed, ErrorObject> {
+    async fn route(self: &Arc<Self>, call: &Call, method: Method, mut params: Members) -> Result<Routed, ErrorObject> {
         // It is for the round with this client.
-        params.remove("inputResponses");
-        params.remove("requestState");
+        params.take("inputResponses");
+        params.take("requestState");
         // What is known costs no waiting for servers that are just starting.
         let mut view = self.known_view();
         let located = match locate(&view, method, &params) {
             Ok(located) => located,
             Err(_) => {
-                view = self.view(call, name_in(&params)).await;
+                view = self.view(call, &name_in(&params)).await;
                 locate(&view, method, &params)?
             }
         };
         let Located { server: name, own, is_repeatable, tasking } = located;
         match method {
             Method::Complete => {
-                if let Some(reference) = params.get_mut("ref").and_then(Value::as_object_mut) {
-                    let member = if reference.contains_key("name") { "name" } else { "uri" };
-                    reference.insert(member.to_owned(), own.into());
+                if let Some(mut reference) = params.get("ref").map(Members::from) {
+                    let member = if reference.get("name").is_some() { "name" } else { "uri" };
+                    reference.put(member, Value::from(own));
+                    params.put("ref", reference);
                 }
             }
-            Method::ResourcesRead => drop(params.insert("uri".to_owned(), own.into())),
-            _ => drop(params.insert("name".to_owned(), own.into())),
+            Method::ResourcesRead => params.put("uri", Value::from(own)),
+            _ => params.put("name", Value::from(own)),
         }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
@@ -237,7 +228,7 @@ impl Front {
         Ok(Routed { upstream, params, is_repeatable, tasking, view })
     }
 
-    async fn subscribe(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
+    async fn subscribe(self: &Arc<Self>, call: &Call, params: &Members) -> Result<Reply, ErrorObject> {
         let uri = text_of(params, "uri")?;
         let known = self.known_view();
         let view = if known.home(&uri).is_some() { known } else { self.view(call, "").await };
@@ -254,7 +245,7 @@ impl Front {
         watched.map_err(|error| results::failure(&home.server, error, Some(uri)))
     }
 
-    async fn listen(self: &Arc<Self>, call: &Call, params: &Map<String, Value>) -> Result<Reply, ErrorObject> {
+    async fn listen(self: &Arc<Self>, call: &Call, params: &Members) -> Result<Reply, ErrorObject> {
         #[derive(Deserialize, Default)]
         #[serde(default, rename_all = "camelCase")]
         struct Wanted {
@@ -264,9 +255,8 @@ impl Front {
             resource_subscriptions: Vec<String>,
             task_ids: Option<Vec<String>>,
         }
-        let wanted = params.get("notifications").cloned().unwrap_or_else(|| json!({}));
-        let wanted: Wanted = serde_json::from_value(wanted)
-            .map_err(|error| ErrorObject::invalid_params(format!("bad \"notifications\": {error}")))?;
+        let wanted = params.get("notifications").map_or(Ok(Wanted::default()), Json::parse_owned);
+        let wanted = wanted.map_err(|error| ErrorObject::invalid_params(format!("bad \"notifications\": {error}")))?;
         if wanted.resource_subscriptions.len() > LISTEN_RESOURCES_MAX {
             let why = format!("a listen request names at most {LISTEN_RESOURCES_MAX} resources");
             return Err(ErrorObject::invalid_params(why));
@@ -318,7 +308,7 @@ struct Located {
 }
 
 /// Finds out who serves a request, by the names that clients see in `view`.
-fn locate(view: &View, method: Method, params: &Map<String, Value>) -> Result<Located, ErrorObject> {
+fn locate(view: &View, method: Method, params: &Members) -> Result<Located, ErrorObject> {
     let unknown = |what: &str, asked: &str| ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)));
     match method {
         Method::ToolsCall => {
@@ -347,12 +337,12 @@ fn plain(server: Arc<str>, own: String) -> Located {
 }
 
 /// The server of the prompt or template that is completed.
-fn reference(view: &View, params: &Map<String, Value>) -> Result<Located, ErrorObject> {
+fn reference(view: &View, params: &Members) -> Result<Located, ErrorObject> {
     let wrong = || ErrorObject::invalid_params("\"ref\" is a prompt with a name, or a resource with a URI");
-    let reference = params.get("ref").and_then(Value::as_object).ok_or_else(wrong)?;
-    let text = |member: &str| reference.get(member).and_then(Value::as_str);
+    let reference = Members::from(params.get("ref").ok_or_else(wrong)?);
+    let text = |member: &str| reference.text(member);
     let unknown = |asked: &str| ErrorObject::invalid_params(format!("unknown reference: {}", clip(asked)));
-    match (text("type"), text("name"), text("uri")) {
+    match (text("type").as_deref(), text("name").as_deref(), text("uri").as_deref()) {
         (Some("ref/prompt"), Some(name), None) => {
             let shown = view.prompts.find(name).ok_or_else(|| unknown(name))?;
             Ok(plain(shown.server.clone(), shown.own.clone()))
@@ -369,13 +359,16 @@ fn reference(view: &View, params: &Map<String, Value>) -> Result<Located, ErrorO
 }
 
 /// The name that a request names something by, as far as it tells whose it is.
-fn name_in(params: &Map<String, Value>) -> &str {
-    let named = params.get("name").or_else(|| params.get("ref")?.get("name"));
-    named.and_then(Value::as_str).unwrap_or_default()
+fn name_in(params: &Members) -> String {
+    let named = match params.get("ref") {
+        Some(reference) if params.get("name").is_none() => Members::from(reference).text("name").map(Cow::into_owned),
+        _ => params.text("name").map(Cow::into_owned),
+    };
+    named.unwrap_or_default()
 }
 
-fn text_of(params: &Map<String, Value>, name: &str) -> Result<String, ErrorObject> {
-    let text = params.get(name).and_then(Value::as_str).map(str::to_owned);
+fn text_of(params: &Members, name: &str) -> Result<String, ErrorObject> {
+    let text = params.text(name).map(Cow::into_owned);
     text.ok_or_else(|| ErrorObject::invalid_params(format!("\"{name}\" is a text")))
 }
 
@@ -419,8 +412,8 @@ impl Service for Front {
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
-        let name = match (method, params.map(Params::parse_owned::<Map<String, Value>>)) {
-            (Method::ToolsCall, Some(Ok(params))) => text_of(&params, "name").unwrap_or_default(),
+        let name = match (method, params.map(Members::from)) {
+            (Method::ToolsCall, Some(params)) => text_of(&params, "name").unwrap_or_default(),
             (Method::ToolsCall, _) => return false,
             _ => return true,
         };

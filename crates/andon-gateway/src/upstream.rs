@@ -315,14 +315,17 @@ impl Upstream {
         })?;
         let mut admission =
             Admission { upstream: self.clone(), begun_at: Instant::now(), _slot: None, is_recorded: false };
-        match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
-            Ok(slot) => admission._slot = slot.ok(),
-            Err(_) => {
-                let most = self.settings.in_flight_max;
-                let why = format!("as many calls as the server {:?} takes, {most}, are in flight", self.name);
-                return Err(ErrorObject::unavailable(why));
-            }
-        }
+        admission._slot = match self.slots.clone().try_acquire_owned() {
+            Ok(slot) => Some(slot),
+            Err(_) => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
+                Ok(slot) => slot.ok(),
+                Err(_) => {
+                    let most = self.settings.in_flight_max;
+                    let why = format!("as many calls as the server {:?} takes, {most}, are in flight", self.name);
+                    return Err(ErrorObject::unavailable(why));
+                }
+            },
+        };
         self.figures.calls.fetch_add(1, Ordering::Relaxed);
         Ok(admission)
     }

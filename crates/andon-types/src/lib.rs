@@ -10,6 +10,7 @@ pub mod client;
 pub mod content;
 pub mod error;
 pub mod lines;
+pub mod members;
 pub mod message;
 pub mod meta;
 pub mod method;

@@ -62,6 +62,11 @@ impl Json {
         serde_json::to_string(value).map(|text| Self(text.into()))
     }
 
+    /// A value within another one, which is known to be JSON.
+    pub(crate) fn part(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The text, byte for byte as it came.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -92,6 +97,12 @@ impl Json {
 impl From<serde_json::Value> for Json {
     fn from(value: serde_json::Value) -> Self {
         Self(value.to_string().into())
+    }
+}
+
+impl From<serde_json::Map<String, serde_json::Value>> for Json {
+    fn from(object: serde_json::Map<String, serde_json::Value>) -> Self {
+        serde_json::Value::Object(object).into()
     }
 }
 

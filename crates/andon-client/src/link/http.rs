@@ -25,7 +25,7 @@ use crate::authorize::Authorizer;
 use crate::carriage::Carriage;
 pub use figures::Figures;
 use request::Exchange;
-use send::Answer;
+use send::{Address, Answer};
 
 const SESSION_ID: &str = "mcp-session-id";
 /// Bytes of an error's body that are looked at.
@@ -56,6 +56,7 @@ pub(crate) struct HttpLink(Arc<Shared>);
 
 pub(crate) struct Shared {
     options: HttpOptions,
+    address: Address,
     ear: Ear,
     state: Mutex<State>,
 }
@@ -71,7 +72,8 @@ struct State {
 impl HttpLink {
     pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
         let state = State { revision: Revision::LATEST, is_agreed: false, session: None, standing: None };
-        Self(Arc::new(Shared { options, ear, state: Mutex::new(state) }))
+        let address = Address::of(options.url.clone());
+        Self(Arc::new(Shared { options, address, ear, state: Mutex::new(state) }))
     }
 }
 
@@ -84,11 +86,12 @@ impl Drop for HttpLink {
 }
 
 impl Link for HttpLink {
-    fn send(&self, round: Round) -> Option<Carriage> {
+    fn send(&self, mut round: Round) -> Option<Carriage> {
         let call = round.call;
         let shared = self.0.clone();
         let carriage = async move {
-            match shared.run(&round).await {
+            let text = std::mem::take(&mut round.text);
+            match shared.run(&round, text).await {
                 Ok(()) => {}
                 Err(Failure::Loss(loss)) => (shared.ear)(Heard::Failed { call, loss }),
                 Err(Failure::Refused { status, error }) => (shared.ear)(Heard::Refused { call, status, error }),
@@ -100,7 +103,7 @@ impl Link for HttpLink {
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
         let shared = self.0.clone();
         async move {
-            match shared.request(Exchange::post(&text)).await {
+            match shared.request(Exchange::post(text)).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => tracing::debug!(status = response.status().as_u16(), "the server refused a message"),
                 Err(loss) => tracing::debug!(%loss, "a message was not delivered"),
@@ -178,19 +181,19 @@ impl Shared {
     }
 
     /// Sends a round and hears what comes back until its answer was there.
-    async fn run(&self, round: &Round) -> Result<(), Failure> {
+    async fn run(&self, round: &Round, text: String) -> Result<(), Failure> {
         let is_opening = &*round.method == "initialize";
         if is_opening {
             self.state().session = None;
         }
         let had_session = self.state().session.is_some();
-        let response = self.request(Exchange::round(round)).await?;
+        let response = self.request(Exchange::round(round, text)).await?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && had_session {
             return Err(Loss::SessionGone.into());
         }
         if !status.is_success() {
-            return Err(self.refusal(response).await);
+            return Err(Box::pin(self.refusal(response)).await);
         }
         if is_opening && let Some(session) = response.headers().get(SESSION_ID) {
             let visible = session.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));
@@ -207,7 +210,7 @@ impl Shared {
                 }
                 Err(refused(Some(status), "its body does not answer the request").into())
             }
-            Some("text/event-stream") => self.follow(response, round).await,
+            Some("text/event-stream") => Box::pin(self.follow(response, round)).await,
             _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT => {
                 Err(refused(Some(status), "a request wants an answer, and this is none").into())
             }

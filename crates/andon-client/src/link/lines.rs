@@ -1,6 +1,9 @@
 //! One message per line over a pair of byte streams (transports, "stdio").
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use andon_core::client::Loss;
@@ -8,7 +11,7 @@ use andon_types::lines::{Beginning, Line, LineBuffer, beginning};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::{Ear, Heard, Link, Round, read_messages};
@@ -22,35 +25,22 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// A connection over lines.
 pub(crate) struct Lines {
     ear: Ear,
-    queue: Mutex<Option<mpsc::Sender<String>>>,
+    desk: Arc<Desk>,
     reader: AbortHandle,
     writer: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Lines {
-    /// Starts reading and writing. After the input ended, `end` says why.
+    /// Starts reading, and writes when there is something to say. After the input ended, `end` says why.
     pub(crate) fn new(
         input: impl AsyncRead + Send + Unpin + 'static,
-        mut output: impl AsyncWrite + Send + Unpin + 'static,
+        output: impl AsyncWrite + Send + Unpin + 'static,
         line_bytes_max: usize,
         ear: Ear,
         end: impl Future<Output = String> + Send + 'static,
     ) -> Self {
-        let (queue, mut queued) = mpsc::channel::<String>(QUEUE_MAX);
-        let writer = tokio::spawn(async move {
-            while let Some(mut text) = queued.recv().await {
-                text.push('\n');
-                while let Ok(more) = queued.try_recv() {
-                    text.push_str(&more);
-                    text.push('\n');
-                }
-                // A broken pipe is told by the reader, which sees the end.
-                if output.write_all(text.as_bytes()).await.is_err() || output.flush().await.is_err() {
-                    return;
-                }
-            }
-            drop(output.shutdown().await);
-        });
+        let desk = Desk::new(Box::new(output));
+        let writer = tokio::spawn(desk.clone().write());
         let heard = ear.clone();
         let reader = tokio::spawn(async move {
             let take = |line: Line<'_>| match line {
@@ -64,26 +54,21 @@ impl Lines {
             heard(Heard::Closed(Loss::Disconnected(why)));
         })
         .abort_handle();
-        Self { ear, queue: Mutex::new(Some(queue)), reader, writer: Mutex::new(Some(writer)) }
+        Self { ear, desk, reader, writer: Mutex::new(Some(writer)) }
     }
 
     fn put(&self, text: String) -> Result<(), Loss> {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(queue) = queue.as_ref() else { return Err(Loss::Disconnected("it was closed".to_owned())) };
         // A message is one line: JSON has line ends between tokens only.
-        let text = if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text };
-        queue.try_send(text).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                Loss::Refused { status: None, why: "the server does not read what is sent to it".to_owned() }
-            }
-            mpsc::error::TrySendError::Closed(_) => Loss::Disconnected("the server closed its input".to_owned()),
-        })
+        let mut line = if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text };
+        line.push('\n');
+        self.desk.put(line)
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
         self.reader.abort();
+        self.desk.close();
     }
 }
 
@@ -103,7 +88,7 @@ impl Link for Lines {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         // The end of our output is the peer's end of input.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.desk.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move {
             if let Some(writer) = writer {
@@ -114,6 +99,146 @@ impl Link for Lines {
             }
         }
         .boxed()
+    }
+}
+
+/// Where lines are written: by whoever has one, as far as the peer takes it at once, so that no other task has to be woken
+/// for it; the rest, and what comes meanwhile, by a task.
+struct Desk {
+    tray: Mutex<Tray>,
+    /// There is something for the task to do.
+    bell: Notify,
+}
+
+struct Tray {
+    /// None while the task writes.
+    output: Option<Output>,
+    /// What the task is to write. The first line may have been begun.
+    waiting: VecDeque<String>,
+    /// How much of the first line is written.
+    written: usize,
+    /// What was written may still be on its way to the output.
+    is_unflushed: bool,
+    is_closed: bool,
+    is_broken: bool,
+}
+
+type Output = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl Desk {
+    fn new(output: Output) -> Arc<Self> {
+        let tray = Tray {
+            output: Some(output),
+            waiting: VecDeque::new(),
+            written: 0,
+            is_unflushed: false,
+            is_closed: false,
+            is_broken: false,
+        };
+        Arc::new(Self { tray: Mutex::new(tray), bell: Notify::new() })
+    }
+
+    fn tray(&self) -> MutexGuard<'_, Tray> {
+        self.tray.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, line: String) -> Result<(), Loss> {
+        let mut tray = self.tray();
+        if tray.is_closed {
+            return Err(Loss::Disconnected("it was closed".to_owned()));
+        }
+        if tray.is_broken {
+            return Err(Loss::Disconnected("the server closed its input".to_owned()));
+        }
+        if tray.waiting.len() >= QUEUE_MAX {
+            let why = "the server does not read what is sent to it".to_owned();
+            return Err(Loss::Refused { status: None, why });
+        }
+        tray.waiting.push_back(line);
+        if tray.waiting.len() == 1 && tray.output.is_some() {
+            tray.try_write();
+        }
+        if tray.has_work() {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Nothing more is said: the output ends when what waits is written.
+    fn close(&self) {
+        self.tray().is_closed = true;
+        self.bell.notify_one();
+    }
+
+    /// Writes what could not be written at once, until the desk is closed.
+    async fn write(self: Arc<Self>) {
+        loop {
+            let work = self.tray().take_work();
+            let Some((mut output, text)) = work else {
+                self.bell.notified().await;
+                continue;
+            };
+            // A broken pipe is told by the reader, which sees the end.
+            let is_broken = output.write_all(&text).await.is_err() || output.flush().await.is_err();
+            let given_up = self.tray().go_on(output, is_broken);
+            if let Some(mut output) = given_up {
+                drop(output.shutdown().await);
+                return;
+            }
+        }
+    }
+}
+
+impl Tray {
+    fn has_work(&self) -> bool {
+        self.is_unflushed || !self.waiting.is_empty() || self.is_broken
+    }
+
+    /// Writes the first line as far as it can be written at once.
+    fn try_write(&mut self) {
+        let (Some(output), Some(line)) = (&mut self.output, self.waiting.front()) else { return };
+        let cx = &mut Context::from_waker(Waker::noop());
+        while self.written < line.len() {
+            match Pin::new(&mut *output).poll_write(cx, &line.as_bytes()[self.written..]) {
+                Poll::Ready(Ok(count)) if count > 0 => self.written += count,
+                Poll::Ready(_) => return self.is_broken = true,
+                Poll::Pending => return,
+            }
+        }
+        self.waiting.pop_front();
+        self.written = 0;
+        match Pin::new(output).poll_flush(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.is_broken = true,
+            Poll::Pending => self.is_unflushed = true,
+        }
+    }
+
+    /// Takes the output back after the task has written. It is given up if there is nothing more to say, ever.
+    fn go_on(&mut self, output: Output, is_broken: bool) -> Option<Output> {
+        if is_broken || (self.is_closed && self.waiting.is_empty()) {
+            self.is_broken = true;
+            self.waiting.clear();
+            return Some(output);
+        }
+        self.output = Some(output);
+        None
+    }
+
+    /// The output and all that waits, if there is something to do.
+    fn take_work(&mut self) -> Option<(Output, Vec<u8>)> {
+        if !self.has_work() && !self.is_closed {
+            return None;
+        }
+        let output = self.output.take()?;
+        let mut text = Vec::new();
+        let mut written = std::mem::take(&mut self.written);
+        for line in self.waiting.drain(..) {
+            text.extend_from_slice(&line.as_bytes()[written..]);
+            written = 0;
+        }
+        self.is_unflushed = false;
+        Some((output, text))
     }
 }
 

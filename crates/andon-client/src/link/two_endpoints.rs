@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use andon_core::client::Loss;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::http::HttpOptions;
-use super::http::send::{Answer, send};
+use super::http::send::{Address, Answer, send};
 use super::{Ear, Heard, Link, Round, read_messages};
 use crate::carriage::Carriage;
 use andon_types::sse::EventParser;
@@ -105,13 +106,16 @@ impl Link for TwoEndpoints {
 }
 
 async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Option<String>) -> Result<Answer, Loss> {
-    let mut headers = options.headers.clone();
-    match text {
-        Some(_) => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        None => headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream")),
-    };
     let repeats = text.is_none();
-    send(options, method, url, headers, text.as_deref(), repeats).await
+    let headers = || {
+        let mut headers = options.headers.clone();
+        match repeats {
+            false => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            true => headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream")),
+        };
+        Ok(headers)
+    };
+    send(options, method, &Address::of(url), headers, text.map(Bytes::from), repeats).await
 }
 
 async fn listen(mut response: Answer, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {

@@ -1,10 +1,12 @@
 //! The conversation of a client: what becomes of each request, and who answers what the server asks.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use andon_types::capability::ClientCapabilities;
 use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::members::Members;
 use andon_types::message::{Json, Message, Notification, RequestId, Response, encode_notification, encode_request};
 use andon_types::meta::{
     CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, PROGRESS_TOKEN, PROTOCOL_VERSION, SUBSCRIPTION_ID,
@@ -32,6 +34,8 @@ pub struct Dialogue {
     revision: Revision,
     info: Implementation,
     capabilities: ClientCapabilities,
+    /// What calls say of both (2026-07-28).
+    told: (Json, Json),
     calls: BTreeMap<CallId, InFlight>,
     pub(super) asks: Asks,
     next_call: u64,
@@ -100,10 +104,12 @@ struct CancelledParams {
 impl Dialogue {
     /// A conversation of a client that is `info` and can do `capabilities`.
     pub fn new(info: Implementation, capabilities: ClientCapabilities) -> Self {
+        let told = (json!(info).into(), json!(capabilities).into());
         Self {
             revision: Revision::LATEST,
             info,
             capabilities,
+            told,
             calls: BTreeMap::new(),
             asks: Asks::default(),
             next_call: 0,
@@ -128,11 +134,11 @@ impl Dialogue {
     }
 
     /// The parameters of `initialize` that propose `revision`.
-    pub fn initialize_params(&self, revision: Revision) -> Map<String, Value> {
-        let mut params = Map::new();
-        params.insert("protocolVersion".into(), revision.as_str().into());
-        params.insert("capabilities".into(), json!(self.capabilities));
-        params.insert("clientInfo".into(), json!(self.info));
+    pub fn initialize_params(&self, revision: Revision) -> Members {
+        let mut params = Members::default();
+        params.put("protocolVersion", json!(revision.as_str()));
+        params.put("capabilities", json!(self.capabilities));
+        params.put("clientInfo", json!(self.info));
         params
     }
 
@@ -161,9 +167,10 @@ impl Dialogue {
     }
 
     /// The text of a notification to the server.
-    pub fn notification(&self, method: &str, mut params: Map<String, Value>) -> String {
+    pub fn notification(&self, method: &str, params: Map<String, Value>) -> String {
+        let mut params = Members::from(params);
         self.add_meta(&mut params, None, (None, false));
-        encode_notification(method, Some(&Value::Object(params).to_string()))
+        encode_notification(method, Some(&params.encode()))
     }
 
     /// What may happen next, and what has to be done, in order.
@@ -239,22 +246,22 @@ impl Dialogue {
         flight.resume_at = None;
         let mut params = flight.new.params.clone();
         if !flight.answers.is_empty() {
-            params.insert("inputResponses".into(), std::mem::take(&mut flight.answers).into());
+            params.put("inputResponses", std::mem::take(&mut flight.answers));
         }
         if let Some(state) = flight.request_state.take() {
-            params.insert("requestState".into(), state);
+            params.put("requestState", state);
         }
         let token = flight.new.wants_progress.then_some(flight.token);
         let method = flight.new.method.clone();
         let mirrored = flight.new.mirrored.clone();
         let named_by = Method::find(&method, self.revision).and_then(Method::named_by);
-        let name = named_by.and_then(|member| params.get(member)).and_then(Value::as_str).map(str::to_owned);
+        let name = named_by.and_then(|member| params.text(member)).map(Cow::into_owned);
         let takes_tasks = flight.new.takes_tasks;
         if &*method != Method::Initialize.as_str() {
-            let declared = flight.new.capabilities.clone();
-            self.add_meta(&mut params, token, (declared.as_ref(), takes_tasks));
+            let declared = self.calls.get(&call).and_then(|flight| flight.new.capabilities.as_ref());
+            self.add_meta(&mut params, token, (declared, takes_tasks));
         }
-        let params = (!params.is_empty()).then(|| Value::Object(params).to_string());
+        let params = (!params.is_empty()).then(|| params.encode());
         let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
         out.push(Output::Send { call, wire_id, method, name, mirrored, text });
     }
@@ -262,27 +269,33 @@ impl Dialogue {
     /// What the revision wants in `_meta`, beside what the program put there.
     fn add_meta(
         &self,
-        params: &mut Map<String, Value>,
+        params: &mut Members,
         token: Option<i64>,
         (declared, takes_tasks): (Option<&ClientCapabilities>, bool),
     ) {
         if !self.rules().result_type && token.is_none() {
             return;
         }
-        let meta = params.entry("_meta").or_insert_with(|| json!({}));
-        let Value::Object(meta) = meta else { return };
+        let mut meta = params.take("_meta").map(|meta| Members::from(&meta)).unwrap_or_default();
         if let Some(token) = token {
-            meta.insert(PROGRESS_TOKEN.into(), token.into());
+            meta.put(PROGRESS_TOKEN, Value::from(token));
         }
         if self.rules().result_type {
-            meta.insert(PROTOCOL_VERSION.into(), self.revision.as_str().into());
-            meta.insert(CLIENT_INFO.into(), json!(self.info));
-            let mut capabilities = json!(declared.unwrap_or(&self.capabilities));
-            if takes_tasks {
-                capabilities["extensions"][TASKS_EXTENSION] = json!({});
-            }
-            meta.insert(CLIENT_CAPABILITIES.into(), capabilities);
+            let (info, all) = &self.told;
+            meta.put(PROTOCOL_VERSION, Value::from(self.revision.as_str()));
+            meta.put(CLIENT_INFO, info.clone());
+            let capabilities = match (declared, takes_tasks) {
+                (None, false) => all.clone(),
+                (Some(declared), false) => Json::of(declared).expect("capabilities have string keys only"),
+                (declared, true) => {
+                    let mut capabilities = json!(declared.unwrap_or(&self.capabilities));
+                    capabilities["extensions"][TASKS_EXTENSION] = json!({});
+                    capabilities.into()
+                }
+            };
+            meta.put(CLIENT_CAPABILITIES, capabilities);
         }
+        params.put("_meta", meta);
     }
 
     fn message(&mut self, now: Timestamp, message: Message, call: Option<CallId>, out: &mut Vec<Output>) {

@@ -13,16 +13,18 @@ use andon_client::{Client, Error, Listen, Listening, Options, Question, Task};
 use andon_server::call::{Call, Voice};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
+use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::{LOG_LEVEL, Level, RELATED_TASK};
 use andon_types::method::Method;
-use andon_types::revision::Revision;
+use andon_types::revision::{Era, Revision};
+use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{Instance, Key, Ready, bridged};
-use crate::flight::{Asked, Flight, Held, Line, QUESTIONS_MAX, lock};
+use crate::flight::{Asked, Flight, Held, Inbox, Line, lock};
 use crate::upstream::Admission;
 
 /// How long a call that was given up may still be what a server speaks of.
@@ -65,7 +67,7 @@ pub(super) struct Traffic {
 struct Open {
     caller: Caller,
     line: Arc<Line>,
-    questions: mpsc::Sender<Asked>,
+    questions: Arc<Inbox>,
     /// What its server calls the task that it became.
     task: Option<String>,
 }
@@ -90,7 +92,7 @@ impl Watch {
 /// A request on its way out.
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
-    pub(crate) params: Map<String, Value>,
+    pub(crate) params: Members,
     pub(crate) task: TaskWish,
 }
 
@@ -115,7 +117,7 @@ impl Instance {
         admission: Admission,
     ) -> Flight {
         let line = Arc::new(Line::default());
-        let (sender, questions) = mpsc::channel(QUESTIONS_MAX);
+        let questions = Arc::<Inbox>::default();
         let id = {
             let mut traffic = lock(&self.traffic);
             traffic.last += 1;
@@ -126,7 +128,7 @@ impl Instance {
                 (_, Some(session)) => Caller::Session(endpoint, session),
                 (_, None) => Caller::Alone(id),
             };
-            traffic.open.insert(id, Open { caller, line: line.clone(), questions: sender, task: None });
+            traffic.open.insert(id, Open { caller, line: line.clone(), questions: questions.clone(), task: None });
             id
         };
         if matches!(self.key, Key::Session(..)) {
@@ -140,25 +142,24 @@ impl Instance {
         let held = Aboard { instance: self.clone(), id, has_arrived: false, was_silent: None, admission };
         let (client, me) = (ready.client.clone(), Arc::downgrade(self));
         let to_task = line.clone();
-        let outcome = Box::pin(async move {
-            if let TaskWish::Yes(ttl) = outgoing.task {
-                return send_as_task(&client, outgoing, (options, ttl), (&me, id), &to_task).await;
+        // Two boxes: what few calls need is a large part of one.
+        let outcome = match outgoing.task {
+            TaskWish::Yes(ttl) => {
+                let as_task = async move { send_as_task(&client, outgoing, (options, ttl), (&me, id), &to_task).await };
+                as_task.boxed()
             }
-            send(&client, outgoing, options).await
-        });
+            _ => async move { send(&client, outgoing, options).await }.boxed(),
+        };
         Flight::new(outcome, questions, line, revision, Box::new(held))
     }
 
     fn options(&self, call: &Call, id: u64, line: &Arc<Line>, revision: Revision) -> Options {
         let settings = &self.upstream.settings;
         let (reports, logs) = (line.clone(), line.clone());
-        // A server that asks only those who can be asked finds it out here.
-        let capabilities = bridged(call.client_capabilities());
         let mut options = Options::default()
             .timeout(settings.timeout)
             .timeout_max(settings.timeout_max)
             .tag(id)
-            .capabilities(capabilities)
             .on_progress(move |report| {
                 reports.with(|call| call.progress(report.progress, report.total, report.message.clone()));
             })
@@ -166,6 +167,10 @@ impl Instance {
         let meta = call.meta().into_iter().flatten();
         for (name, value) in meta.filter(|(name, _)| !is_ours(name)) {
             options = options.meta(name.clone(), value.clone());
+        }
+        if revision.era() == Era::Modern {
+            // A server that asks only those who can be asked finds it out here.
+            options = options.capabilities(bridged(call.client_capabilities()));
         }
         if revision.rules().log_level_per_request {
             // A session filters by itself.
@@ -202,7 +207,7 @@ impl Instance {
         self.note_elicitation(&question.request, &line);
         let (answer, answered) = oneshot::channel();
         let asked = Asked { request: question.request, key: question.key, answer };
-        if questions.try_send(asked).is_err() {
+        if questions.put(asked).is_err() {
             return Err(ErrorObject::unavailable("too many questions of one call at once, or the call is over"));
         }
         answered.await.unwrap_or_else(|_| Err(ErrorObject::invalid_request("the call that this belongs to is over")))
@@ -468,16 +473,13 @@ impl Drop for Watched {
 
 async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
     let Outgoing { method, mut params, .. } = outgoing;
-    params.remove("_meta");
+    params.take("_meta");
     if method != Method::ToolsCall {
         return client.request(method.as_str(), params, options).await;
     }
-    let name = params.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let arguments = match params.remove("arguments") {
-        Some(Value::Object(arguments)) => arguments,
-        _ => Map::new(),
-    };
-    client.call_tool_raw(&name, arguments, options).await
+    let name = params.text("name").unwrap_or_default().into_owned();
+    let arguments = params.take("arguments").filter(|arguments| arguments.as_str().starts_with('{'));
+    client.call_tool_raw(&name, arguments.unwrap_or_else(|| Map::new().into()), options).await
 }
 
 impl Traffic {

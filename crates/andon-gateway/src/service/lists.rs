@@ -6,6 +6,7 @@ use andon_server::call::Call;
 use andon_server::service::{Reply, Text};
 use andon_types::adapt::Adapt;
 use andon_types::error::ErrorObject;
+use andon_types::members::Members;
 use andon_types::meta::CacheHint;
 use andon_types::method::Method;
 use serde_json::{Map, Value};
@@ -27,12 +28,12 @@ impl Front {
         self: &Arc<Self>,
         call: &Call,
         method: Method,
-        params: &Map<String, Value>,
+        params: &Members,
     ) -> Result<Reply, ErrorObject> {
-        let after = match params.get("cursor") {
-            None => 0,
-            Some(Value::String(cursor)) => self.cursors.open(method, call.principal(), cursor)?,
-            Some(_) => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
+        let after = match (params.get("cursor"), params.text("cursor")) {
+            (None, _) => 0,
+            (_, Some(cursor)) => self.cursors.open(method, call.principal(), &cursor)?,
+            _ => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
         let view = self.view(call, "").await;
         let page = match method {

@@ -6,13 +6,14 @@ use andon_server::service::{Reply, Text};
 use andon_types::adapt::Adapt;
 use andon_types::content::{GetPromptResult, ReadResourceResult};
 use andon_types::error::{ErrorCode, ErrorObject};
+use andon_types::members::push_member;
 use andon_types::message::Json;
 use andon_types::meta::{CacheHint, RELATED_TASK, SERVER_INFO};
 use andon_types::method::Method;
 use andon_types::revision::Revision;
 use andon_types::tools::CallToolResult;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::instance::without_words;
@@ -28,30 +29,46 @@ pub(super) fn reply(
     (result, revision): (&Json, Revision),
     other_name: impl Fn(&str) -> Option<String>,
 ) -> Result<Reply, ErrorObject> {
-    let mut members: Map<String, Value> =
-        result.parse_owned().map_err(|_| failure_of("the server's result is no object"))?;
-    if result.as_str().contains("\"uri\"") {
-        rename_resources(method, &mut members, &other_name);
+    let text = result.as_str();
+    if !text.starts_with('{') {
+        return Err(failure_of("the server's result is no object"));
     }
-    let meta = match members.shift_remove("_meta") {
-        Some(Value::Object(mut meta)) => {
-            meta.shift_remove(SERVER_INFO);
-            // What a server calls a task is between it and us.
-            meta.shift_remove(RELATED_TASK);
-            (!meta.is_empty()).then_some(meta)
+    // Nearly all that is passed on stays as it came; what says more than one line is written anew.
+    let renamed = (text.contains("\"uri\"") || text.contains(['\n', '\r'])).then(|| {
+        let mut members: Map<String, Value> = result.parse_owned().unwrap_or_default();
+        rename_resources(method, &mut members, &other_name);
+        Json::from(members)
+    });
+    let result = renamed.as_ref().unwrap_or(result);
+    let mut body = String::with_capacity(result.as_str().len());
+    let (mut meta, mut ttl_ms, mut cache_scope) = (None, None, None);
+    body.push('{');
+    for (name, value) in result.members() {
+        match &*name {
+            "_meta" => meta = serde_json::from_str(value).ok().and_then(kept_meta),
+            "resultType" => {}
+            "ttlMs" => ttl_ms = serde_json::from_str::<Value>(value).ok(),
+            "cacheScope" => cache_scope = serde_json::from_str::<Value>(value).ok(),
+            _ => push_member(&mut body, &name, value),
         }
-        _ => None,
-    };
-    members.shift_remove("resultType");
-    let cache = match (members.shift_remove("ttlMs"), members.shift_remove("cacheScope")) {
+    }
+    body.push('}');
+    let cache = match (ttl_ms, cache_scope) {
         (Some(ttl), Some(scope)) => {
             serde_json::from_value::<CacheHint>(serde_json::json!({ "ttlMs": ttl, "cacheScope": scope })).ok()
         }
         _ => None,
     };
-    let members = Value::Object(members);
-    let body = if revision == call.revision() { members.to_string() } else { shaped(call, method, members) };
+    let body = if revision == call.revision() { body } else { shaped(call, method, body) };
     Ok(Reply { body: Text::Owned(body), meta, cache, ..Reply::default() })
+}
+
+/// What a client is told of a result's `_meta`.
+fn kept_meta(mut meta: Map<String, Value>) -> Option<Map<String, Value>> {
+    meta.shift_remove(SERVER_INFO);
+    // What a server calls a task is between it and us.
+    meta.shift_remove(RELATED_TASK);
+    (!meta.is_empty()).then_some(meta)
 }
 
 /// Gives the resources in a result the names that clients know them by: links, embedded ones, and what was read.
@@ -84,23 +101,50 @@ fn rename_resources(method: Method, members: &mut Map<String, Value>, other_name
 }
 
 /// Leaves out or replaces what the client's revision does not know.
-fn shaped(call: &Call, method: Method, members: Value) -> String {
+fn shaped(call: &Call, method: Method, body: String) -> String {
     match method {
-        Method::ToolsCall => adapted::<CallToolResult>(call, members),
-        Method::PromptsGet => adapted::<GetPromptResult>(call, members),
-        Method::ResourcesRead => adapted::<ReadResourceResult>(call, members),
-        _ => members.to_string(),
+        Method::ToolsCall if is_spelt_alike(&body) => body,
+        Method::ToolsCall => adapted::<CallToolResult>(call, body),
+        Method::PromptsGet => adapted::<GetPromptResult>(call, body),
+        Method::ResourcesRead => adapted::<ReadResourceResult>(call, body),
+        _ => body,
     }
 }
 
-fn adapted<T: Adapt + Serialize + DeserializeOwned>(call: &Call, members: Value) -> String {
-    match serde_json::from_value::<T>(members.clone()) {
+/// Whether all revisions spell this result of a tool alike: nothing but texts.
+fn is_spelt_alike(body: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Plain {
+        #[serde(rename = "content")]
+        _content: Vec<Block>,
+        #[serde(rename = "isError")]
+        _is_error: Option<bool>,
+    }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Block {
+        #[serde(rename = "type")]
+        _kind: Kind,
+        #[serde(rename = "text")]
+        _text: IgnoredAny,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    enum Kind {
+        Text,
+    }
+    serde_json::from_str::<Plain>(body).is_ok()
+}
+
+fn adapted<T: Adapt + Serialize + DeserializeOwned>(call: &Call, body: String) -> String {
+    match serde_json::from_str::<T>(&body) {
         Ok(mut result) => {
             result.adapt(call.rules());
-            serde_json::to_string(&result).unwrap_or_else(|_| members.to_string())
+            serde_json::to_string(&result).unwrap_or(body)
         }
         // What is unknown here may be known to the client.
-        Err(_) => members.to_string(),
+        Err(_) => body,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use andon_core::client::Loss;
 use andon_schema::headers::wrap;
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
@@ -35,20 +36,20 @@ const REPEATS: [&str; 15] = [
 /// What to send.
 pub(super) struct Exchange<'a> {
     method: Method,
-    text: Option<&'a str>,
+    text: Option<Bytes>,
     round: Option<&'a Round>,
     last_event_id: Option<&'a str>,
 }
 
 impl<'a> Exchange<'a> {
     /// A notification or a response.
-    pub(super) fn post(text: &'a str) -> Self {
-        Self { method: Method::POST, text: Some(text), round: None, last_event_id: None }
+    pub(super) fn post(text: String) -> Self {
+        Self { method: Method::POST, text: Some(text.into()), round: None, last_event_id: None }
     }
 
-    /// A round of a call.
-    pub(super) fn round(round: &'a Round) -> Self {
-        Self { method: Method::POST, text: Some(&round.text), round: Some(round), last_event_id: None }
+    /// A round of a call, whose text is this.
+    pub(super) fn round(round: &'a Round, text: String) -> Self {
+        Self { method: Method::POST, text: Some(text.into()), round: Some(round), last_event_id: None }
     }
 
     /// GET or DELETE.
@@ -74,9 +75,8 @@ impl<'a> Exchange<'a> {
 impl Shared {
     /// Sends `exchange`, see [`send`].
     pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Answer, Loss> {
-        let (headers, url) = (self.headers(&exchange)?, self.options.url.clone());
-        let repeats = exchange.repeats();
-        send(&self.options, exchange.method, url, headers, exchange.text, repeats).await
+        let (method, text, repeats) = (exchange.method.clone(), exchange.text.clone(), exchange.repeats());
+        send(&self.options, method, &self.address, || self.headers(&exchange), text, repeats).await
     }
 
     fn headers(&self, exchange: &Exchange<'_>) -> Result<HeaderMap, Loss> {

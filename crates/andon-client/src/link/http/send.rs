@@ -9,10 +9,31 @@ use http::{HeaderMap, Method, StatusCode};
 use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
-use super::{HttpOptions, disconnected, refused, wire};
+use super::wire::{self, Place};
+use super::{HttpOptions, disconnected, refused};
 
 /// Answers to challenges, and redirects, of one request.
 const RETRIES_MAX: usize = 3;
+
+/// Where requests go, as each way of sending them wants it.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    url: Url,
+    place: Option<Place>,
+}
+
+impl Address {
+    /// Read once for all requests that go there.
+    pub(crate) fn of(url: Url) -> Self {
+        // One that no connection of our own can go to is told when a request wants it.
+        let place = Place::of(&url).ok();
+        Self { url, place }
+    }
+
+    fn place(&self) -> Result<&Place, Loss> {
+        self.place.as_ref().ok_or_else(|| refused(None, "a URL that no request can carry"))
+    }
+}
 
 /// An answer whose body is still to be read.
 pub(crate) enum Answer {
@@ -69,29 +90,34 @@ impl Answer {
 pub(crate) async fn send(
     options: &HttpOptions,
     method: Method,
-    mut url: Url,
-    headers: HeaderMap,
-    body: Option<&str>,
+    address: &Address,
+    headers: impl Fn() -> Result<HeaderMap, Loss>,
+    body: Option<Bytes>,
     repeats: bool,
 ) -> Result<Answer, Loss> {
     let mut retries = 0;
+    let mut redirect = None;
     loop {
+        let address = redirect.as_ref().unwrap_or(address);
         let credentials = match &options.authorizer {
             Some(authorizer) => {
-                let made = authorizer.headers(&method, url.as_str()).await;
+                let made = authorizer.headers(&method, address.url.as_str()).await;
                 made.map_err(|error| Loss::Unauthorized(error.to_string()))?
             }
             None => HeaderMap::new(),
         };
-        let mut headers = headers.clone();
+        let mut headers = headers()?;
         headers.extend(credentials.clone());
         options.figures.add_request();
         let response = match &options.client {
-            None => Answer::Wire(Box::new(wire::send(method.clone(), &url, headers, body, repeats).await?)),
+            None => Answer::Wire(Box::new({
+                let body = body.clone().unwrap_or_default();
+                wire::send(method.clone(), address.place()?, headers, body, repeats).await?
+            })),
             Some(client) => {
-                let mut request = client.request(method.clone(), url.clone()).headers(headers);
-                if let Some(body) = body {
-                    request = request.body(body.to_owned());
+                let mut request = client.request(method.clone(), address.url.clone()).headers(headers);
+                if let Some(body) = &body {
+                    request = request.body(body.clone());
                 }
                 Answer::Pooled(request.send().await.map_err(|error| disconnected(&error))?)
             }
@@ -113,7 +139,7 @@ pub(crate) async fn send(
                 options.figures.add_challenge();
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if retries <= RETRIES_MAX => {
-                url = redirected(options, &response, &url)?;
+                redirect = Some(Address::of(redirected(options, &response, &address.url)?));
             }
             status if status.is_redirection() => {
                 return Err(refused(Some(status), "it redirects, and a message is not sent elsewhere"));

@@ -49,30 +49,48 @@ static CONNECTOR: LazyLock<HttpConnector> = LazyLock::new(|| {
     connector
 });
 
-/// Sends a request to `url`, over a connection that is there already if one is. Its server may be closing it at that very
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// All of it, which connections are made to.
+    whole: Uri,
+    authority: Authority,
+    /// What stands in requests.
+    target: Uri,
+    host: HeaderValue,
+}
+
+impl Place {
+    pub(super) fn of(url: &url::Url) -> Result<Self, Loss> {
+        let bad = || refused(None, "a URL that no request can carry");
+        let whole: Uri = url.as_str().parse().map_err(|_| bad())?;
+        let authority = whole.authority().cloned().ok_or_else(bad)?;
+        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
+        let target = whole.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
+        Ok(Self { whole, authority, target, host })
+    }
+}
+
+/// Sends a request to `place`, over a connection that is there already if one is. Its server may be closing it at that very
 /// moment: what `repeats` is then sent anew, what might do its work twice is lost (RFC 9112, 9.3.1).
 pub(super) async fn send(
     method: Method,
-    url: &url::Url,
+    place: &Place,
     mut headers: HeaderMap,
-    body: Option<&str>,
+    body: Bytes,
     repeats: bool,
 ) -> Result<Answer, Loss> {
-    let bad = || refused(None, "a URL that no request can carry");
-    let uri: Uri = url.as_str().parse().map_err(|_| bad())?;
-    let place = uri.authority().ok_or_else(bad)?;
-    if !headers.contains_key(HOST) {
-        headers.insert(HOST, HeaderValue::from_str(place.as_str()).map_err(|_| bad())?);
-    }
+    headers.entry(HOST).or_insert_with(|| place.host.clone());
     headers.entry(USER_AGENT).or_insert(AGENT);
-    let mut request = Request::new(Full::new(body.map_or_else(Bytes::new, |body| body.to_owned().into())));
+    let mut request = Request::new(Full::new(body));
     *request.method_mut() = method;
-    *request.uri_mut() = uri.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
+    *request.uri_mut() = place.target.clone();
     *request.headers_mut() = headers;
     loop {
-        let (mut connection, is_new) = match POOL.take(place) {
+        let (mut connection, is_new) = match POOL.take(&place.authority) {
             Some(connection) => (connection, false),
-            None => (Connection::open(place, &uri).await?, true),
+            // Boxed, since nearly every request finds one.
+            None => (Box::pin(Connection::open(place)).await?, true),
         };
         let spare = (repeats && !is_new).then(|| request.clone());
         let mut answering = pin!(connection.sender.try_send_request(request));
@@ -98,13 +116,13 @@ struct Connection {
 }
 
 impl Connection {
-    async fn open(place: &Authority, uri: &Uri) -> Result<Self, Loss> {
-        let connected = CONNECTOR.clone().call(uri.clone()).await;
+    async fn open(place: &Place) -> Result<Self, Loss> {
+        let connected = CONNECTOR.clone().call(place.whole.clone()).await;
         let stream = connected.map_err(|error| Loss::Unreachable(cause(&error)))?;
         let (local, remote) = (stream.inner().local_addr(), stream.inner().peer_addr());
         let (sender, carrier) = handshake(stream).await.map_err(|error| lost(&error))?;
         let (ends, carrier) = (local.ok().zip(remote.ok()), Some(carrier));
-        Ok(Self { place: place.clone(), ends, sender, carrier, turns: Turns::default() })
+        Ok(Self { place: place.authority.clone(), ends, sender, carrier, turns: Turns::default() })
     }
 
     /// Polls `what`, and the connection that brings it, until both wait for the peer.

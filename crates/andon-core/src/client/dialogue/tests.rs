@@ -26,7 +26,7 @@ fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId
     let params = Map::from_iter([("name".to_owned(), json!("t"))]);
     let new = Newcall {
         method: method.into(),
-        params,
+        params: params.into(),
         timing: TIMING,
         wants_progress,
         mirrored: Vec::new(),

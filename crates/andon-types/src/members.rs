@@ -1,0 +1,121 @@
+//! Objects that are put together of texts: what is only passed on is neither parsed nor written again.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::message::Json;
+use crate::object;
+use crate::params::Params;
+
+/// An object whose values are texts, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Members(Vec<(Cow<'static, str>, Json)>);
+
+impl Members {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&Json> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// The value of `name`, if it is a string.
+    pub fn text(&self, name: &str) -> Option<Cow<'_, str>> {
+        object::string(self.get(name)?.as_str())
+    }
+
+    /// The value of `name`, if it is a `T`.
+    pub fn read<'a, T: Deserialize<'a>>(&'a self, name: &str) -> Option<T> {
+        self.get(name)?.parse().ok()
+    }
+
+    /// Replaces the value of `name`, or adds it at the end.
+    pub fn put(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) {
+        let (name, value) = (name.into(), value.into());
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// Takes `name` out.
+    pub fn take(&mut self, name: &str) -> Option<Json> {
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.remove(index).1)
+    }
+
+    /// The text of the object.
+    pub fn encode(&self) -> String {
+        let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.as_str().len() + 4).sum();
+        let mut text = String::with_capacity(bytes + 2);
+        text.push('{');
+        self.0.iter().for_each(|(name, value)| push_member(&mut text, name, value.as_str()));
+        text.push('}');
+        text
+    }
+}
+
+/// Adds a member to the object that `text` begins.
+pub fn push_member(text: &mut String, name: &str, value: &str) {
+    if !text.ends_with('{') {
+        text.push(',');
+    }
+    // What has to be escaped is rare in names.
+    if name.bytes().any(|byte| matches!(byte, b'"' | b'\\') || byte < 0x20) {
+        text.push_str(&Value::from(name).to_string());
+    } else {
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
+    }
+    text.push(':');
+    text.push_str(value);
+}
+
+impl From<&Json> for Members {
+    /// None, if it is no object.
+    fn from(object: &Json) -> Self {
+        Self(object.members().map(|(name, value)| (name.into_owned().into(), Json::part(value))).collect())
+    }
+}
+
+impl From<&Params> for Members {
+    /// None, if they are no object.
+    fn from(params: &Params) -> Self {
+        Self(
+            object::members(params.as_str())
+                .map(|(name, value)| (name.into_owned().into(), Json::part(value)))
+                .collect(),
+        )
+    }
+}
+
+impl From<Map<String, Value>> for Members {
+    fn from(object: Map<String, Value>) -> Self {
+        Self(object.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+}
+
+impl From<Members> for Json {
+    fn from(members: Members) -> Self {
+        Self::part(&members.encode())
+    }
+}
+
+#[cfg(test)]
+mod tests;
