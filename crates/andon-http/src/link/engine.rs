@@ -23,9 +23,9 @@ use crate::body::ResponseBody;
 use crate::service::HttpService;
 
 /// What the system takes before the worker has read it; it counts twice as much, for its own structures.
-const SEND_BUFFER_BYTES: usize = 32 << 10;
+const SEND_BUFFER_BYTES: usize = 16 << 10;
 /// A worker that says nothing for so long is looked at more closely.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// The link to one worker, seen from the process that answers. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -36,8 +36,8 @@ struct Shared {
     out: Outbox,
     streams: Mutex<HashMap<u32, Arc<Stream>>>,
     connections: AtomicU32,
-    /// How often the worker has said how many that are.
-    reports: AtomicU32,
+    /// Frames that the worker has sent.
+    heard: AtomicU32,
 }
 
 impl Link {
@@ -63,16 +63,17 @@ impl Link {
         ended
     }
 
-    /// Waits until the worker has said nothing for several seconds, although it should each second: it hangs.
+    /// Waits until the worker has said nothing at all for several seconds, although it should each second: it hangs. One that has
+    /// more to do than it can says something.
     pub async fn hangs(&self) {
         loop {
-            let reports = self.0.reports.load(Ordering::Relaxed);
+            let heard = self.0.heard.load(Ordering::Relaxed);
             tokio::time::sleep(SILENCE_MAX).await;
-            if reports == self.0.reports.load(Ordering::Relaxed) {
+            if heard == self.0.heard.load(Ordering::Relaxed) {
                 // It may be this process that stood still. Then what the worker said meanwhile is read now.
                 tokio::time::sleep(REPORT_INTERVAL * 2).await;
             }
-            if reports == self.0.reports.load(Ordering::Relaxed) {
+            if heard == self.0.heard.load(Ordering::Relaxed) {
                 return;
             }
         }
@@ -93,6 +94,7 @@ impl Link {
         T: tokio::io::AsyncRead + Unpin,
     {
         while let Some(frame) = frames.next().await? {
+            self.0.heard.fetch_add(1, Ordering::Relaxed);
             let stream = || self.0.streams().get(&frame.stream).cloned();
             match frame.kind {
                 Kind::Request | Kind::Question => {
@@ -113,10 +115,7 @@ impl Link {
                         stream.change(|state| state.credit += i64::from(bytes));
                     }
                 }
-                Kind::Connections => {
-                    self.0.connections.store(frame::number(frame.payload)?, Ordering::Relaxed);
-                    self.0.reports.fetch_add(1, Ordering::Relaxed);
-                }
+                Kind::Connections => self.0.connections.store(frame::number(frame.payload)?, Ordering::Relaxed),
                 Kind::Response | Kind::Data | Kind::Broken => return Err(frame::malformed()),
             }
         }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const HEAD_BYTES: usize = 9;
 /// Bytes of what follows: far above the largest body, below what could only be a mistake.
 const PAYLOAD_BYTES_MAX: usize = 1 << 30;
-/// What is read at once if it is there.
-const READ_BYTES: usize = 64 << 10;
+/// What is read at once if it is there. What has been read nothing overtakes, so it is no more than some hundred frames.
+const READ_BYTES: usize = 16 << 10;
 /// What is shorter is copied, so that one of them does not keep the whole buffer alive.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 /// In the kind: nothing follows on this stream.

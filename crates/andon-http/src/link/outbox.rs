@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 /// Bytes that wait before those that can wait have to.
 const BYTES_MAX: usize = 1 << 20;
 /// What is written of the second lane before the first is looked at again.
-const PIECE_BYTES: usize = 16 << 10;
+const PIECE_BYTES: usize = 8 << 10;
 /// Room that is kept for what comes next.
 const ROOM_BYTES: usize = 256 << 10;
 
