@@ -76,7 +76,7 @@ impl Exchange {
             let body = exchange.offer.opening(facts.revision).to_owned();
             exchange.finish(Ok(Reply { body: body.into(), ..Reply::default() }), &mut out);
         } else {
-            out.push(Output::Call(Box::new(Call { id: CALL, method, request, facts })));
+            out.push(Output::Call(Call { id: CALL, method, request, facts }));
         }
         (exchange, out)
     }

@@ -316,7 +316,7 @@ pub enum Output {
         stream: StreamId,
     },
     /// Start the handler.
-    Call(Box<Call>),
+    Call(Call),
     /// Stop the handler; its outcome no longer matters.
     Cancel {
         /// From [`Output::Call`].

@@ -12,12 +12,15 @@ pub(crate) struct BadHeader(pub(crate) String);
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const PARAM_PREFIX: &str = "mcp-param-";
 const BAD_WRAPPER: &str = "the base64 wrapper of the header Mcp-Name holds no base64 of UTF-8";
+/// What nearly all clients say that they take (Streamable HTTP, "Sending Messages to the Server").
+const USUAL_ACCEPT: &[u8] = b"application/json, text/event-stream";
 /// Bytes of one MCP header.
 const VALUE_BYTES_MAX: usize = 8 << 10;
 
-/// Headers that are looked at, and may stand once.
+/// Headers that are looked at. All but `Accept` may stand once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
+    Accept,
     Authorization,
     ContentEncoding,
     ContentLength,
@@ -35,7 +38,8 @@ pub(crate) enum Field {
 }
 
 /// In the order of the enum.
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
+    "accept",
     "authorization",
     "content-encoding",
     "content-length",
@@ -135,6 +139,9 @@ impl<'a> Headers<'a> {
 
     /// Whether the `Accept` headers take JSON, and whether they take events.
     pub(crate) fn accepts(&self) -> Accepts {
+        if self.only(Field::Accept).is_some_and(|value| value.as_bytes() == USUAL_ACCEPT) {
+            return Accepts { json: true, events: true };
+        }
         let mut accepts = Accepts { json: false, events: false };
         for value in self.map.get_all(ACCEPT) {
             for item in value.as_bytes().split(|byte| *byte == b',') {
@@ -213,6 +220,9 @@ pub(crate) fn check_body(headers: &Headers<'_>) -> Result<(), &'static str> {
 /// Whether the body is said to be JSON in UTF-8.
 fn is_json(headers: &Headers<'_>) -> bool {
     let Ok(Some(value)) = headers.single(Field::ContentType) else { return false };
+    if value == "application/json" {
+        return true;
+    }
     let mut parts = value.split(';').map(str::trim);
     let is_utf8 = |part: &str| match part.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
@@ -241,6 +251,7 @@ mod tests {
     #[test]
     fn names_stand_in_the_order_of_the_enum() {
         for (name, text) in [
+            (Field::Accept, "accept"),
             (Field::Authorization, "authorization"),
             (Field::ContentEncoding, "content-encoding"),
             (Field::ContentLength, "content-length"),

@@ -159,7 +159,7 @@ struct Core<M> {
 
 /// A handler to start, as soon as `until` is durable.
 struct Start {
-    begin: Box<Begin>,
+    begin: Begin,
     cancel: Cancel,
     until: Option<Commit>,
 }
@@ -280,25 +280,27 @@ where
     /// The same, `after` something was done under the same lock.
     fn turn_after(&self, input: Input, after: impl FnOnce(&mut Core<M>)) -> Option<Commit> {
         let host = self.host.upgrade()?;
-        let (starts, commit, deadline) = {
+        let (start, commit, deadline) = {
             let mut core = self.core();
             after(&mut core);
             let outputs = core.machine.handle(host.now(), input);
-            let (starts, commit) = self.perform_all(&mut core, &host, outputs);
-            (starts, commit, core.machine.deadline())
+            let (start, commit) = self.perform_all(&mut core, &host, outputs);
+            (start, commit, core.machine.deadline())
         };
-        if starts.is_empty() {
-            self.set_alarm(&host, deadline);
+        match start {
+            Some(start) => self.begin(&host, start),
+            None => self.set_alarm(&host, deadline),
         }
-        self.start_all(&host, starts);
         commit
     }
 
     /// Performs what opening the machine wants.
     pub(crate) fn carry_out(&self, outputs: Vec<Output>) {
         let Some(host) = self.host.upgrade() else { return };
-        let (starts, _) = self.perform_all(&mut self.core(), &host, outputs);
-        self.start_all(&host, starts);
+        let (start, _) = self.perform_all(&mut self.core(), &host, outputs);
+        if let Some(start) = start {
+            self.begin(&host, start);
+        }
     }
 
     /// Hands in what changed since the last turn.
@@ -329,8 +331,9 @@ where
         self.journal.as_ref()?.submit(core.machine.take_changes())
     }
 
-    /// Performs the outputs of one turn: first of all, what has to outlive the process is on its way.
-    fn perform_all(&self, core: &mut Core<M>, host: &Host, outputs: Vec<Output>) -> (Vec<Start>, Option<Commit>) {
+    /// Performs the outputs of one turn: first of all, what has to outlive the process is on its way. No turn starts more
+    /// than one handler.
+    fn perform_all(&self, core: &mut Core<M>, host: &Host, outputs: Vec<Output>) -> (Option<Start>, Option<Commit>) {
         if self.journal.is_some() {
             for output in &outputs {
                 if let Output::Call(begin) = output
@@ -347,26 +350,25 @@ where
             core.kept.shrink(session.kept().1);
         }
         let commit = self.submit(core);
-        let perform = |output| self.perform(core, host, output, commit.as_ref());
-        (outputs.into_iter().filter_map(perform).collect(), commit)
+        let mut start = None;
+        for output in outputs {
+            let wanted = self.perform(core, host, output, commit.as_ref());
+            debug_assert!(start.is_none() || wanted.is_none(), "a turn starts one handler");
+            start = start.or(wanted);
+        }
+        (start, commit)
     }
 
-    /// Starts handlers with the machine free again, and sets the alarm for those that did not finish at once.
-    fn start_all(&self, host: &Arc<Host>, starts: Vec<Start>) {
-        if starts.is_empty() {
-            return;
-        }
-        let mut any_runs = false;
-        for Start { begin, cancel, until } in starts {
-            match until {
-                None => any_runs |= self.start(host, *begin, cancel),
-                Some(until) => {
-                    tokio::spawn(start_when_durable(self.me.clone(), until, begin, cancel, host.running()));
-                    any_runs = true;
-                }
+    /// Starts a handler with the machine free again, and sets the alarm if it did not finish at once.
+    fn begin(&self, host: &Arc<Host>, Start { begin, cancel, until }: Start) {
+        let runs = match until {
+            None => self.start(host, begin, cancel),
+            Some(until) => {
+                tokio::spawn(start_when_durable(self.me.clone(), until, begin, cancel, host.running()));
+                true
             }
-        }
-        if any_runs {
+        };
+        if runs {
             let deadline = self.core().machine.deadline();
             self.set_alarm(host, deadline);
         }
@@ -525,8 +527,8 @@ where
         }
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
         let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
-        let (starts, _) = self.perform_all(&mut core, &host, outputs);
-        debug_assert!(starts.is_empty(), "a call that ends starts no other");
+        let (start, _) = self.perform_all(&mut core, &host, outputs);
+        debug_assert!(start.is_none(), "a call that ends starts no other");
     }
 
     fn finish(&self, handling: &Handling, outcome: Outcome) {
@@ -540,7 +542,7 @@ where
 async fn start_when_durable<M: Machine>(
     cell: Weak<Cell<M>>,
     until: Commit,
-    begin: Box<Begin>,
+    begin: Begin,
     cancel: Cancel,
     _running: Running,
 ) where
@@ -550,7 +552,7 @@ async fn start_when_durable<M: Machine>(
     let Some(cell) = cell.upgrade().filter(|_| !cancel.is_cancelled()) else { return };
     let Some(host) = cell.host.upgrade() else { return };
     match durable {
-        Ok(()) => cell.start_all(&host, vec![Start { begin, cancel, until: None }]),
+        Ok(()) => cell.begin(&host, Start { begin, cancel, until: None }),
         Err(NotDurable::Stalled) => {
             let error = ErrorObject::outage("what this does cannot be written down now: nothing was done");
             cell.input(Input::Done { call: begin.id, outcome: Err(error) });

@@ -10,8 +10,10 @@ use andon_core::io::ReplyKind;
 use andon_core::port::{Key, Kind, Record, Rev, StoreError};
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::{Message, RequestId};
+use andon_types::meta::IDEMPOTENCY_KEY;
 use andon_types::method::Method;
-use andon_types::params::Params;
+use andon_types::object::string;
+use andon_types::params::{Mark, Params};
 use andon_types::raw::RawJson;
 use andon_types::revision::Revision;
 use andon_types::task::declares_tasks;
@@ -29,8 +31,6 @@ use crate::journal::owner;
 use crate::service::Reply;
 use crate::storage::hash;
 
-/// The member of `_meta` that carries the key.
-pub(crate) const META_KEY: &str = "andon.dev/idempotency-key";
 /// Bytes of a key.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -104,14 +104,10 @@ impl Keyed {
     /// # Errors
     /// When it is no text of 1 to 255 bytes.
     pub(crate) fn of(method: Method, call: &Call, params: Option<&Params>) -> Result<Option<Self>, ErrorObject> {
-        // Most calls have none, and need not be looked at further.
-        let Some(params) = params.filter(|params| method == Method::ToolsCall && params.as_str().contains(META_KEY))
-        else {
-            return Ok(None);
-        };
-        let Some(key) = call.meta().and_then(|meta| meta.get(META_KEY)) else { return Ok(None) };
+        let Some(params) = params.filter(|_| method == Method::ToolsCall) else { return Ok(None) };
+        let Some(key) = params.mark(Mark::IdempotencyKey) else { return Ok(None) };
         let (principal, revision) = (call.principal(), call.revision());
-        let key = key.as_str().filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
+        let key = string(key).filter(|key| (1..=KEY_BYTES_MAX).contains(&key.len()));
         let why = || ErrorObject::invalid_params(format!("an idempotency key is text of 1 to {KEY_BYTES_MAX} bytes"));
         let key = key.ok_or_else(why)?;
         let owner = owner(principal.subject());
@@ -336,7 +332,7 @@ pub(crate) fn name(message: Message, key: Option<&str>) -> Result<Message, (Requ
     let Value::Object(meta) = params.entry("_meta").or_insert_with(|| Value::Object(Map::new())) else {
         return Ok(message);
     };
-    match meta.insert(META_KEY.to_owned(), Value::from(key)) {
+    match meta.insert(IDEMPOTENCY_KEY.to_owned(), Value::from(key)) {
         Some(known) if known != key => refuse("the header Idempotency-Key and its twin in \"_meta\" disagree"),
         _ => {
             request.params = Some(Params::from(Value::Object(params)));

@@ -1,5 +1,6 @@
 //! Envelopes: what kind of message it is, its id and its method. Parameters and results stay raw text.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorObject, clip};
+use crate::method::Method;
 use crate::object::{self, MemberScan};
 use crate::params::Params;
 use crate::revision::Rules;
@@ -112,7 +114,7 @@ pub struct Request {
     /// What the answer has to carry.
     pub id: RequestId,
     /// The method's name, known or not.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// An object, if there are any.
     pub params: Option<Params>,
 }
@@ -121,7 +123,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// The method's name, known or not.
-    pub method: Box<str>,
+    pub method: Cow<'static, str>,
     /// An object, if there are any.
     pub params: Option<Json>,
 }
@@ -222,7 +224,8 @@ fn message(text: &str, envelope: &Envelope) -> Result<Message, Malformed> {
     if answer != (None, None) {
         return Err(invalid("a request has neither \"result\" nor \"error\""));
     }
-    let method: Box<str> = object::string(method).ok_or_else(|| invalid("\"method\" is a string"))?.into();
+    let method = object::string(method).ok_or_else(|| invalid("\"method\" is a string"))?;
+    let method = Method::spelling(&method).map_or_else(|| Cow::Owned(method.into_owned()), Cow::Borrowed);
     let params = member(Part::Params);
     Ok(match id.map_err(invalid)? {
         Some(id) => {

@@ -20,6 +20,8 @@ pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
 pub const SUBSCRIPTION_ID: &str = "io.modelcontextprotocol/subscriptionId";
 /// The task that a message belongs to (2025-11-25).
 pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
+/// What tells that a call came before (an extension of ours, for all revisions).
+pub const IDEMPOTENCY_KEY: &str = "andon.dev/idempotency-key";
 /// Where progress of the request goes.
 pub const PROGRESS_TOKEN: &str = "progressToken";
 

@@ -150,6 +150,11 @@ impl Method {
         row.method.is_in(revision).then_some(row.method)
     }
 
+    /// `name`, if any revision has a method of that name.
+    pub fn spelling(name: &str) -> Option<&'static str> {
+        METHODS.iter().find(|row| row.name == name).map(|row| row.name)
+    }
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         self.row().name

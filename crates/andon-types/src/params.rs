@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION};
+use crate::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION};
 use crate::object::members;
 
 /// Text that is known to be JSON; an object, unless the peer made a mistake. Cheap to clone.
@@ -34,12 +34,13 @@ pub enum Member {
     Uri,
 }
 
-/// A member of `_meta` that the protocol gives a meaning to.
+/// A member of `_meta` that means the same to all servers here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "they are called as they are spelt")]
 pub enum Mark {
     ClientCapabilities,
     ClientInfo,
+    IdempotencyKey,
     LogLevel,
     ProgressToken,
     ProtocolVersion,
@@ -48,7 +49,8 @@ pub enum Mark {
 /// In the order of [`Member`].
 const MEMBERS: [&str; 8] = ["arguments", "inputResponses", "_meta", "name", "requestState", "task", "taskId", "uri"];
 /// In the order of [`Mark`].
-const MARKS: [&str; 5] = [CLIENT_CAPABILITIES, CLIENT_INFO, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION];
+const MARKS: [&str; 6] =
+    [CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION];
 
 impl Params {
     /// The text of JSON that was scanned, with what was found in it.

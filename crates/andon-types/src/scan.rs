@@ -283,7 +283,8 @@ impl<'a> Scanner<'a> {
         if one.has_escapes || other.has_escapes {
             return Ok(self.decoded(one)? == self.decoded(other)?);
         }
-        Ok(self.bytes[one.start..one.end] == self.bytes[other.start..other.end])
+        let is_as_long = one.end - one.start == other.end - other.start;
+        Ok(is_as_long && self.bytes[one.start..one.end] == self.bytes[other.start..other.end])
     }
 
     /// The text of a string, unescaped.

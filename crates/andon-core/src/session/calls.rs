@@ -59,10 +59,16 @@ impl InFlight {
     }
 }
 
+/// A number for itself, and a hash of any other text. Who finds two ids that are the same here harms only its own session.
 pub(super) fn hash(id: &RequestId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
+    match id {
+        RequestId::Number(number) => number.cast_unsigned(),
+        RequestId::String(text) => {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        }
+    }
 }
 
 impl Session {
@@ -97,7 +103,7 @@ impl Session {
             asked: 0,
             recorded: false,
         });
-        out.push(Output::Call(Box::new(Call { id: call, method, request, facts: Arc::new(facts) })));
+        out.push(Output::Call(Call { id: call, method, request, facts: Arc::new(facts) }));
     }
 
     /// Enters a call in the record before it runs, so that nobody takes it for one that never did.

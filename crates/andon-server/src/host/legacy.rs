@@ -267,10 +267,10 @@ impl Host {
         principal: &Principal,
     ) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
         let id = head.session_id.ok_or(Refused::NoId)?;
-        if id.is_empty() || id.len() > 128 || !id.bytes().all(|byte| (0x21..=0x7E).contains(&byte)) {
-            return Err(Refused::BadId);
-        }
-        let key = SessionKey::parse(id).ok_or(Refused::Gone)?;
+        let Some(key) = SessionKey::parse(id) else {
+            let may_be_one = (1..=128).contains(&id.len()) && id.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
+            return Err(if may_be_one { Refused::Gone } else { Refused::BadId });
+        };
         let found = self.find_session(key, principal).await.map_err(|_| Refused::Unavailable)?;
         let cell = found.ok_or(Refused::Gone)?;
         // The negotiated version stands in for a missing header.

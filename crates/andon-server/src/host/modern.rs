@@ -52,6 +52,7 @@ impl Host {
                 let mut stream = ResponseStream::new(outlet, Source::Exchange(cell));
                 match stream.take_complete() {
                     Some(frames) if frames.len() == 1 => {
+                        stream.delivered();
                         let (status, body) = (frames[0].frame.status, frames[0].frame.text.clone());
                         Answer::Ready { status, body, session_id: None, retry_after_s: retry_after(status) }
                     }

@@ -26,7 +26,7 @@ pub(super) struct Cell {
     pub(super) journal: Journal,
     pub(super) places: Vec<(StreamId, Wire)>,
     pub(super) outlets: BTreeMap<Wire, Outlet>,
-    starts: Vec<(Box<Call>, Option<Mark>)>,
+    starts: Vec<(Call, Option<Mark>)>,
     /// Accepted messages, which are answered when what they did is durable.
     pub(super) accepted: Vec<(Wire, Option<Mark>)>,
     pub(super) running: BTreeMap<CallId, Handler>,
@@ -215,7 +215,7 @@ impl World {
             return;
         }
         let Some(cell) = self.cell(node, key) else { return };
-        let again: Vec<Box<Call>> = cell.starts.iter().map(|(call, _)| call.clone()).collect();
+        let again: Vec<Call> = cell.starts.iter().map(|(call, _)| call.clone()).collect();
         again.iter().for_each(|call| self.execute(call));
     }
 

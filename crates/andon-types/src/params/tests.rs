@@ -29,6 +29,7 @@ fn names_stand_in_the_order_of_the_enums() {
     for (mark, end) in [
         (Mark::ClientCapabilities, "/clientCapabilities"),
         (Mark::ClientInfo, "/clientInfo"),
+        (Mark::IdempotencyKey, "/idempotency-key"),
         (Mark::LogLevel, "/logLevel"),
         (Mark::ProgressToken, "progressToken"),
         (Mark::ProtocolVersion, "/protocolVersion"),
