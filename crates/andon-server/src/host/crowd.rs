@@ -36,9 +36,9 @@ where
                 due += EACH_TURN;
                 // One that is late has its other turns sooner.
                 if due > Instant::now() {
-                    sleep_until(due).await
+                    sleep_until(due).await;
                 } else {
-                    yield_now().await
+                    yield_now().await;
                 }
                 if !next(&mut rest, &tell) {
                     return;
