@@ -32,11 +32,14 @@ use crate::link::{Ear, Heard, Link, Round, pipe};
 use crate::listen::Listeners;
 use crate::outbox::{Outbox, in_time};
 use crate::target::Kind;
+use crate::throttle::Throttle;
 
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
 /// Bytes of a notification that becomes an event: a reader that does not read holds many of them.
 const EVENT_BYTES_MAX: usize = 64 << 10;
+/// What the server sends that is no message, and is told in a second.
+const NOISE_MAX: u32 = 10;
 /// The first wait before a lost connection is made again; it doubles.
 const BACK_OFF: Duration = Duration::from_millis(250);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
@@ -117,6 +120,8 @@ struct State {
     /// When the dialogue is woken next.
     wakes_at: Option<Timestamp>,
     is_closed: bool,
+    /// Of what is no message, this is told.
+    noise: Throttle,
 }
 
 struct Waiter {
@@ -162,6 +167,7 @@ impl Driver {
             questions: HashMap::new(),
             wakes_at: None,
             is_closed: false,
+            noise: Throttle::new(NOISE_MAX),
         };
         let driver = Arc::new_cyclic(|me| Self {
             settings,
@@ -472,7 +478,12 @@ impl Driver {
                 tracing::warn!(why, "an answer cannot be read");
                 Input::Unreadable { wire_id, loss: Loss::Refused { status: None, why } }
             }
-            Heard::Noise(why) => return tracing::warn!(why, "the server sent something that is no message"),
+            Heard::Noise(why) => {
+                if let Some(left_out) = state.noise.pass() {
+                    tracing::warn!(why, left_out, "the server sent something that is no message");
+                }
+                return;
+            }
             Heard::SessionGone => {
                 state.opened = None;
                 drop(state);

@@ -29,6 +29,7 @@ mod listen;
 mod outbox;
 mod target;
 mod task;
+mod throttle;
 
 pub use andon_core::client::{Loss, OpenFailure, Report};
 pub use answer::{Consent, Filled, Form, Question, Visit, fill_defaults};

@@ -18,6 +18,7 @@ use super::lines::{Lines, read_lines};
 use super::{Ear, Heard, Link, Round};
 use crate::carriage::Carriage;
 use crate::target::Command;
+use crate::throttle::Throttle;
 
 /// What a child inherits unless it is told otherwise: enough to find programs and its own files, and no secrets.
 const INHERITED: [&str; 14] = [
@@ -42,6 +43,8 @@ const STEP: Duration = Duration::from_secs(2);
 const STATUS_DELAY: Duration = Duration::from_millis(500);
 /// Bytes of one line of standard error.
 const STDERR_LINE_BYTES_MAX: usize = 16 << 10;
+/// Lines of standard error that are told in a second: more of them help nobody.
+const STDERR_LINES_MAX: u32 = 200;
 /// Last lines of standard error that explain an end.
 const STDERR_LINES_KEPT: usize = 4;
 
@@ -57,7 +60,7 @@ impl ChildLink {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub(crate) fn start(command: &Command, line_bytes_max: usize, ear: Ear) -> Result<Self, Loss> {
+    pub(crate) async fn start(command: &Command, line_bytes_max: usize, ear: Ear) -> Result<Self, Loss> {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         process.kill_on_drop(true);
@@ -71,7 +74,9 @@ impl ChildLink {
         if let Some(folder) = &command.folder {
             process.current_dir(folder);
         }
-        let mut child = process.spawn().map_err(|error| {
+        // It blocks until the new process has left our memory.
+        let spawned = tokio::task::spawn_blocking(move || process.spawn()).await;
+        let mut child = spawned.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
             Loss::Unreachable(format!("the program {:?} cannot be started: {error}", command.program))
         })?;
         let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
@@ -126,6 +131,7 @@ impl Link for ChildLink {
 type LastWords = Arc<Mutex<VecDeque<String>>>;
 
 async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
+    let mut throttle = Throttle::new(STDERR_LINES_MAX);
     let read = read_lines(BufReader::new(errors), STDERR_LINE_BYTES_MAX, |line| {
         let line = match line {
             Line::Whole(line) => String::from_utf8_lossy(line).into_owned(),
@@ -137,7 +143,12 @@ async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
         }
         kept.push_back(line.clone());
         drop(kept);
-        ear(Heard::Stderr(line));
+        if let Some(left_out) = throttle.pass() {
+            if left_out > 0 {
+                ear(Heard::Stderr(format!("[{left_out} lines were left out]")));
+            }
+            ear(Heard::Stderr(line));
+        }
     });
     // Its standard error may end before its standard output, and then says nothing more.
     drop(read.await);

@@ -19,6 +19,9 @@ use crate::carriage::Carriage;
 
 /// Messages that wait to be written. A server that reads nothing fills it, and further calls fail.
 const QUEUE_MAX: usize = 1024;
+/// Lines, and bytes, that are read in one go before others have their turn: a peer that floods is one of many.
+const TURN_LINES_MAX: usize = 64;
+const TURN_BYTES_MAX: usize = 64 << 10;
 /// How long a peer may take to read what is left at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -249,16 +252,23 @@ pub(crate) async fn read_lines(
     mut take: impl FnMut(Line<'_>),
 ) -> std::io::Result<()> {
     let mut lines = LineBuffer::new(bytes_max);
+    let (mut turn_lines, mut turn_bytes) = (0, 0);
     loop {
         let available = input.fill_buf().await?;
         let is_over = available.is_empty();
         let (used, line) = lines.take(available);
         if let Some(line) = line {
             take(line);
+            turn_lines += 1;
         }
         input.consume(used);
         if is_over {
             return Ok(());
+        }
+        turn_bytes += used;
+        if turn_lines >= TURN_LINES_MAX || turn_bytes >= TURN_BYTES_MAX {
+            (turn_lines, turn_bytes) = (0, 0);
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -274,3 +284,6 @@ fn too_long(first: &[u8], bytes_max: usize) -> Heard {
         Beginning::Unasked | Beginning::Unknown => Heard::Noise(why),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub(crate) fn streams(
 pub(crate) async fn open(kind: &mut Kind, line_bytes_max: usize, ear: Ear) -> Result<Arc<dyn Link>, Loss> {
     let unreachable = |error: std::io::Error| Loss::Unreachable(error.to_string());
     Ok(match kind {
-        Kind::Command(command) => Arc::new(ChildLink::start(command, line_bytes_max, ear)?),
+        Kind::Command(command) => Arc::new(ChildLink::start(command, line_bytes_max, ear).await?),
         Kind::Tcp(address) => {
             let (input, output) = tokio::net::TcpStream::connect(&*address).await.map_err(unreachable)?.into_split();
             streams(input, output, line_bytes_max, ear)
