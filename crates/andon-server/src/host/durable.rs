@@ -77,6 +77,15 @@ impl Host {
         if !self.is_durable {
             return Ok(None);
         }
+        // In a box: few requests come here, and without it half of the room that each request takes would be for this.
+        Box::pin(self.bring_back(key, principal)).await
+    }
+
+    async fn bring_back(
+        self: &Arc<Self>,
+        key: SessionKey,
+        principal: &Principal,
+    ) -> Result<Option<Arc<SessionCell>>, StoreError> {
         let id = key.stored_id();
         // Of several requests that come at once, one brings it back.
         let _turn = self.turn_of(id).await;
