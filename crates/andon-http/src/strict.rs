@@ -27,6 +27,9 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 /// How long that may take.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What is at most so large is written in one piece: the system takes one sooner than several.
+const PIECE_BYTES_MAX: usize = 1 << 10;
+
 /// A connection whose requests are well framed, and whose heads come in time.
 pub(crate) struct Strict<T> {
     inner: T,
@@ -161,7 +164,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Strict<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        let inner = Pin::new(&mut self.inner);
+        let bytes = bufs.iter().map(|buf| buf.len()).sum();
+        let mut piece = [0; PIECE_BYTES_MAX];
+        let written = match piece.get_mut(..bytes) {
+            Some(piece) => {
+                let mut at = 0;
+                for buf in bufs {
+                    piece[at..at + buf.len()].copy_from_slice(buf);
+                    at += buf.len();
+                }
+                inner.poll_write(cx, piece)
+            }
+            None => inner.poll_write_vectored(cx, bufs),
+        };
         self.wrote(written)
     }
 

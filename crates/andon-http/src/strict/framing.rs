@@ -13,6 +13,10 @@ const TRAILERS_MAX: u32 = 32;
 /// Empty lines before a request, which some clients send after a body.
 const EMPTY_LINES_MAX: u32 = 1;
 
+/// What says how long a body is.
+const LENGTH: &[u8] = b"content-length";
+const ENCODING: &[u8] = b"transfer-encoding";
+
 /// How a connection of HTTP/2 begins (RFC 9113, 3.4).
 const PREFACE: [&[u8]; 4] = [b"PRI * HTTP/2.0", b"", b"SM", b""];
 /// Bytes of the frame head of the `SETTINGS` that end the preface.
@@ -205,21 +209,29 @@ impl Framing {
             return Ok(());
         }
         // Most fields are neither of the two.
-        if !matches!(line[0], b'c' | b'C' | b't' | b'T' | b' ' | b'\t') {
-            return Ok(());
-        }
-        let colon = memchr(b':', line).ok_or(Bad)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        // A folded line, or a space before the colon: two readers, two readings.
-        if name.iter().any(u8::is_ascii_whitespace) {
-            return Err(Bad);
-        }
-        if name.eq_ignore_ascii_case(b"content-length") {
+        let name = match line[0] {
+            b'c' | b'C' => LENGTH,
+            b't' | b'T' => ENCODING,
+            // A folded line: two readers, two readings.
+            b' ' | b'\t' => return Err(Bad),
+            _ => return Ok(()),
+        };
+        let value = match line.split_at_checked(name.len()) {
+            Some((given, rest)) if given.eq_ignore_ascii_case(name) => match rest.split_first() {
+                Some((b':', value)) => value.trim_ascii(),
+                Some((byte, _)) if !byte.is_ascii_whitespace() => return Ok(()),
+                // Nothing, or a space before the colon.
+                _ => return Err(Bad),
+            },
+            // The library refuses what is no name.
+            _ => return Ok(()),
+        };
+        if name == LENGTH {
             if self.head.length.is_some() || self.head.is_chunked {
                 return Err(Bad);
             }
             self.head.length = Some(decimal(value)?);
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+        } else {
             let is_chunked = value.eq_ignore_ascii_case(b"chunked");
             if !is_chunked || self.head.is_chunked || self.head.length.is_some() || self.head.is_old {
                 return Err(Bad);

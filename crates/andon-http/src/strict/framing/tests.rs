@@ -52,6 +52,9 @@ fn h10_a_length_is_one_number_that_stands_once() {
         assert!(is_refused(head(&format!("Content-Length: {value}\r\n")).as_bytes()), "{value:?}");
     }
     assert!(!is_refused((head("Content-Length:   3  \r\n") + "abc").as_bytes()));
+    assert!(is_refused(head("Content-Length : 3\r\n").as_bytes()));
+    assert!(is_refused(head("Content-Length\r\n").as_bytes()));
+    assert!(!is_refused(head("Content-Length-Limit: none\r\n").as_bytes()), "another name");
 }
 
 #[test]
