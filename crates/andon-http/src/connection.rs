@@ -1,6 +1,7 @@
 //! The life of one connection. What the HTTP library needs for it, some 15 KiB in HTTP/1, is there while a request is
 //! served, and neither before the first one, nor between two that are far apart, nor while a stream waits for events.
 
+mod aside;
 mod events;
 mod wire;
 
@@ -25,6 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::watch;
 
+use self::aside::Aside;
 use self::events::Left;
 use self::wire::Wire;
 use crate::activity::{Activity, Followed, Handover, Pause, RequestBody, Turn};
@@ -151,34 +153,31 @@ where
     });
     let mut connection = http1_builder().serve_connection(TokioIo::new(wire), service);
     let mut pause = std::pin::pin!(activity.pause(idle_timeout));
-    let turns = Turns::default();
-    let mut is_closing = false;
+    let (turns, mut aside) = (Turns::default(), Aside::default());
+    let mut closes = std::pin::pin!(closes(closing).fuse());
     let ended = loop {
         let step = poll_fn(|cx| {
             // The library may have flushed before it came to the body that waits: then it is asked once more.
             for _ in 0..2 {
                 if let Poll::Ready(ended) = turns.poll(cx, |cx| Pin::new(&mut connection).poll(cx)) {
-                    return Poll::Ready(Some(ended));
+                    return Poll::Ready(Step::Ended(ended));
                 }
                 match (handover.is_filled(), activity.is_flushed()) {
-                    (true, true) => return Poll::Ready(None),
+                    (true, true) => return Poll::Ready(Step::Paused(Pause::Spare)),
                     (true, false) => {}
                     (false, _) => break,
                 }
             }
-            Poll::Pending
+            aside.poll(cx, |cx| match pause.as_mut().poll(cx) {
+                Poll::Ready(pause) => Poll::Ready(Step::Paused(pause)),
+                Poll::Pending => closes.as_mut().poll(cx).map(|()| Step::Closing),
+            })
         });
-        tokio::select! {
-            biased;
-            ended = step => break ended,
-            pause = &mut pause => match pause {
-                Pause::Spare => break None,
-                Pause::Stuck => break Some(Ok(())),
-            },
-            () = closes(closing), if !is_closing => {
-                is_closing = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
+        match step.await {
+            Step::Ended(ended) => break Some(ended),
+            Step::Paused(Pause::Spare) => break None,
+            Step::Paused(Pause::Stuck) => break Some(Ok(())),
+            Step::Closing => Pin::new(&mut connection).graceful_shutdown(),
         }
     };
     match ended {
@@ -191,6 +190,16 @@ where
             None
         }
     }
+}
+
+/// What a connection in HTTP/1 comes to.
+enum Step {
+    /// The library is done with it.
+    Ended(hyper::Result<()>),
+    /// It does nothing, or nothing that needs the library.
+    Paused(Pause),
+    /// The server wants it to end.
+    Closing,
 }
 
 /// Serves requests by HTTP/2 until the connection is over or rests for too long.
@@ -271,7 +280,8 @@ fn http1_builder() -> http1::Builder {
     builder
         // The guard limits how long a head may take, and `pause` how long a connection may rest.
         .header_read_timeout(None::<Duration>)
-        .max_headers(64)
+        // The gate bounds the number of headers. The library's own bound stays at 100, for which its tables lie ready: for
+        // another one it makes them elsewhere and moves them, 6 KiB for each request.
         .max_buf_size(64 << 10);
     builder
 }
