@@ -20,6 +20,8 @@ use crate::{Common, say};
 const FLAT: f64 = 0.01;
 /// How often memory and the like are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Updates in each interval. A session keeps the last thousand for a client that comes back: they are there after 200 s.
+const UPDATES: u32 = 5;
 /// How often slow readers are closed and others come.
 const RESISTERS_INTERVAL: Duration = Duration::from_secs(90);
 
@@ -147,13 +149,17 @@ fn resist(options: &Options, server: &Served, crowd: &mut Crowd) -> Result<(), E
     Ok(())
 }
 
-/// Says an update every second, and looks what the server takes.
+/// Says updates all the time, and looks each second what the server takes.
 fn watch(options: &Options, server: &Served, crowd: &mut Crowd, time: Duration) -> Result<Seen, Error> {
     let mut seen = Seen::default();
     let mut control = Control::open(server.address)?;
     let (begun, mut resisted_at) = (Instant::now(), Instant::now());
     while begun.elapsed() < time {
         let next = Instant::now() + INTERVAL;
+        for _ in 1..UPDATES {
+            control.touch()?;
+            std::thread::sleep(INTERVAL / UPDATES);
+        }
         control.touch()?;
         let usage = Usage::of(server.pid())?;
         #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
