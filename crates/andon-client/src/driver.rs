@@ -1,5 +1,7 @@
 //! The dialogue with what surrounds it: a link, open calls, questions, time. Performs outputs in order.
 
+mod request;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -9,7 +11,6 @@ use andon_core::client::{
     Report, Road, Timing,
 };
 use andon_core::io::Timestamp;
-use andon_types::capability::ClientCapabilities;
 use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::Level;
@@ -34,6 +35,8 @@ use crate::outbox::{Outbox, in_time};
 use crate::target::Kind;
 use crate::throttle::Throttle;
 
+pub(crate) use request::Request;
+
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
 /// Bytes of a notification that becomes an event: a reader that does not read holds many of them.
@@ -53,43 +56,6 @@ pub(crate) type OnLog = Arc<dyn Fn(Level, Option<String>, Value) + Send + Sync>;
 
 /// Something to be told, in order with the answers of calls.
 type Tell = Box<dyn FnOnce() + Send>;
-
-/// One call, as the program wants it.
-pub(crate) struct Request {
-    pub(crate) method: Box<str>,
-    pub(crate) params: Members,
-    pub(crate) timing: Timing,
-    pub(crate) on_progress: Option<OnProgress>,
-    /// For `subscriptions/listen`: told when the server has acknowledged it.
-    pub(crate) on_ack: Option<oneshot::Sender<()>>,
-    pub(crate) mirrored: Vec<(String, String)>,
-    /// A task is an answer.
-    pub(crate) takes_tasks: bool,
-    /// Told what the server logs about this call, where it says so.
-    pub(crate) on_log: Option<OnLog>,
-    /// The program's own name for the call.
-    pub(crate) tag: Option<u64>,
-    /// What is declared for this call (2026-07-28).
-    pub(crate) capabilities: Option<ClientCapabilities>,
-}
-
-impl Request {
-    /// A call without bounds in time and without arguments in headers.
-    pub(crate) fn new(method: &str, params: impl Into<Members>) -> Self {
-        Self {
-            method: method.into(),
-            params: params.into(),
-            timing: Timing::UNBOUNDED,
-            on_progress: None,
-            on_ack: None,
-            mirrored: Vec::new(),
-            takes_tasks: false,
-            on_log: None,
-            tag: None,
-            capabilities: None,
-        }
-    }
-}
 
 pub(crate) struct Driver {
     pub(crate) settings: Settings,

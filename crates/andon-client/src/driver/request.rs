@@ -1,0 +1,45 @@
+//! What a program wants of the driver.
+
+use andon_core::client::Timing;
+use andon_types::capability::ClientCapabilities;
+use andon_types::members::Members;
+use tokio::sync::oneshot;
+
+use super::{OnLog, OnProgress};
+
+/// One call, as the program wants it.
+pub(crate) struct Request {
+    pub(crate) method: Box<str>,
+    pub(crate) params: Members,
+    pub(crate) timing: Timing,
+    pub(crate) on_progress: Option<OnProgress>,
+    /// For `subscriptions/listen`: told when the server has acknowledged it.
+    pub(crate) on_ack: Option<oneshot::Sender<()>>,
+    pub(crate) mirrored: Vec<(String, String)>,
+    /// A task is an answer.
+    pub(crate) takes_tasks: bool,
+    /// Told what the server logs about this call, where it says so.
+    pub(crate) on_log: Option<OnLog>,
+    /// The program's own name for the call.
+    pub(crate) tag: Option<u64>,
+    /// What is declared for this call (2026-07-28).
+    pub(crate) capabilities: Option<ClientCapabilities>,
+}
+
+impl Request {
+    /// A call without bounds in time and without arguments in headers.
+    pub(crate) fn new(method: &str, params: impl Into<Members>) -> Self {
+        Self {
+            method: method.into(),
+            params: params.into(),
+            timing: Timing::UNBOUNDED,
+            on_progress: None,
+            on_ack: None,
+            mirrored: Vec::new(),
+            takes_tasks: false,
+            on_log: None,
+            tag: None,
+            capabilities: None,
+        }
+    }
+}
