@@ -245,24 +245,24 @@ fn x8_out_of_files_it_waits_and_recovers() {
     let url = lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
     std::thread::spawn(move || lines.for_each(drop));
     let address = url.trim_end_matches("/mcp").to_owned();
-    let ask = |socket: &mut TcpStream| {
+    let ask = |socket: &mut TcpStream, path: &str| {
         socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        socket.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
         let mut piece = [0; 12];
         socket.read_exact(&mut piece).map(|()| piece)
     };
     let mut first = TcpStream::connect(&address).unwrap();
-    assert_eq!(&ask(&mut first).unwrap(), b"HTTP/1.1 200");
+    assert_eq!(&ask(&mut first, "/none").unwrap(), b"HTTP/1.1 404");
     let flood: Vec<TcpStream> = (0..100).filter_map(|_| TcpStream::connect(&address).ok()).collect();
     assert!(flood.len() > 64, "more than it has files for");
     // What is left of the first answer is read with the next one.
-    first.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    first.write_all(b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut rest = String::new();
     first.read_to_string(&mut rest).unwrap();
-    assert_eq!(rest.matches("HTTP/1.1 200").count(), 1, "a connection that was there lives on: {rest}");
+    assert_eq!(rest.matches("HTTP/1.1 404").count(), 1, "a connection that was there lives on: {rest}");
     drop(flood);
     let mut last = TcpStream::connect(&address).unwrap();
-    assert_eq!(&ask(&mut last).unwrap(), b"HTTP/1.1 200", "it takes connections again");
+    assert_eq!(&ask(&mut last, "/healthz").unwrap(), b"HTTP/1.1 200", "it takes connections again");
     signal(&child, "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
