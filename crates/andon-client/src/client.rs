@@ -12,10 +12,10 @@ use andon_types::capability::{ClientCapabilities, ServerCapabilities};
 use andon_types::client::Root;
 use andon_types::content::{Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceTemplate};
 use andon_types::error::ErrorCode;
-use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::{Implementation, LOG_LEVEL, Level};
 use andon_types::method::Method;
+use andon_types::raw_object::RawObject;
 use andon_types::revision::Revision;
 use andon_types::tools::{CallToolResult, Tool};
 use serde::de::DeserializeOwned;
@@ -62,7 +62,7 @@ pub struct Options {
     on_log: Option<OnLog>,
     tag: Option<u64>,
     capabilities: Option<ClientCapabilities>,
-    meta: Members,
+    meta: RawObject,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
 }
@@ -502,7 +502,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn request(&self, method: &str, params: impl Into<Members>, options: Options) -> Result<Json, Error> {
+    pub async fn request(&self, method: &str, params: impl Into<RawObject>, options: Options) -> Result<Json, Error> {
         self.request_with(method, params.into(), &options, |_| Vec::new()).await
     }
 
@@ -522,7 +522,7 @@ impl Client {
     }
 
     async fn try_tool(&self, name: &str, arguments: &Json, options: &Options) -> Result<Json, Error> {
-        let mut params = Members::default();
+        let mut params = RawObject::default();
         params.put("name", Value::from(name));
         params.put("arguments", arguments.clone());
         if options.takes_tasks && self.0.driver.open().await?.revision.rules().execution {
@@ -542,7 +542,7 @@ impl Client {
     async fn request_with(
         &self,
         method: &str,
-        mut params: Members,
+        mut params: RawObject,
         options: &Options,
         mirrored: impl Fn(&Opened) -> Vec<(String, String)>,
     ) -> Result<Json, Error> {
@@ -551,7 +551,7 @@ impl Client {
         let max = options.timeout_max.unwrap_or(settings.timeout_max);
         let timing = Timing { timeout: options.timeout.unwrap_or(settings.timeout).min(max), max };
         if !options.meta.is_empty() {
-            let mut meta = params.take("_meta").map(|meta| Members::from(&meta)).unwrap_or_default();
+            let mut meta = params.take("_meta").map(|meta| RawObject::from(&meta)).unwrap_or_default();
             options.meta.iter().for_each(|(name, value)| meta.put(name.to_owned(), value.clone()));
             params.put("_meta", meta);
         }

@@ -11,9 +11,9 @@ use andon_core::client::{
     Report, Road, Timing,
 };
 use andon_core::io::Timestamp;
-use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::Level;
+use andon_types::raw_object::RawObject;
 use andon_types::revision::Era;
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
@@ -352,7 +352,7 @@ impl Driver {
                 link.speak(revision, false);
             }
             match attempt {
-                Attempt::Discover(_) => ("server/discover", Members::default(), self.settings.probe_timeout),
+                Attempt::Discover(_) => ("server/discover", RawObject::default(), self.settings.probe_timeout),
                 _ => ("initialize", state.dialogue.initialize_params(revision), self.settings.open_timeout),
             }
         };

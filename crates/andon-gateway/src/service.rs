@@ -16,11 +16,11 @@ use andon_server::service::{Reply, Service, Text};
 use andon_server::tasks::{Ran, Tasks};
 use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::error::{ErrorObject, clip};
-use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::Implementation;
 use andon_types::method::Method;
 use andon_types::params::{Member, Params};
+use andon_types::raw_object::RawObject;
 use andon_types::tools::Tool;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -62,7 +62,7 @@ pub(crate) struct Front {
 /// A request that was understood: who serves it, and what it is there.
 struct Routed {
     upstream: Arc<Upstream>,
-    params: Members,
+    params: RawObject,
     /// Whether it may be sent twice.
     is_repeatable: bool,
     tasking: Tasking,
@@ -96,7 +96,7 @@ impl Front {
     }
 
     async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Params>) -> Result<Reply, ErrorObject> {
-        let params = given.as_ref().map(Members::from).unwrap_or_default();
+        let params = given.as_ref().map(RawObject::from).unwrap_or_default();
         match method {
             Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::TemplatesList => {
                 self.list(&call, method, &params).await
@@ -116,7 +116,7 @@ impl Front {
     }
 
     /// Has the server answer that the request is for.
-    async fn pass_on(self: &Arc<Self>, call: &Call, method: Method, params: Members) -> Result<Reply, ErrorObject> {
+    async fn pass_on(self: &Arc<Self>, call: &Call, method: Method, params: RawObject) -> Result<Reply, ErrorObject> {
         let asked = params.text("uri").map(Cow::into_owned);
         let mut routed = self.route(call, method, params).await?;
         let settings = &routed.upstream.settings;
@@ -197,7 +197,12 @@ impl Front {
     }
 
     /// Finds out who serves a request, by the names that this client sees.
-    async fn route(self: &Arc<Self>, call: &Call, method: Method, mut params: Members) -> Result<Routed, ErrorObject> {
+    async fn route(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        mut params: RawObject,
+    ) -> Result<Routed, ErrorObject> {
         // It is for the round with this client.
         params.take("inputResponses");
         params.take("requestState");
@@ -213,7 +218,7 @@ impl Front {
         let Located { server: name, own, is_repeatable, tasking } = located;
         match method {
             Method::Complete => {
-                if let Some(mut reference) = params.get("ref").map(Members::from) {
+                if let Some(mut reference) = params.get("ref").map(RawObject::from) {
                     let member = if reference.get("name").is_some() { "name" } else { "uri" };
                     reference.put(member, Value::from(own));
                     params.put("ref", reference);
@@ -228,7 +233,7 @@ impl Front {
         Ok(Routed { upstream, params, is_repeatable, tasking, view })
     }
 
-    async fn subscribe(self: &Arc<Self>, call: &Call, params: &Members) -> Result<Reply, ErrorObject> {
+    async fn subscribe(self: &Arc<Self>, call: &Call, params: &RawObject) -> Result<Reply, ErrorObject> {
         let uri = text_of(params, "uri")?;
         let known = self.known_view();
         let view = if known.home(&uri).is_some() { known } else { self.view(call, "").await };
@@ -245,7 +250,7 @@ impl Front {
         watched.map_err(|error| results::failure(&home.server, error, Some(uri)))
     }
 
-    async fn listen(self: &Arc<Self>, call: &Call, params: &Members) -> Result<Reply, ErrorObject> {
+    async fn listen(self: &Arc<Self>, call: &Call, params: &RawObject) -> Result<Reply, ErrorObject> {
         #[derive(Deserialize, Default)]
         #[serde(default, rename_all = "camelCase")]
         struct Wanted {
@@ -308,7 +313,7 @@ struct Located {
 }
 
 /// Finds out who serves a request, by the names that clients see in `view`.
-fn locate(view: &View, method: Method, params: &Members) -> Result<Located, ErrorObject> {
+fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, ErrorObject> {
     let unknown = |what: &str, asked: &str| ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)));
     match method {
         Method::ToolsCall => {
@@ -337,9 +342,9 @@ fn plain(server: Arc<str>, own: String) -> Located {
 }
 
 /// The server of the prompt or template that is completed.
-fn reference(view: &View, params: &Members) -> Result<Located, ErrorObject> {
+fn reference(view: &View, params: &RawObject) -> Result<Located, ErrorObject> {
     let wrong = || ErrorObject::invalid_params("\"ref\" is a prompt with a name, or a resource with a URI");
-    let reference = Members::from(params.get("ref").ok_or_else(wrong)?);
+    let reference = RawObject::from(params.get("ref").ok_or_else(wrong)?);
     let text = |member: &str| reference.text(member);
     let unknown = |asked: &str| ErrorObject::invalid_params(format!("unknown reference: {}", clip(asked)));
     match (text("type").as_deref(), text("name").as_deref(), text("uri").as_deref()) {
@@ -359,15 +364,15 @@ fn reference(view: &View, params: &Members) -> Result<Located, ErrorObject> {
 }
 
 /// The name that a request names something by, as far as it tells whose it is.
-fn name_in(params: &Members) -> String {
+fn name_in(params: &RawObject) -> String {
     let named = match params.get("ref") {
-        Some(reference) if params.get("name").is_none() => Members::from(reference).text("name").map(Cow::into_owned),
+        Some(reference) if params.get("name").is_none() => RawObject::from(reference).text("name").map(Cow::into_owned),
         _ => params.text("name").map(Cow::into_owned),
     };
     named.unwrap_or_default()
 }
 
-fn text_of(params: &Members, name: &str) -> Result<String, ErrorObject> {
+fn text_of(params: &RawObject, name: &str) -> Result<String, ErrorObject> {
     let text = params.text(name).map(Cow::into_owned);
     text.ok_or_else(|| ErrorObject::invalid_params(format!("\"{name}\" is a text")))
 }
@@ -412,7 +417,7 @@ impl Service for Front {
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
-        let name = match (method, params.map(Members::from)) {
+        let name = match (method, params.map(RawObject::from)) {
             (Method::ToolsCall, Some(params)) => text_of(&params, "name").unwrap_or_default(),
             (Method::ToolsCall, _) => return false,
             _ => return true,

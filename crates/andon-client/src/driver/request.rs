@@ -2,7 +2,7 @@
 
 use andon_core::client::Timing;
 use andon_types::capability::ClientCapabilities;
-use andon_types::members::Members;
+use andon_types::raw_object::RawObject;
 use tokio::sync::oneshot;
 
 use super::{OnLog, OnProgress};
@@ -10,7 +10,7 @@ use super::{OnLog, OnProgress};
 /// One call, as the program wants it.
 pub(crate) struct Request {
     pub(crate) method: Box<str>,
-    pub(crate) params: Members,
+    pub(crate) params: RawObject,
     pub(crate) timing: Timing,
     pub(crate) on_progress: Option<OnProgress>,
     /// For `subscriptions/listen`: told when the server has acknowledged it.
@@ -28,7 +28,7 @@ pub(crate) struct Request {
 
 impl Request {
     /// A call without bounds in time and without arguments in headers.
-    pub(crate) fn new(method: &str, params: impl Into<Members>) -> Self {
+    pub(crate) fn new(method: &str, params: impl Into<RawObject>) -> Self {
         Self {
             method: method.into(),
             params: params.into(),

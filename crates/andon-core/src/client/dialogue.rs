@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use andon_types::capability::ClientCapabilities;
 use andon_types::error::{ErrorCode, ErrorObject};
-use andon_types::members::Members;
 use andon_types::message::{Json, Message, Notification, RequestId, Response, encode_notification, encode_request};
 use andon_types::meta::{
     CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, PROGRESS_TOKEN, PROTOCOL_VERSION, SUBSCRIPTION_ID,
 };
 use andon_types::method::Method;
+use andon_types::raw_object::RawObject;
 use andon_types::revision::{Revision, Rules};
 use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
@@ -134,8 +134,8 @@ impl Dialogue {
     }
 
     /// The parameters of `initialize` that propose `revision`.
-    pub fn initialize_params(&self, revision: Revision) -> Members {
-        let mut params = Members::default();
+    pub fn initialize_params(&self, revision: Revision) -> RawObject {
+        let mut params = RawObject::default();
         params.put("protocolVersion", json!(revision.as_str()));
         params.put("capabilities", json!(self.capabilities));
         params.put("clientInfo", json!(self.info));
@@ -168,7 +168,7 @@ impl Dialogue {
 
     /// The text of a notification to the server.
     pub fn notification(&self, method: &str, params: Map<String, Value>) -> String {
-        let mut params = Members::from(params);
+        let mut params = RawObject::from(params);
         self.add_meta(&mut params, None, (None, false));
         encode_notification(method, Some(&params.encode()))
     }
@@ -269,14 +269,14 @@ impl Dialogue {
     /// What the revision wants in `_meta`, beside what the program put there.
     fn add_meta(
         &self,
-        params: &mut Members,
+        params: &mut RawObject,
         token: Option<i64>,
         (declared, takes_tasks): (Option<&ClientCapabilities>, bool),
     ) {
         if !self.rules().result_type && token.is_none() {
             return;
         }
-        let mut meta = params.take("_meta").map(|meta| Members::from(&meta)).unwrap_or_default();
+        let mut meta = params.take("_meta").map(|meta| RawObject::from(&meta)).unwrap_or_default();
         if let Some(token) = token {
             meta.put(PROGRESS_TOKEN, Value::from(token));
         }

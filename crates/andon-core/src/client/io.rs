@@ -6,8 +6,8 @@ use std::time::Duration;
 use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
-use andon_types::members::Members;
 use andon_types::message::{Json, Message, Notification};
+use andon_types::raw_object::RawObject;
 use serde_json::Value;
 
 /// A request of the program, numbered within its dialogue and never reused. Its rounds on the wire have ids of their own.
@@ -38,7 +38,7 @@ pub struct Newcall {
     /// What it calls.
     pub method: Box<str>,
     /// Its parameters; what the revision wants in `_meta` is added.
-    pub params: Members,
+    pub params: RawObject,
     /// How long it may take.
     pub timing: Timing,
     /// Whether somebody listens to its progress.

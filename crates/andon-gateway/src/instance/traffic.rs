@@ -13,10 +13,10 @@ use andon_client::{Client, Error, Listen, Listening, Options, Question, Task};
 use andon_server::call::{Call, Voice};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
-use andon_types::members::Members;
 use andon_types::message::Json;
 use andon_types::meta::{LOG_LEVEL, Level, RELATED_TASK};
 use andon_types::method::Method;
+use andon_types::raw_object::RawObject;
 use andon_types::revision::{Era, Revision};
 use futures_util::FutureExt as _;
 use serde_json::{Map, Value, json};
@@ -92,7 +92,7 @@ impl Watch {
 /// A request on its way out.
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
-    pub(crate) params: Members,
+    pub(crate) params: RawObject,
     pub(crate) task: TaskWish,
 }
 

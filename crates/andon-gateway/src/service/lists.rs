@@ -6,9 +6,9 @@ use andon_server::call::Call;
 use andon_server::service::{Reply, Text};
 use andon_types::adapt::Adapt;
 use andon_types::error::ErrorObject;
-use andon_types::members::Members;
 use andon_types::meta::CacheHint;
 use andon_types::method::Method;
+use andon_types::raw_object::RawObject;
 use serde_json::{Map, Value};
 
 use super::{Front, Scope, VIEWS_MAX};
@@ -28,7 +28,7 @@ impl Front {
         self: &Arc<Self>,
         call: &Call,
         method: Method,
-        params: &Members,
+        params: &RawObject,
     ) -> Result<Reply, ErrorObject> {
         let after = match (params.get("cursor"), params.text("cursor")) {
             (None, _) => 0,

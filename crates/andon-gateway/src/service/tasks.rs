@@ -7,7 +7,7 @@ use andon_client::Error;
 use andon_server::call::Call;
 use andon_server::tasks::wanted_ttl;
 use andon_types::error::{ErrorCode, ErrorObject, clip};
-use andon_types::members::Members;
+use andon_types::raw_object::RawObject;
 use andon_types::task::{TASKS_EXTENSION, TaskSupport, declares_tasks};
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ pub(super) enum Way {
 ///
 /// # Errors
 /// What to answer to who cannot call it, or not so.
-pub(super) fn way(call: &Call, tasking: Tasking, params: &mut Members) -> Result<(Way, TaskWish), ErrorObject> {
+pub(super) fn way(call: &Call, tasking: Tasking, params: &mut RawObject) -> Result<(Way, TaskWish), ErrorObject> {
     let asked = params.take("task").and_then(|task| task.parse_owned::<Value>().ok());
     let name = || clip(&params.text("name").unwrap_or_default()).to_owned();
     let ttl = asked.as_ref().and_then(|task| task.get("ttl")?.as_u64()).map(Duration::from_millis);

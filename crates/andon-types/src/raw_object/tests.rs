@@ -1,10 +1,10 @@
 use serde_json::json;
 
-use super::{Members, push_member};
+use super::{RawObject, push_member};
 use crate::message::Json;
 
-fn read(text: &str) -> Members {
-    Members::from(&Json::of(&serde_json::from_str::<Box<serde_json::value::RawValue>>(text).unwrap()).unwrap())
+fn read(text: &str) -> RawObject {
+    RawObject::from(&Json::of(&serde_json::from_str::<Box<serde_json::value::RawValue>>(text).unwrap()).unwrap())
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn members_are_replaced_where_they_stand_and_added_at_the_end() {
 #[test]
 fn what_is_no_object_has_none() {
     assert!(read("[1]").is_empty());
-    assert_eq!(Members::default().encode(), "{}");
+    assert_eq!(RawObject::default().encode(), "{}");
 }
 
 #[test]

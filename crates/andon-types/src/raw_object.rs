@@ -11,9 +11,9 @@ use crate::params::Params;
 
 /// An object whose values are texts, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Members(Vec<(Cow<'static, str>, Json)>);
+pub struct RawObject(Vec<(Cow<'static, str>, Json)>);
 
-impl Members {
+impl RawObject {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -87,14 +87,14 @@ pub fn push_member(text: &mut String, name: &str, value: &str) {
     text.push_str(value);
 }
 
-impl From<&Json> for Members {
+impl From<&Json> for RawObject {
     /// None, if it is no object.
     fn from(object: &Json) -> Self {
         Self(object.members().map(|(name, value)| (name.into_owned().into(), Json::part(value))).collect())
     }
 }
 
-impl From<&Params> for Members {
+impl From<&Params> for RawObject {
     /// None, if they are no object.
     fn from(params: &Params) -> Self {
         Self(
@@ -105,14 +105,14 @@ impl From<&Params> for Members {
     }
 }
 
-impl From<Map<String, Value>> for Members {
+impl From<Map<String, Value>> for RawObject {
     fn from(object: Map<String, Value>) -> Self {
         Self(object.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
     }
 }
 
-impl From<Members> for Json {
-    fn from(members: Members) -> Self {
+impl From<RawObject> for Json {
+    fn from(members: RawObject) -> Self {
         Self::part(&members.encode())
     }
 }
