@@ -417,11 +417,11 @@ impl Service for Front {
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
-        let name = match (method, params.map(RawObject::from)) {
-            (Method::ToolsCall, Some(params)) => text_of(&params, "name").unwrap_or_default(),
-            (Method::ToolsCall, _) => return false,
-            _ => return true,
-        };
+        if method.is_repeatable() {
+            return true;
+        }
+        let Some(params) = params.map(RawObject::from) else { return false };
+        let name = text_of(&params, "name").unwrap_or_default();
         let view = self.known_view();
         view.tools.find(&name).is_some_and(|shown| twice_is_as_good(&shown.wire))
     }

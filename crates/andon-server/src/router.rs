@@ -101,7 +101,7 @@ impl Service for Router {
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
-        method != Method::ToolsCall || self.is_repeatable_call(params)
+        method.is_repeatable() || self.is_repeatable_call(params)
     }
 
     fn session_ended(&self, session: u128) {

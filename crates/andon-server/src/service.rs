@@ -42,7 +42,7 @@ pub trait Service: Send + Sync + 'static {
     /// that it runs before it does, where sessions outlive the process.
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
         let _ = params;
-        method != Method::ToolsCall
+        method.is_repeatable()
     }
 
     /// The tasks that its calls can become, kept where its sessions are. Told once, by [`Host::open`], before any call.

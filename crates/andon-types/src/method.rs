@@ -146,13 +146,17 @@ impl Method {
 
     /// The method with this name, if `revision` has it.
     pub fn find(name: &str, revision: Revision) -> Option<Method> {
-        let row = METHODS.iter().find(|row| row.name == name)?;
-        row.method.is_in(revision).then_some(row.method)
+        Self::named(name).filter(|method| method.is_in(revision))
+    }
+
+    /// The method that any revision has by this name.
+    pub fn named(name: &str) -> Option<Method> {
+        METHODS.iter().find(|row| row.name == name).map(|row| row.method)
     }
 
     /// `name`, if any revision has a method of that name.
     pub fn spelling(name: &str) -> Option<&'static str> {
-        METHODS.iter().find(|row| row.name == name).map(|row| row.name)
+        Self::named(name).map(Self::as_str)
     }
 
     /// The name on the wire.
@@ -179,6 +183,12 @@ impl Method {
     /// Whether its handler may ask the client for input (2026-07-28, multi round-trip requests).
     pub fn may_ask(self) -> bool {
         self.row().may_ask
+    }
+
+    /// Whether sent twice it does no more than sent once, in the sense of "idempotent" in RFC 9110, 9.2.2: it only asks, or
+    /// brings about what is so already. What a tool does depends on the tool, so that a call of one is not.
+    pub fn is_repeatable(self) -> bool {
+        self != Self::ToolsCall
     }
 
     fn row(self) -> &'static Row {

@@ -2,6 +2,7 @@
 
 use andon_core::client::Loss;
 use andon_schema::headers::wrap;
+use andon_types::method;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -13,25 +14,6 @@ use crate::link::Round;
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Methods that only ask, or set what they set already.
-const REPEATS: [&str; 15] = [
-    "completion/complete",
-    "initialize",
-    "logging/setLevel",
-    "ping",
-    "prompts/get",
-    "prompts/list",
-    "resources/list",
-    "resources/read",
-    "resources/subscribe",
-    "resources/templates/list",
-    "resources/unsubscribe",
-    "server/discover",
-    "tasks/get",
-    "tasks/list",
-    "tools/list",
-];
 
 /// What to send.
 pub(super) struct Exchange<'a> {
@@ -63,10 +45,10 @@ impl<'a> Exchange<'a> {
         Self { last_event_id, ..Self::bare(Method::GET) }
     }
 
-    /// Whether sent twice it does no more than sent once.
+    /// Whether sent twice it does no more than sent once. What a method of an extension does is not known.
     fn repeats(&self) -> bool {
         match self.round {
-            Some(round) => REPEATS.contains(&&*round.method),
+            Some(round) => method::Method::named(&round.method).is_some_and(method::Method::is_repeatable),
             None => self.text.is_none(),
         }
     }
