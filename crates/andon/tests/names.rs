@@ -1,4 +1,4 @@
-//! The names of items stay free for variables, parameters and modules.
+//! The names of items stay free for variables, parameters and modules: this compiles.
 
 use andon::prelude::*;
 
@@ -17,7 +17,8 @@ mod nested {
     }
 }
 
-fn main() {
+#[test]
+fn names_of_items_stay_free() {
     let item = Server::new("s", "1").with((item, nested::r#type));
     let _ = item;
 }
