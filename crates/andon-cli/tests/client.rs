@@ -7,7 +7,7 @@ mod common;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use common::{ANDON, Demo};
+use common::{ANDON, Demo, Process};
 use serde_json::{Value, json};
 
 impl Demo {
@@ -98,13 +98,13 @@ fn mistakes_have_words_and_exit_codes() {
 #[test]
 fn changes_are_printed_as_they_happen() {
     let demo = Demo::start();
-    let mut child = Command::new(ANDON)
+    let mut command = Command::new(ANDON);
+    command
         .args(["listen", demo.url.as_str(), "demo://item/1", "--json"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = Process::start(&mut command);
     let mut told = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(told.next().unwrap().starts_with("listening"));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);

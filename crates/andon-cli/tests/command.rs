@@ -2,11 +2,16 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod process;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use process::Process;
 use serde_json::{Value, json};
 
 fn andon(words: &[&str]) -> Command {
@@ -17,14 +22,14 @@ fn andon(words: &[&str]) -> Command {
 
 /// `andon serve --stdio`, after the handshake.
 struct Server {
-    child: Child,
+    child: Process,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Server {
     fn start() -> Self {
-        let mut child = andon(&["serve", "--stdio"]).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Process::start(andon(&["serve", "--stdio"]).stderr(Stdio::null()));
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         let mut server = Self { child, input, output };
         let params =
@@ -65,7 +70,7 @@ impl Server {
     }
 }
 
-fn signal(child: &Child, name: &str) {
+fn signal(child: &Process, name: &str) {
     let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
@@ -134,7 +139,7 @@ fn io3_both_eras_in_one_process() {
 
 #[test]
 fn serve_listens_says_where_and_stops_on_sigterm() {
-    let mut child = andon(&["serve", "--listen", "127.0.0.1:0"]).spawn().unwrap();
+    let mut child = Process::start(&mut andon(&["serve", "--listen", "127.0.0.1:0"]));
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
     let address = url.trim_end_matches("/mcp").to_owned();
@@ -191,7 +196,7 @@ fn every_request_is_named_in_logs_and_to_its_sender() {
     let routed = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: slow\r\n";
     for format in ["json", "human"] {
         let words = ["--log-format", format, "--log", "andon_http=debug,andon_server=debug", "serve", "--listen"];
-        let mut child = andon(&words).arg("127.0.0.1:0").spawn().unwrap();
+        let mut child = Process::start(andon(&words).arg("127.0.0.1:0"));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let url =
             lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
@@ -220,7 +225,7 @@ fn every_request_is_named_in_logs_and_to_its_sender() {
 #[test]
 fn requests_on_standard_input_are_numbered_in_logs() {
     let mut child =
-        andon(&["--log", "andon_server=debug", "--log-format", "human", "serve", "--stdio"]).spawn().unwrap();
+        Process::start(&mut andon(&["--log", "andon_server=debug", "--log-format", "human", "serve", "--stdio"]));
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let mut input = child.stdin.take().unwrap();
     for (id, ms) in [(1, 0), (2, 5)] {
@@ -229,7 +234,7 @@ fn requests_on_standard_input_are_numbered_in_logs() {
         writeln!(input, "{call}").unwrap();
     }
     drop(input);
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     let names: Vec<&str> =
         log.lines().filter_map(|line| line.split_once("request=")?.1.split(['}', ' ']).next()).collect();
@@ -240,7 +245,7 @@ fn requests_on_standard_input_are_numbered_in_logs() {
 #[test]
 fn x8_out_of_files_it_waits_and_recovers() {
     let script = format!("ulimit -n 64; exec {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_andon"));
-    let mut child = Command::new("sh").args(["-c", &script]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = Process::start(Command::new("sh").args(["-c", &script]).stderr(Stdio::piped()));
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.find_map(|line| line.split_once("listening on http://").map(|(_, url)| url.to_owned())).unwrap();
     std::thread::spawn(move || lines.for_each(drop));

@@ -2,12 +2,17 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod process;
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use andon::client::Client;
+use process::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -34,7 +39,7 @@ fn run(words: &[&str]) -> Output {
 
 /// A gateway that is killed with the test.
 struct Gateway {
-    child: Child,
+    child: Process,
     url: String,
     admin: String,
 }
@@ -46,7 +51,8 @@ impl Gateway {
         if !words.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = Process::start(&mut command);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let mut said = |what: &str| {
             let line = lines.find(|line| line.contains(what)).unwrap_or_else(|| panic!("it says {what:?}"));
@@ -77,14 +83,6 @@ impl Gateway {
         let lists =
             tasks.flatten().map(|task| std::fs::read_to_string(task.path().join("children")).unwrap_or_default());
         lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -2,17 +2,22 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod process;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use process::Process;
 use serde_json::{Value, json};
 
 /// `andon serve`, with all that it writes down.
 struct Server {
-    child: Child,
+    child: Process,
     address: String,
     log: Receiver<String>,
 }
@@ -21,7 +26,7 @@ impl Server {
     fn start(words: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_andon"));
         command.args(words).args(["serve", "--listen", "127.0.0.1:0"]).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = Process::start(&mut command);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let (sender, log) = channel();
         let url = lines.find_map(|line| {
@@ -54,13 +59,6 @@ impl Server {
         Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         self.log.iter().collect::<Vec<_>>().join("\n")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Ended already, unless the test failed.
-        drop(self.child.kill());
     }
 }
 

@@ -8,7 +8,7 @@ mod common;
 use std::process::{Command, Output};
 
 use andon::auth::{KeyringStore, Stored, TokenStore as _};
-use common::{Guarded, Person};
+use common::{Guarded, Person, Process};
 
 fn has_file(person: &Person) -> bool {
     person.path("andon/tokens.json").exists()
@@ -61,9 +61,9 @@ fn cl7_commands_at_once_use_a_refresh_token_of_the_keyring_once() {
     person.logs_in(&["login", &server.url]);
     server.seen().expires_in_s = 3600;
     server.seen().padding = 10;
-    let commands: Vec<_> = (0..6).map(|_| person.command(&["ping", &server.url]).spawn().unwrap()).collect();
+    let commands: Vec<_> = (0..6).map(|_| Process::start(&mut person.command(&["ping", &server.url]))).collect();
     for command in commands {
-        let (text, code) = said(&command.wait_with_output().unwrap());
+        let (text, code) = said(&command.output());
         assert_eq!(code, Some(0), "{text}");
     }
     assert_eq!(server.seen().grants, ["authorization_code", "refresh_token"]);

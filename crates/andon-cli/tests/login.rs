@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Output;
 
-use common::{Guarded, Person};
+use common::{Guarded, Person, Process};
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
@@ -36,9 +36,9 @@ fn cl7_commands_at_once_use_a_refresh_token_once() {
     server.seen().expires_in_s = 1;
     person.logs_in(&["login", &server.url]);
     server.seen().expires_in_s = 3600;
-    let commands: Vec<_> = (0..6).map(|_| person.command(&["ping", &server.url]).spawn().unwrap()).collect();
+    let commands: Vec<_> = (0..6).map(|_| Process::start(&mut person.command(&["ping", &server.url]))).collect();
     for command in commands {
-        let output = command.wait_with_output().unwrap();
+        let output = command.output();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     }
     assert_eq!(server.seen().grants, ["authorization_code", "refresh_token"]);
@@ -56,8 +56,8 @@ fn a_store_that_is_demanded_and_not_there_is_an_error() {
     // Chosen by itself, the file stands in for it.
     let mut login = person.command(&["login", &server.url]);
     login.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent").env("XDG_DATA_HOME", person.path(""));
-    let child = login.env_remove("ANDON_TOKENS").spawn().unwrap();
+    let child = Process::start(login.env_remove("ANDON_TOKENS"));
     person.browser.visit(&person.browser.opened());
     let file = person.path("andon/tokens.json");
-    assert!(out(&child.wait_with_output().unwrap()).ends_with(&format!("the token is in {}", file.display())));
+    assert!(out(&child.output()).ends_with(&format!("the token is in {}", file.display())));
 }

@@ -2,11 +2,16 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod process;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
+use process::Process;
 use serde_json::{Value, json};
 
 const ANDON: &str = env!("CARGO_BIN_EXE_andon");
@@ -14,7 +19,7 @@ const TOKEN_VARIABLE: &str = "ANDON_ADMIN_TOKEN";
 
 /// A server that was started, and what it said until it listened.
 struct Server {
-    child: Child,
+    child: Process,
     said: Vec<String>,
     address: String,
 }
@@ -22,7 +27,7 @@ struct Server {
 impl Server {
     fn start(words: &[&str], token: Option<&str>) -> Self {
         let mut command = andon(words, token);
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let mut said: Vec<String> = Vec::new();
         while !said.last().is_some_and(|line| line.contains("listening on ")) {
@@ -70,13 +75,6 @@ impl Server {
 
     fn ping(&self, session: &str) -> u16 {
         self.post(Some(session), &json!({"jsonrpc": "2.0", "id": 1, "method": "ping"})).0
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
-use common::{ANDON, Seated};
+use common::{ANDON, Process, Seated};
 
 fn command(words: &[&str]) -> Command {
     let tokens = std::env::temp_dir().join(format!("andon-no-tokens-{}", std::process::id()));
@@ -82,7 +82,7 @@ fn ctrl_c_cancels_the_call_at_the_server() {
         assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let script = format!("tee '{}' | '{ANDON}' serve --stdio", pipe.display());
         let words = ["call", "slow", "ms=60000", "--protocol", revision, "--", "sh", "-c", &script];
-        let mut child = command(&words).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = Process::start(command(&words).stdin(Stdio::null()).stderr(Stdio::null()));
         let mut sent = BufReader::new(File::open(&pipe).unwrap()).lines().map_while(Result::ok);
         assert!(sent.any(|line| line.contains("tools/call")));
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());

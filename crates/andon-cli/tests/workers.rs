@@ -2,18 +2,23 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "common/process.rs"]
+#[allow(dead_code, reason = "each test file uses some of it")]
+mod process;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use process::Process;
 use serde_json::{Value, json};
 
 /// The demo server behind workers.
 struct Server {
-    child: Child,
+    child: Process,
     address: String,
 }
 
@@ -29,7 +34,7 @@ impl Server {
         if !script.contains("--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
         let address = lines.find_map(|line| {
             let url = line.split_once("listening on http://").map(|(_, url)| url.trim_end_matches("/mcp").to_owned());
@@ -66,14 +71,6 @@ impl Server {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.address.clone()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Ended already, unless the test failed.
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{ANDON, Demo};
+use super::{ANDON, Demo, Process};
 
 type Fields = BTreeMap<String, String>;
 
@@ -288,9 +288,9 @@ impl Person {
     }
 
     pub(crate) fn logs_in(&self, words: &[&str]) -> Output {
-        let child = self.command(words).spawn().unwrap();
+        let child = Process::start(&mut self.command(words));
         let page = self.browser.visit(&self.browser.opened());
         assert!(page.starts_with("HTTP/1.1 200") && page.contains("close this window"), "{page}");
-        child.wait_with_output().unwrap()
+        child.output()
     }
 }

@@ -1,13 +1,13 @@
 //! The command as a server of a test.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use super::ANDON;
+use super::{ANDON, Process};
 
-/// The demo server over HTTP, until it is dropped.
+/// The demo server over HTTP; when it is dropped, it is killed as by a machine that loses its power.
 pub(crate) struct Demo {
-    child: Child,
+    _child: Process,
     pub(crate) url: String,
 }
 
@@ -21,11 +21,11 @@ impl Demo {
         for _ in 0..50 {
             let mut command = Command::new(ANDON);
             command.args(["serve", "--listen", address]).args(words);
-            let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let mut child = Process::start(command.stdin(Stdio::null()).stderr(Stdio::piped()));
             let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
             if let Some(url) = lines.find_map(|line| line.split_once("listening on ").map(|(_, url)| url.to_owned())) {
                 std::thread::spawn(move || lines.for_each(drop));
-                return Self { child, url };
+                return Self { _child: child, url };
             }
             // The port of the one before may be in use for another moment.
             drop(child.wait());
@@ -36,13 +36,5 @@ impl Demo {
     /// Where it listens.
     pub(crate) fn address(&self) -> String {
         self.url.trim_start_matches("http://").trim_end_matches("/mcp").to_owned()
-    }
-}
-
-/// Killed as by a machine that loses its power.
-impl Drop for Demo {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }

@@ -3,14 +3,16 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use super::Process;
+
 /// A command whose input and errors are a terminal.
 pub(crate) struct Seated {
-    child: Child,
+    child: Process,
     terminal: File,
     shown: String,
 }
@@ -23,7 +25,7 @@ impl Seated {
         let name = ptsname(&terminal, Vec::new()).unwrap();
         let side =
             || -> OwnedFd { rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
-        let child = command.stdin(side()).stderr(side()).stdout(Stdio::piped()).spawn().unwrap();
+        let child = Process::start(command.stdin(side()).stderr(side()).stdout(Stdio::piped()));
         Self { child, terminal: terminal.into(), shown: String::new() }
     }
 
@@ -49,7 +51,7 @@ impl Seated {
 
     /// What it printed, and its exit code.
     pub(crate) fn ends(self) -> (String, Option<i32>) {
-        let output = self.child.wait_with_output().unwrap();
+        let output = self.child.output();
         (String::from_utf8(output.stdout).unwrap().trim_end().to_owned(), output.status.code())
     }
 }
