@@ -3,22 +3,32 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use andon_bench::child;
 use serde_json::Value;
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_scale");
+
+/// The program `andon`: whoever has built it for the tests says where it is, or else it is built.
+fn andon() -> PathBuf {
+    static ANDON: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        child::build(&[("andon-cli", "andon")]).unwrap();
+        Path::new(PROGRAM).with_file_name("andon")
+    };
+    ANDON.get_or_init(|| std::env::var_os("ANDON_BUILT").map_or_else(build, PathBuf::from)).clone()
+}
+
 /// Runs a part; what it measured, by name. Whether that is as much as is asked for is not looked at: the run is too small.
 fn run(words: &[&str]) -> Vec<(String, f64)> {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| child::build(&[("andon-cli", "andon")]).unwrap());
-    let program = env!("CARGO_BIN_EXE_scale");
+    let program = PROGRAM;
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("figures.json");
-    let andon = std::path::Path::new(program).with_file_name("andon");
     let mut command = Command::new(program);
-    command.args(words).arg("--andon").arg(&andon).arg("--json").arg(&json).stdin(Stdio::null());
+    command.args(words).arg("--andon").arg(andon()).arg("--json").arg(&json).stdin(Stdio::null());
     let output = command.output().unwrap();
     let said = || String::from_utf8_lossy(&output.stderr).into_owned();
     let text = std::fs::read(&json).unwrap_or_else(|_| panic!("{words:?} wrote nothing: {}", said()));

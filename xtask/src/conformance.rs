@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::tools::{Server, at_once, cargo, node, npm, program, root, target};
+use crate::tools::{Server, at_once, node, npm, program, root, target};
 
 const PACKAGES: [&str; 2] = ["@modelcontextprotocol/conformance@0.2.0-alpha.12", "node@22.23.3"];
 const REVISIONS: [&str; 2] = ["2025-11-25", "2026-07-28"];
@@ -30,7 +30,6 @@ const OLD_AUTHORIZATION: [&str; 2] =
 
 pub(crate) fn run() -> Outcome {
     let folder = fetch()?;
-    cargo(&["build", "--package", "andon-conformance"], &[])?;
     let server = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
     let client = program("conformance-client").display().to_string();
     let servers = |revision| leg(&folder, "server", revision, &["--url", &server.url, "--requirements", revision]);

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::Outcome;
-use crate::tools::{cargo, finish, program};
+use crate::tools::{finish, program};
+use crate::{Outcome, build};
 
 /// Bounded, for every test run.
 pub(crate) fn run() -> Outcome {
@@ -14,11 +14,11 @@ pub(crate) fn run() -> Outcome {
 /// As long as it is told to be; the words are those of `crash-test`.
 pub(crate) fn long(words: &[&str]) -> Outcome {
     let default = if words.contains(&"--kills") { &[][..] } else { &["--kills", "200"] };
+    build::run()?;
     crash(&[default, words].concat())
 }
 
 fn crash(words: &[&str]) -> Outcome {
-    cargo(&["build", "--package", "andon-conformance", "--package", "andon-crash"], &[])?;
     let mut command = Command::new(program("crash-test"));
     command.args(words);
     finish(command)

@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::tools::{at_once, finish, output, root, target};
+use crate::tools::{at_once, cargo_command, finish, output, root, target};
 
 const TARGETS: [&str; 8] = ["envelope", "events", "uri", "template", "framing", "session", "exchange", "dialogue"];
 /// Of each target.
@@ -18,7 +18,7 @@ pub(crate) fn run() -> Outcome {
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not name its host")?;
     let folder = root().join("fuzz");
     let built = target().join("fuzz");
-    let mut build = Command::new("cargo");
+    let mut build = cargo_command();
     // With a target named, build scripts and macros are built without the flags.
     build.args(["build", "--release", "--target", host, "--target-dir"]).arg(&built).current_dir(&folder);
     build.env("RUSTFLAGS", FLAGS).env_remove("CARGO_TARGET_DIR");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::Outcome;
 use crate::conformance;
 use crate::interop::everything_over_http;
-use crate::tools::{NODE, Server, at_once, cargo, finish, node, npm, program, python, root, target};
+use crate::tools::{NODE, Server, at_once, finish, node, npm, program, python, root, target};
 
 const SERVERS: [&str; 4] = [
     "@modelcontextprotocol/server-everything@2026.8.31",
@@ -22,7 +22,6 @@ const PYTHON: &str = "mcp-server-time==2026.10.19";
 const REVISIONS: [&str; 3] = ["2025-06-18", "2025-11-25", "2026-07-28"];
 
 pub(crate) fn run() -> Outcome {
-    cargo(&["build", "--package", "andon-cli", "--package", "andon-conformance"], &[])?;
     let packages: Vec<&str> = SERVERS.into_iter().chain([NODE]).collect();
     let folder = npm("interop-gateway", &packages)?;
     let python = python("interop-gateway-python", PYTHON)?;

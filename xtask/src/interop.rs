@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::Outcome;
-use crate::tools::{NODE, Server, cargo, finish, node, npm, program, python, root};
+use crate::tools::{NODE, Server, finish, node, npm, program, python, root};
 
 /// Folder, package, script.
 const TYPESCRIPT: [(&str, &str, &str); 2] = [
@@ -17,7 +17,6 @@ const EVERYTHING: &str = "@modelcontextprotocol/server-everything@2026.8.31";
 const REVISIONS: [&str; 5] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"];
 
 pub(crate) fn run() -> Outcome {
-    cargo(&["build", "--package", "andon-cli", "--package", "andon-conformance", "--package", "andon-bench"], &[])?;
     clients()?;
     servers()
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::Outcome;
-use crate::tools::{debian, finish, root, target};
+use crate::tools::{debian, finish, target};
+use crate::{Outcome, build, tests};
 
 /// Program and Debian package.
 const NEEDED: [(&str, &str); 3] = [
@@ -13,7 +13,8 @@ const NEEDED: [(&str, &str); 3] = [
     ("secret-tool", "libsecret-tools"),
 ];
 /// Unlocked by a password that nobody types, then the tests.
-const SCRIPT: &str = r#"printf %s andon | gnome-keyring-daemon --unlock --components=secrets > "$HOME/daemon.txt" && exec "$CARGO" test --package andon-cli --features test-keyring --test keyring"#;
+const SCRIPT: &str =
+    r#"printf %s andon | gnome-keyring-daemon --unlock --components=secrets > "$HOME/daemon.txt" && exec "$0""#;
 
 pub(crate) fn run() -> Outcome {
     if !cfg!(target_os = "linux") {
@@ -27,15 +28,12 @@ pub(crate) fn run() -> Outcome {
     let run = home.join("run");
     std::fs::create_dir_all(&run).map_err(|error| format!("{}: {error}", run.display()))?;
     private(&run)?;
+    let test = build::tests()?
+        .into_iter()
+        .find(|test| test.name == tests::KEYRING)
+        .ok_or("the tests of the keyring are not built")?;
     let mut command = Command::new("dbus-run-session");
-    command.args(["--", "sh", "-c", SCRIPT]).current_dir(root());
-    command.env("CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Cargo and rustup live in the old home, unless they are told where else.
-    if let Some(old) = std::env::var_os("HOME") {
-        for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-            command.env(name, std::env::var_os(name).unwrap_or_else(|| Path::new(&old).join(folder).into()));
-        }
-    }
+    command.args(["--", "sh", "-c", SCRIPT]).arg(&test.program).current_dir(&test.folder);
     command.env("HOME", &home).env("XDG_DATA_HOME", home.join("data")).env("XDG_RUNTIME_DIR", &run);
     finish(command)
 }

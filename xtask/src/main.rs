@@ -1,6 +1,7 @@
 //! The project's own tasks: `cargo xtask test`, `tidy`, `revisions`.
 
 mod bench;
+mod build;
 mod conformance;
 mod crash;
 mod fuzz;
@@ -9,6 +10,7 @@ mod interop;
 mod keyring;
 mod revisions;
 mod steps;
+mod tests;
 mod tidy;
 
 use std::process::ExitCode;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["test", rest @ ..] => steps::run(rest),
+        ["step", name] => steps::one(name),
         ["tidy"] => tidy::run(),
         ["crash", rest @ ..] => crash::long(rest),
         ["bench", rest @ ..] => bench::run(rest),

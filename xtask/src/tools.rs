@@ -1,8 +1,9 @@
 //! Programs that steps run, and where things are.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use crate::Outcome;
 
@@ -25,10 +26,26 @@ pub fn program(name: &str) -> PathBuf {
     target().join("debug").join(name)
 }
 
-/// Runs cargo in the root.
-pub fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
+/// Cargo, in the root.
+///
+/// Without what cargo tells a program that it runs about that program's package: build scripts depend on these variables
+/// (that of ring does), and what they made would be made again.
+pub fn cargo_command() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(words).envs(environment.iter().copied()).current_dir(root());
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(root());
+    command
+}
+
+/// Runs [`cargo_command`].
+pub fn cargo(words: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    let mut command = cargo_command();
+    command.args(words).envs(environment.iter().copied());
     finish(command)
 }
 
@@ -37,6 +54,20 @@ pub fn finish(mut command: Command) -> Outcome {
     let name = format!("{command:?}");
     let status = command.stdin(Stdio::null()).status().map_err(|error| format!("{name} did not start: {error}"))?;
     if status.success() { Ok(()) } else { Err(format!("{name} ended with {status}")) }
+}
+
+/// Runs `command` to its end: how it ended, and all that it said, which is kept in a file below `target` that is named
+/// after `name`.
+pub fn heard(mut command: Command, name: &str) -> Result<(ExitStatus, String), String> {
+    let folder = target().join("said");
+    let path = folder.join(format!("{}.txt", name.replace([' ', '/'], "-")));
+    let mut run = || {
+        std::fs::create_dir_all(&folder)?;
+        let file = File::create(&path)?;
+        let status = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).status()?;
+        Ok::<_, std::io::Error>((status, String::from_utf8_lossy(&std::fs::read(&path)?).into_owned()))
+    };
+    run().map_err(|error| format!("{name}: {error}"))
 }
 
 /// What a program prints.
