@@ -1,7 +1,8 @@
 //! Connections of one client, and what every client does first.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -20,20 +21,54 @@ pub fn epoch_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Connects from `from`, on a port of its own choice.
+/// The first of the ports that clients connect from: all that need no permission.
+const FIRST_PORT: u16 = 1024;
+/// Where to look for a port next. Each generator has a source address of its own, so that all ports are its own too.
+static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+
+/// Connects from `from`.
+///
+/// It takes the ports in turn: asked for any one, the system looks through all that are taken, those of connections that just
+/// ended among them, which for ten thousand takes a millisecond of this thread. Meanwhile clients that are connected say nothing,
+/// and the server hangs up on them.
 pub(super) async fn connect(
     address: SocketAddr,
     from: Ipv4Addr,
     receive_buffer_bytes: Option<u32>,
 ) -> std::io::Result<TcpStream> {
+    let mut looked = 0;
+    loop {
+        let port = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
+        if port < FIRST_PORT {
+            continue;
+        }
+        match connect_on(address, SocketAddr::from((from, port)), receive_buffer_bytes).await {
+            Err(error) if is_taken(&error) && looked < u16::MAX => looked += 1,
+            connected => return connected,
+        }
+    }
+}
+
+async fn connect_on(
+    address: SocketAddr,
+    from: SocketAddr,
+    receive_buffer_bytes: Option<u32>,
+) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((from, 0)))?;
+    // The port of a connection that ended may be used again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(from)?;
     if let Some(bytes) = receive_buffer_bytes {
         socket.set_recv_buffer_size(bytes)?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Whether somebody else has the port.
+fn is_taken(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
 }
 
 /// Opens a session over `connection`, handshake and all; its id.
@@ -167,3 +202,6 @@ pub fn watch_health(address: SocketAddr, interval: Duration, stop: &AtomicBool) 
     }
     Ok((times, failed))
 }
+
+#[cfg(test)]
+mod tests;
