@@ -61,7 +61,7 @@ pub struct Options {
     on_progress: Option<OnProgress>,
     on_log: Option<OnLog>,
     tag: Option<u64>,
-    capabilities: Option<ClientCapabilities>,
+    capabilities: Option<Json>,
     meta: RawObject,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
@@ -137,8 +137,8 @@ impl Options {
     /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): for programs
     /// that make calls for others.
     #[must_use]
-    pub fn capabilities(mut self, capabilities: ClientCapabilities) -> Self {
-        self.capabilities = Some(capabilities);
+    pub fn capabilities(mut self, capabilities: &ClientCapabilities) -> Self {
+        self.capabilities = Some(Json::of(capabilities).expect("capabilities have string keys only"));
         self
     }
 
@@ -523,7 +523,7 @@ impl Client {
 
     async fn try_tool(&self, name: &str, arguments: &Json, options: &Options) -> Result<Json, Error> {
         let mut params = RawObject::default();
-        params.put("name", Value::from(name));
+        params.put("name", Json::string(name));
         params.put("arguments", arguments.clone());
         if options.takes_tasks && self.0.driver.open().await?.revision.rules().execution {
             let ttl_ms = options.task_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));

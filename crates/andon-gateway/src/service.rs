@@ -220,12 +220,12 @@ impl Front {
             Method::Complete => {
                 if let Some(mut reference) = params.get("ref").map(RawObject::from) {
                     let member = if reference.get("name").is_some() { "name" } else { "uri" };
-                    reference.put(member, Value::from(own));
+                    reference.put(member, Json::string(&own));
                     params.put("ref", reference);
                 }
             }
-            Method::ResourcesRead => params.put("uri", Value::from(own)),
-            _ => params.put("name", Value::from(own)),
+            Method::ResourcesRead => params.put("uri", Json::string(&own)),
+            _ => params.put("name", Json::string(&own)),
         }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;

@@ -20,6 +20,17 @@ pub trait Adapt {
     fn adapt(&mut self, rules: &Rules);
 }
 
+impl Rules {
+    /// Whether results with content are the same to both, as long as they are not structured: then they need no adapting.
+    pub fn spells_alike(&self, other: &Self) -> bool {
+        let known = |rules: &Self| {
+            let Self { audio, resource_link, titles, icons, item_meta, last_modified, structured_content, .. } = *rules;
+            [audio, resource_link, titles, icons, item_meta, last_modified, structured_content]
+        };
+        known(self) == known(other)
+    }
+}
+
 fn keep<T>(field: &mut Option<T>, known: bool) {
     if !known {
         *field = None;

@@ -64,6 +64,16 @@ impl Json {
         serde_json::to_string(value).map(|text| Self(text.into()))
     }
 
+    /// The string `text`.
+    pub fn string(text: &str) -> Self {
+        if object::is_plain(text) { Self(["\"", text, "\""].concat().into()) } else { serde_json::Value::from(text).into() }
+    }
+
+    /// The integer `number`.
+    pub fn number(number: i64) -> Self {
+        Self(number.to_string().into())
+    }
+
     /// A value within another one, which is known to be JSON.
     pub(crate) fn part(text: &str) -> Self {
         Self(text.into())

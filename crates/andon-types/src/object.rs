@@ -29,6 +29,13 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
+/// Whether `text` is spelt the same in a JSON string.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // Without a way out in the middle many bytes are looked at at once.
+    let needs_escape = |found, byte: u8| found | (byte < 0x20) | (byte == b'"') | (byte == b'\\');
+    !text.bytes().fold(false, needs_escape)
+}
+
 impl<'a> Iterator for MemberScan<'a> {
     type Item = (Cow<'a, str>, &'a str);
 

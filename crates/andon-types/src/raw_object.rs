@@ -62,29 +62,54 @@ impl RawObject {
     /// The text of the object.
     pub fn encode(&self) -> String {
         let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.as_str().len() + 4).sum();
-        let mut text = String::with_capacity(bytes + 2);
+        let mut text = ObjectText::with_capacity(bytes + 2);
+        self.0.iter().for_each(|(name, value)| text.push(name, value.as_str()));
+        text.end()
+    }
+}
+
+/// The text of an object, written member by member.
+#[derive(Debug)]
+pub struct ObjectText(String);
+
+impl ObjectText {
+    /// One without members, and room for so many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes);
         text.push('{');
-        self.0.iter().for_each(|(name, value)| push_member(&mut text, name, value.as_str()));
+        Self(text)
+    }
+
+    /// Adds a member. `value` is JSON, and the name must not be there yet.
+    pub fn push(&mut self, name: &str, value: &str) {
+        let Self(text) = self;
+        if text.len() > 1 {
+            text.push(',');
+        }
+        // What has to be escaped is rare in names.
+        if object::is_plain(name) {
+            text.push('"');
+            text.push_str(name);
+            text.push('"');
+        } else {
+            text.push_str(&Value::from(name).to_string());
+        }
+        text.push(':');
+        text.push_str(value);
+    }
+
+    /// All of it.
+    pub fn end(self) -> String {
+        let Self(mut text) = self;
         text.push('}');
         text
     }
 }
 
-/// Adds a member to the object that `text` begins.
-pub fn push_member(text: &mut String, name: &str, value: &str) {
-    if !text.ends_with('{') {
-        text.push(',');
+impl From<ObjectText> for Json {
+    fn from(object: ObjectText) -> Self {
+        Self::part(&object.end())
     }
-    // What has to be escaped is rare in names.
-    if name.bytes().any(|byte| matches!(byte, b'"' | b'\\') || byte < 0x20) {
-        text.push_str(&Value::from(name).to_string());
-    } else {
-        text.push('"');
-        text.push_str(name);
-        text.push('"');
-    }
-    text.push(':');
-    text.push_str(value);
 }
 
 impl From<&Json> for RawObject {

@@ -1,7 +1,7 @@
 //! What a program wants of the driver.
 
 use andon_core::client::Timing;
-use andon_types::capability::ClientCapabilities;
+use andon_types::message::Json;
 use andon_types::raw_object::RawObject;
 use tokio::sync::oneshot;
 
@@ -23,7 +23,7 @@ pub(crate) struct Request {
     /// The program's own name for the call.
     pub(crate) tag: Option<u64>,
     /// What is declared for this call (2026-07-28).
-    pub(crate) capabilities: Option<ClientCapabilities>,
+    pub(crate) capabilities: Option<Json>,
 }
 
 impl Request {

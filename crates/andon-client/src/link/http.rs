@@ -66,12 +66,20 @@ struct State {
     /// The revision is agreed on, and requests carry it.
     is_agreed: bool,
     session: Option<HeaderValue>,
+    /// What all messages carry, once one was sent.
+    posting: Option<HeaderMap>,
     standing: Option<AbortHandle>,
+}
+
+impl State {
+    fn set_session(&mut self, session: Option<HeaderValue>) {
+        (self.session, self.posting) = (session, None);
+    }
 }
 
 impl HttpLink {
     pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
-        let state = State { revision: Revision::LATEST, is_agreed: false, session: None, standing: None };
+        let state = State { revision: Revision::LATEST, is_agreed: false, session: None, posting: None, standing: None };
         let address = Address::of(options.url.clone());
         Self(Arc::new(Shared { options, address, ear, state: Mutex::new(state) }))
     }
@@ -118,8 +126,7 @@ impl Link for HttpLink {
 
     fn speak(&self, revision: Revision, is_agreed: bool) {
         let mut state = self.0.state();
-        state.revision = revision;
-        state.is_agreed = is_agreed;
+        (state.revision, state.is_agreed, state.posting) = (revision, is_agreed, None);
     }
 
     fn settle(&self) -> BoxFuture<'_, ()> {
@@ -156,7 +163,7 @@ impl Link for HttpLink {
             if session {
                 let ending = self.0.request(Exchange::bare(Method::DELETE));
                 drop(tokio::time::timeout(FAREWELL, ending).await);
-                self.0.state().session = None;
+                self.0.state().set_session(None);
             }
         }
         .boxed()
@@ -184,7 +191,7 @@ impl Shared {
     async fn run(&self, round: &Round, text: String) -> Result<(), Failure> {
         let is_opening = &*round.method == "initialize";
         if is_opening {
-            self.state().session = None;
+            self.state().set_session(None);
         }
         let had_session = self.state().session.is_some();
         let response = self.request(Exchange::round(round, text)).await?;
@@ -200,17 +207,17 @@ impl Shared {
             if !visible || session.is_empty() || session.len() > 1024 {
                 return Err(refused(Some(status), "its session id is not visible ASCII of at most 1,024 bytes").into());
             }
-            self.state().session = Some(session.clone());
+            self.state().set_session(Some(session.clone()));
         }
-        match media_type(&response).as_deref() {
-            Some("application/json") => {
+        match media_type(&response) {
+            Some(kind) if kind.eq_ignore_ascii_case("application/json") => {
                 let body = self.read(response, self.options.message_bytes_max).await?;
                 if self.hear(&body, Some(round.wire_id))? {
                     return Ok(());
                 }
                 Err(refused(Some(status), "its body does not answer the request").into())
             }
-            Some("text/event-stream") => Box::pin(self.follow(response, round)).await,
+            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => Box::pin(self.follow(response, round)).await,
             _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT => {
                 Err(refused(Some(status), "a request wants an answer, and this is none").into())
             }
@@ -283,9 +290,9 @@ impl Shared {
     }
 }
 
-fn media_type(response: &Answer) -> Option<String> {
+fn media_type(response: &Answer) -> Option<&str> {
     let value = response.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(value.split_once(';').map_or(value, |(kind, _)| kind).trim_ascii())
 }
 
 fn refused(status: Option<StatusCode>, why: impl Into<String>) -> Loss {

@@ -11,7 +11,7 @@ use andon_types::meta::{
     CLIENT_CAPABILITIES, CLIENT_INFO, Implementation, PROGRESS_TOKEN, PROTOCOL_VERSION, SUBSCRIPTION_ID,
 };
 use andon_types::method::Method;
-use andon_types::raw_object::RawObject;
+use andon_types::raw_object::{ObjectText, RawObject};
 use andon_types::revision::{Revision, Rules};
 use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
@@ -25,6 +25,8 @@ use crate::io::Timestamp;
 const ROUNDS_MAX: u32 = 16;
 /// The wait before a round that brings no answers, for each such round so far.
 const EMPTY_ROUND_DELAY: Duration = Duration::from_millis(200);
+/// Room for what most calls say in `_meta`.
+const META_BYTES: usize = 256;
 /// How long the program may take to answer questions before calls run out of time again.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -70,12 +72,6 @@ impl InFlight {
     fn hard_end(&self) -> Timestamp {
         self.begun_at.after(self.new.timing.max)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Peek {
-    result_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +165,7 @@ impl Dialogue {
     /// The text of a notification to the server.
     pub fn notification(&self, method: &str, params: Map<String, Value>) -> String {
         let mut params = RawObject::from(params);
-        self.add_meta(&mut params, None, (None, false));
+        self.add_meta(&mut params, None, None);
         encode_notification(method, Some(&params.encode()))
     }
 
@@ -256,44 +252,43 @@ impl Dialogue {
         let mirrored = flight.new.mirrored.clone();
         let named_by = Method::find(&method, self.revision).and_then(Method::named_by);
         let name = named_by.and_then(|member| params.text(member)).map(Cow::into_owned);
-        let takes_tasks = flight.new.takes_tasks;
         if &*method != Method::Initialize.as_str() {
-            let declared = self.calls.get(&call).and_then(|flight| flight.new.capabilities.as_ref());
-            self.add_meta(&mut params, token, (declared, takes_tasks));
+            self.add_meta(&mut params, token, self.calls.get(&call).map(|flight| &flight.new));
         }
         let params = (!params.is_empty()).then(|| params.encode());
         let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
         out.push(Output::Send { call, wire_id, method, name, mirrored, text });
     }
 
-    /// What the revision wants in `_meta`, beside what the program put there.
-    fn add_meta(
-        &self,
-        params: &mut RawObject,
-        token: Option<i64>,
-        (declared, takes_tasks): (Option<&ClientCapabilities>, bool),
-    ) {
-        if !self.rules().result_type && token.is_none() {
+    /// What the revision wants in `_meta` of `call`, or of a notification, beside what the program put there. Calls are many,
+    /// so that it is written as it travels.
+    fn add_meta(&self, params: &mut RawObject, token: Option<i64>, call: Option<&Newcall>) {
+        let tells = self.rules().result_type;
+        if !tells && token.is_none() {
             return;
         }
-        let mut meta = params.take("_meta").map(|meta| RawObject::from(&meta)).unwrap_or_default();
-        if let Some(token) = token {
-            meta.put(PROGRESS_TOKEN, Value::from(token));
+        let mut meta = ObjectText::with_capacity(META_BYTES);
+        let given = params.take("_meta");
+        for (name, value) in given.iter().flat_map(Json::members) {
+            let is_ours = (token.is_some() && name == PROGRESS_TOKEN)
+                || (tells && [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES].contains(&&*name));
+            if !is_ours {
+                meta.push(&name, value);
+            }
         }
-        if self.rules().result_type {
+        if let Some(token) = token {
+            meta.push(PROGRESS_TOKEN, Json::number(token).as_str());
+        }
+        if tells {
             let (info, all) = &self.told;
-            meta.put(PROTOCOL_VERSION, Value::from(self.revision.as_str()));
-            meta.put(CLIENT_INFO, info.clone());
-            let capabilities = match (declared, takes_tasks) {
-                (None, false) => all.clone(),
-                (Some(declared), false) => Json::of(declared).expect("capabilities have string keys only"),
-                (declared, true) => {
-                    let mut capabilities = json!(declared.unwrap_or(&self.capabilities));
-                    capabilities["extensions"][TASKS_EXTENSION] = json!({});
-                    capabilities.into()
-                }
-            };
-            meta.put(CLIENT_CAPABILITIES, capabilities);
+            let declared = call.and_then(|call| call.capabilities.as_ref()).unwrap_or(all);
+            meta.push(PROTOCOL_VERSION, Json::string(self.revision.as_str()).as_str());
+            meta.push(CLIENT_INFO, info.as_str());
+            if call.is_some_and(|call| call.takes_tasks) {
+                meta.push(CLIENT_CAPABILITIES, with_tasks(declared).as_str());
+            } else {
+                meta.push(CLIENT_CAPABILITIES, declared.as_str());
+            }
         }
         params.put("_meta", meta);
     }
@@ -320,16 +315,18 @@ impl Dialogue {
         match response.outcome {
             Err(error) => self.end(call, Err(CallError::Protocol { error, status: None }), out),
             Ok(result) if !self.rules().result_type => self.end(call, Ok(result), out),
-            Ok(result) => match result.parse::<Peek>().map(|peek| peek.result_type) {
+            Ok(result) if !result.as_str().starts_with('{') => {
+                self.end(call, Err(CallError::Invalid("a result is an object".to_owned())), out);
+            }
+            Ok(result) => match result.members().find(|(name, _)| name == "resultType").map(|(_, kind)| kind) {
                 // Absent means complete (2026-07-28, base protocol, "Responses").
-                Ok(kind) if kind.as_deref().is_none_or(|kind| kind == "complete") => self.end(call, Ok(result), out),
-                Ok(Some(kind)) if kind == "input_required" => self.input_required(now, call, &result, out),
-                Ok(Some(kind)) if kind == "task" && self.takes_task(call) => self.end(call, Ok(result), out),
-                Ok(_) => {
+                None | Some("null" | "\"complete\"") => self.end(call, Ok(result), out),
+                Some("\"input_required\"") => self.input_required(now, call, &result, out),
+                Some("\"task\"") if self.takes_task(call) => self.end(call, Ok(result), out),
+                Some(_) => {
                     let why = "a \"resultType\" that this client does not know".to_owned();
                     self.end(call, Err(CallError::Invalid(why)), out);
                 }
-                Err(_) => self.end(call, Err(CallError::Invalid("a result is an object".to_owned())), out),
             },
         }
     }
@@ -508,6 +505,13 @@ impl Dialogue {
         }
         self.asks.clear(out);
     }
+}
+
+/// The same capabilities, and tasks.
+fn with_tasks(capabilities: &Json) -> Json {
+    let mut capabilities: Value = capabilities.parse_owned().unwrap_or_default();
+    capabilities["extensions"][TASKS_EXTENSION] = json!({});
+    capabilities.into()
 }
 
 /// The answer to what this client does not do.

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Notification};
@@ -47,8 +46,8 @@ pub struct Newcall {
     pub mirrored: Vec<(String, String)>,
     /// It may be answered with a task, and says so (2026-07-28, tasks extension).
     pub takes_tasks: bool,
-    /// What the server is told that this client can do, if less than all (2026-07-28).
-    pub capabilities: Option<ClientCapabilities>,
+    /// What the server is told that this client can do, if less than all (2026-07-28): an object.
+    pub capabilities: Option<Json>,
 }
 
 /// All that can happen.

@@ -170,7 +170,7 @@ impl Instance {
         }
         if revision.era() == Era::Modern {
             // A server that asks only those who can be asked finds it out here.
-            options = options.capabilities(bridged(call.client_capabilities()));
+            options = options.capabilities(&bridged(call.client_capabilities()));
         }
         if revision.rules().log_level_per_request {
             // A session filters by itself.

@@ -9,7 +9,8 @@ use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::Json;
 use andon_types::meta::{CacheHint, RELATED_TASK, SERVER_INFO};
 use andon_types::method::Method;
-use andon_types::raw_object::push_member;
+use andon_types::object::members;
+use andon_types::raw_object::ObjectText;
 use andon_types::revision::Revision;
 use andon_types::tools::CallToolResult;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -34,41 +35,48 @@ pub(super) fn reply(
         return Err(failure_of("the server's result is no object"));
     }
     // Nearly all that is passed on stays as it came; what says more than one line is written anew.
-    let renamed = (text.contains("\"uri\"") || text.contains(['\n', '\r'])).then(|| {
+    let is_long = text.contains("\"uri\"") || memchr::memchr2(b'\n', b'\r', text.as_bytes()).is_some();
+    let renamed = is_long.then(|| {
         let mut members: Map<String, Value> = result.parse_owned().unwrap_or_default();
         rename_resources(method, &mut members, &other_name);
         Json::from(members)
     });
     let result = renamed.as_ref().unwrap_or(result);
-    let mut body = String::with_capacity(result.as_str().len());
-    let (mut meta, mut ttl_ms, mut cache_scope) = (None, None, None);
-    body.push('{');
+    let mut body = ObjectText::with_capacity(result.as_str().len());
+    let (mut meta, mut ttl_ms, mut cache_scope, mut is_structured) = (None, None, None, false);
     for (name, value) in result.members() {
         match &*name {
-            "_meta" => meta = serde_json::from_str(value).ok().and_then(kept_meta),
+            "_meta" => meta = kept_meta(value),
             "resultType" => {}
             "ttlMs" => ttl_ms = serde_json::from_str::<Value>(value).ok(),
             "cacheScope" => cache_scope = serde_json::from_str::<Value>(value).ok(),
-            _ => push_member(&mut body, &name, value),
+            name => {
+                is_structured |= name == "structuredContent";
+                body.push(name, value);
+            }
         }
     }
-    body.push('}');
+    let body = body.end();
     let cache = match (ttl_ms, cache_scope) {
         (Some(ttl), Some(scope)) => {
             serde_json::from_value::<CacheHint>(serde_json::json!({ "ttlMs": ttl, "cacheScope": scope })).ok()
         }
         _ => None,
     };
-    let body = if revision == call.revision() { body } else { shaped(call, method, body) };
+    let is_spelt_alike = revision == call.revision() || (!is_structured && revision.rules().spells_alike(call.rules()));
+    let body = if is_spelt_alike { body } else { shaped(call, method, body) };
     Ok(Reply { body: Text::Owned(body), meta, cache, ..Reply::default() })
 }
 
-/// What a client is told of a result's `_meta`.
-fn kept_meta(mut meta: Map<String, Value>) -> Option<Map<String, Value>> {
-    meta.shift_remove(SERVER_INFO);
-    // What a server calls a task is between it and us.
-    meta.shift_remove(RELATED_TASK);
-    (!meta.is_empty()).then_some(meta)
+/// What a client is told of a result's `_meta`: not who the server is, nor what it calls a task, which is between it and us.
+fn kept_meta(meta: &str) -> Option<Map<String, Value>> {
+    let is_kept = |name: &str| name != SERVER_INFO && name != RELATED_TASK;
+    if !members(meta).any(|(name, _)| is_kept(&name)) {
+        return None;
+    }
+    let mut meta: Map<String, Value> = serde_json::from_str(meta).ok()?;
+    meta.retain(|name, _| is_kept(name));
+    Some(meta)
 }
 
 /// Gives the resources in a result the names that clients know them by: links, embedded ones, and what was read.

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{RawObject, push_member};
+use super::{ObjectText, RawObject};
 use crate::message::Json;
 
 fn read(text: &str) -> RawObject {
@@ -38,9 +38,8 @@ fn what_is_no_object_has_none() {
 
 #[test]
 fn names_are_escaped() {
-    let mut text = "{".to_owned();
-    push_member(&mut text, "a\"\\\u{1}", "1");
-    push_member(&mut text, "é", "2");
-    text.push('}');
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json!({ "a\"\\\u{1}": 1, "é": 2 }));
+    let mut text = ObjectText::with_capacity(0);
+    text.push("a\"\\\u{1}", "1");
+    text.push("é", "2");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&text.end()).unwrap(), json!({ "a\"\\\u{1}": 1, "é": 2 }));
 }

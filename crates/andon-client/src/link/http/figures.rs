@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use hyper_util::client::legacy::connect::HttpInfo;
+
 use super::send::Answer;
 
 /// Connections that are remembered to tell which were used before.
@@ -28,8 +30,8 @@ impl Figures {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Connections on which at least one of them was answered. Clients of a process share a pool unless they are given
-    /// another: one that an earlier client opened counts here once this one uses it.
+    /// Connections whose first answer was for one of them. Clients of a process share connections, unless they are given a pool
+    /// of their own: one that an earlier client opened is not counted again.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -71,15 +73,24 @@ impl Figures {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection is known by its two ends.
     pub(super) fn add_answer(&self, answer: &Answer) {
-        let Some(ends) = answer.ends() else { return };
+        let is_new = match answer {
+            Answer::Wire(answer) => answer.is_first(),
+            Answer::Pooled(response) => match response.extensions().get::<HttpInfo>() {
+                Some(info) => self.is_new((info.local_addr(), info.remote_addr())),
+                None => return,
+            },
+        };
+        let count = if is_new { &self.connections } else { &self.reused };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection of somebody else's pool is known by its two ends.
+    fn is_new(&self, ends: (SocketAddr, SocketAddr)) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KNOWN_MAX {
             known.clear();
         }
-        let is_new = known.insert(ends);
-        let count = if is_new { &self.connections } else { &self.reused };
-        count.fetch_add(1, Ordering::Relaxed);
+        known.insert(ends)
     }
 }

@@ -8,12 +8,14 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::send::{Answer, send};
-use super::{SESSION_ID, Shared, refused};
+use super::{SESSION_ID, Shared, State, refused};
 use crate::link::Round;
 
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// What to send.
 pub(super) struct Exchange<'a> {
@@ -62,21 +64,18 @@ impl Shared {
     }
 
     fn headers(&self, exchange: &Exchange<'_>) -> Result<HeaderMap, Loss> {
-        let state = self.state();
+        let mut state = self.state();
         let rules = state.revision.rules();
-        let mut headers = self.options.headers.clone();
-        if exchange.text.is_some() {
-            headers.insert(CONTENT_TYPE, JSON);
-            headers.insert(ACCEPT, BOTH);
+        let mut headers = if exchange.text.is_none() {
+            self.common(&state, None)
+        } else if let Some(known) = &state.posting {
+            known.clone()
         } else {
-            headers.insert(ACCEPT, EVENTS);
-        }
-        if rules.routing_headers || (state.is_agreed && rules.version_header) {
-            headers.insert("mcp-protocol-version", HeaderValue::from_static(state.revision.as_str()));
-        }
-        if let Some(session) = &state.session {
-            headers.insert(SESSION_ID, session.clone());
-        }
+            let headers = self.common(&state, Some(JSON));
+            state.posting = Some(headers.clone());
+            headers
+        };
+        drop(state);
         if let Some(id) = exchange.last_event_id {
             let id = HeaderValue::from_str(id).map_err(|_| refused(None, "an event id that no header can carry"))?;
             headers.insert("last-event-id", id);
@@ -84,9 +83,9 @@ impl Shared {
         let Some(round) = exchange.round.filter(|_| rules.routing_headers) else { return Ok(headers) };
         let value =
             |text: &str| HeaderValue::from_str(text).map_err(|_| refused(None, "a value that no header can carry"));
-        headers.insert("mcp-method", value(&round.method)?);
+        headers.insert(MCP_METHOD, value(&round.method)?);
         if let Some(name) = &round.name {
-            headers.insert("mcp-name", value(&wrap(name))?);
+            headers.insert(MCP_NAME, value(&wrap(name))?);
         }
         for (suffix, text) in &round.mirrored {
             let name = HeaderName::from_bytes(format!("mcp-param-{suffix}").as_bytes())
@@ -94,5 +93,25 @@ impl Shared {
             headers.insert(name, value(text)?);
         }
         Ok(headers)
+    }
+
+    /// What all requests have that bring something of `content_type`, or nothing.
+    fn common(&self, state: &State, content_type: Option<HeaderValue>) -> HeaderMap {
+        let rules = state.revision.rules();
+        let mut headers = self.options.headers.clone();
+        match content_type {
+            Some(content_type) => {
+                headers.insert(CONTENT_TYPE, content_type);
+                headers.insert(ACCEPT, BOTH);
+            }
+            None => drop(headers.insert(ACCEPT, EVENTS)),
+        }
+        if rules.routing_headers || (state.is_agreed && rules.version_header) {
+            headers.insert("mcp-protocol-version", HeaderValue::from_static(state.revision.as_str()));
+        }
+        if let Some(session) = &state.session {
+            headers.insert(SESSION_ID, session.clone());
+        }
+        headers
     }
 }

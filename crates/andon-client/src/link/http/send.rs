@@ -1,12 +1,9 @@
 //! One HTTP request: its credentials, where it goes, and how often it is sent again.
 
-use std::net::SocketAddr;
-
 use andon_core::client::Loss;
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, Method, StatusCode};
-use hyper_util::client::legacy::connect::HttpInfo;
 use url::Url;
 
 use super::wire::{self, Place};
@@ -66,16 +63,6 @@ impl Answer {
         }
     }
 
-    /// Our end of the connection and the server's.
-    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
-        match self {
-            Self::Pooled(response) => {
-                response.extensions().get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()))
-            }
-            Self::Wire(answer) => answer.ends(),
-        }
-    }
-
     /// The next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Loss> {
         match self {
@@ -107,7 +94,9 @@ pub(crate) async fn send(
             None => HeaderMap::new(),
         };
         let mut headers = headers()?;
-        headers.extend(credentials.clone());
+        if !credentials.is_empty() {
+            headers.extend(credentials.clone());
+        }
         options.figures.add_request();
         let response = match &options.client {
             None => Answer::Wire(Box::new({

@@ -2,9 +2,10 @@
 //! server that is near takes longer than all the rest.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::fmt;
 use std::pin::{Pin, pin};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -36,8 +37,11 @@ const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("andon/", env!("CARGO_PKG_VERSION")));
 
-/// Connections of this process that nobody uses.
-static POOL: LazyLock<Pool> = LazyLock::new(Pool::default);
+/// All shelves of this process.
+static SHELVES: LazyLock<Mutex<HashMap<Authority, Arc<Shelf>>>> = LazyLock::new(Mutex::default);
+
+/// There is somebody who sweeps them.
+static IS_SWEPT: AtomicBool = AtomicBool::new(false);
 
 static CONNECTOR: LazyLock<HttpConnector> = LazyLock::new(|| {
     let mut connector = HttpConnector::new();
@@ -54,7 +58,8 @@ static CONNECTOR: LazyLock<HttpConnector> = LazyLock::new(|| {
 pub(super) struct Place {
     /// All of it, which connections are made to.
     whole: Uri,
-    authority: Authority,
+    /// Where its connections rest.
+    shelf: Arc<Shelf>,
     /// What stands in requests.
     target: Uri,
     host: HeaderValue,
@@ -64,10 +69,11 @@ impl Place {
     pub(super) fn of(url: &url::Url) -> Result<Self, Loss> {
         let bad = || refused(None, "a URL that no request can carry");
         let whole: Uri = url.as_str().parse().map_err(|_| bad())?;
-        let authority = whole.authority().cloned().ok_or_else(bad)?;
+        let authority = whole.authority().ok_or_else(bad)?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
         let target = whole.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
-        Ok(Self { whole, authority, target, host })
+        let shelf = lock(&SHELVES).entry(authority.clone()).or_default().clone();
+        Ok(Self { whole, shelf, target, host })
     }
 }
 
@@ -87,16 +93,16 @@ pub(super) async fn send(
     *request.uri_mut() = place.target.clone();
     *request.headers_mut() = headers;
     loop {
-        let (mut connection, is_new) = match POOL.take(&place.authority) {
+        let (mut connection, is_new) = match place.shelf.take() {
             Some(connection) => (connection, false),
             // Boxed, since nearly every request finds one.
-            None => (Box::pin(Connection::open(place)).await?, true),
+            None => (Box::new(Box::pin(Connection::open(place)).await?), true),
         };
         let spare = (repeats && !is_new).then(|| request.clone());
         let mut answering = pin!(connection.sender.try_send_request(request));
         let answered = std::future::poll_fn(|cx| connection.poll(cx, |cx| answering.as_mut().poll(cx))).await;
         match answered {
-            Ok(response) => return Ok(Answer::new(connection, response)),
+            Ok(response) => return Ok(Answer::new(place.shelf.clone(), (connection, is_new), response)),
             Err(mut error) => match error.take_message().or(spare) {
                 Some(unsent) if !is_new => request = unsent,
                 _ => return Err(lost(error.error())),
@@ -107,8 +113,6 @@ pub(super) async fn send(
 
 /// A connection, which does something only while it is polled.
 struct Connection {
-    place: Authority,
-    ends: Option<(SocketAddr, SocketAddr)>,
     sender: SendRequest<Full<Bytes>>,
     /// None when it is over.
     carrier: Option<Carrier<TokioIo<TcpStream>, Full<Bytes>>>,
@@ -119,10 +123,8 @@ impl Connection {
     async fn open(place: &Place) -> Result<Self, Loss> {
         let connected = CONNECTOR.clone().call(place.whole.clone()).await;
         let stream = connected.map_err(|error| Loss::Unreachable(cause(&error)))?;
-        let (local, remote) = (stream.inner().local_addr(), stream.inner().peer_addr());
         let (sender, carrier) = handshake(stream).await.map_err(|error| lost(&error))?;
-        let (ends, carrier) = (local.ok().zip(remote.ok()), Some(carrier));
-        Ok(Self { place: place.authority.clone(), ends, sender, carrier, turns: Turns::default() })
+        Ok(Self { sender, carrier: Some(carrier), turns: Turns::default() })
     }
 
     /// Polls `what`, and the connection that brings it, until both wait for the peer.
@@ -141,29 +143,30 @@ impl Connection {
         let _pending = self.poll(&mut Context::from_waker(Waker::noop()), |_| Poll::<()>::Pending);
         self.carrier.is_some() && self.sender.is_ready()
     }
-
-    /// It is not used any more, for now.
-    fn rest(mut self) {
-        if self.is_ready() {
-            POOL.put(self);
-        }
-    }
 }
 
 /// An answer whose body is still to be read. Dropped before its end, it closes its connection.
 pub(crate) struct Answer {
     head: response::Parts,
     body: Incoming,
-    ends: Option<(SocketAddr, SocketAddr)>,
+    /// It is the first one on its connection.
+    is_first: bool,
+    shelf: Arc<Shelf>,
     /// None when the body is over.
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
 }
 
 impl Answer {
-    fn new(connection: Connection, response: http::Response<Incoming>) -> Self {
+    fn new(
+        shelf: Arc<Shelf>,
+        (connection, is_first): (Box<Connection>, bool),
+        response: http::Response<Incoming>,
+    ) -> Self {
         let (head, body) = response.into_parts();
-        let mut answer = Self { head, body, ends: connection.ends, connection: Some(connection) };
-        answer.rest_at_end();
+        let mut answer = Self { head, body, is_first, shelf, connection: Some(connection) };
+        if answer.body.is_end_stream() {
+            answer.rest();
+        }
         answer
     }
 
@@ -171,9 +174,9 @@ impl Answer {
         &self.head
     }
 
-    /// Our end of the connection and the server's.
-    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
-        self.ends
+    /// Whether no answer came over its connection before.
+    pub(super) fn is_first(&self) -> bool {
+        self.is_first
     }
 
     pub(super) fn content_length(&self) -> Option<u64> {
@@ -187,7 +190,9 @@ impl Answer {
             let polled = std::future::poll_fn(|cx| connection.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx))).await;
             match polled {
                 Some(Ok(frame)) => {
-                    self.rest_at_end();
+                    if self.body.is_end_stream() {
+                        self.rest();
+                    }
                     if let Ok(data) = frame.into_data() {
                         return Ok(Some(data));
                     }
@@ -196,74 +201,91 @@ impl Answer {
                     self.connection = None;
                     return Err(lost(&error));
                 }
-                None => self.connection.take().into_iter().for_each(Connection::rest),
+                None => self.rest(),
             }
         }
         Ok(None)
     }
 
-    fn rest_at_end(&mut self) {
-        if self.body.is_end_stream() {
-            self.connection.take().into_iter().for_each(Connection::rest);
+    /// Its connection is not used any more, for now.
+    fn rest(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shelf.put(connection);
         }
     }
 }
 
-/// Connections that rest, by where they lead to.
+/// Connections to one place that nobody uses, and since when.
 #[derive(Default)]
-struct Pool(Mutex<Resting>);
+struct Shelf(Mutex<Vec<(Instant, Box<Connection>)>>);
 
-#[derive(Default)]
-struct Resting {
-    connections: HashMap<Authority, Vec<(Instant, Connection)>>,
-    /// There is somebody who closes those that rest for too long.
-    is_swept: bool,
-}
-
-impl Pool {
-    fn take(&self, place: &Authority) -> Option<Connection> {
+impl Shelf {
+    /// One that its server may have closed meanwhile: whoever sends something over it finds that out before.
+    fn take(&self) -> Option<Box<Connection>> {
+        let mut resting = lock(&self.0);
         loop {
-            let (since, mut connection) = self.resting().connections.get_mut(place)?.pop()?;
-            if since.elapsed() < IDLE && connection.is_ready() {
+            let (since, connection) = resting.pop()?;
+            if since.elapsed() < IDLE {
                 return Some(connection);
             }
         }
     }
 
-    fn put(&self, connection: Connection) {
+    fn put(&self, mut connection: Box<Connection>) {
+        if !connection.is_ready() {
+            return;
+        }
         // Of the task that used it nothing is to be kept.
         connection.turns.rest();
-        let mut resting = self.resting();
-        match resting.connections.get_mut(&connection.place) {
-            Some(others) => others.push((Instant::now(), connection)),
-            None => drop(resting.connections.insert(connection.place.clone(), vec![(Instant::now(), connection)])),
-        }
-        if let (false, Ok(runtime)) = (resting.is_swept, tokio::runtime::Handle::try_current()) {
-            resting.is_swept = true;
-            runtime.spawn(sweep(Sweeper));
+        lock(&self.0).push((Instant::now(), connection));
+        if !IS_SWEPT.load(Ordering::SeqCst) {
+            sweep_soon();
         }
     }
 
     /// Closes those that rest for too long, and those that their servers have closed. Whether any are left.
     fn sweep(&self) -> bool {
-        let mut resting = self.resting();
-        resting.connections.retain(|_, known| {
-            known.retain_mut(|(since, connection)| since.elapsed() < IDLE && connection.is_ready());
-            !known.is_empty()
-        });
-        resting.is_swept = !resting.connections.is_empty();
-        resting.is_swept
+        let mut resting = lock(&self.0);
+        resting.retain_mut(|(since, connection)| since.elapsed() < IDLE && connection.is_ready());
+        if resting.is_empty() {
+            resting.shrink_to_fit();
+        }
+        !resting.is_empty()
     }
+}
 
-    fn resting(&self) -> MutexGuard<'_, Resting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shelf").field(&lock(&self.0).len()).finish()
+    }
+}
+
+/// Whether anything rests on any shelf. Those that nobody has, and where nothing rests, are forgotten.
+fn sweep_all() -> bool {
+    let mut is_anything_left = false;
+    lock(&SHELVES).retain(|_, shelf| {
+        let is_used = shelf.sweep();
+        is_anything_left |= is_used;
+        is_used || Arc::strong_count(shelf) > 1
+    });
+    is_anything_left
+}
+
+/// Makes sure that there is somebody who sweeps.
+fn sweep_soon() {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current()
+        && !IS_SWEPT.swap(true, Ordering::SeqCst)
+    {
+        runtime.spawn(sweep(Sweeper));
     }
 }
 
 async fn sweep(_sweeper: Sweeper) {
     loop {
         tokio::time::sleep(IDLE / 4).await;
-        if !POOL.sweep() {
+        // Before it is looked: who puts something back after that starts another.
+        IS_SWEPT.store(false, Ordering::SeqCst);
+        if !sweep_all() || IS_SWEPT.swap(true, Ordering::SeqCst) {
             return;
         }
     }
@@ -274,8 +296,12 @@ struct Sweeper;
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        POOL.resting().is_swept = false;
+        IS_SWEPT.store(false, Ordering::SeqCst);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn lost(error: &hyper::Error) -> Loss {
