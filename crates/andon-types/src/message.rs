@@ -66,7 +66,11 @@ impl Json {
 
     /// The string `text`.
     pub fn string(text: &str) -> Self {
-        if object::is_plain(text) { Self(["\"", text, "\""].concat().into()) } else { serde_json::Value::from(text).into() }
+        if object::is_plain(text) {
+            Self(["\"", text, "\""].concat().into())
+        } else {
+            serde_json::Value::from(text).into()
+        }
     }
 
     /// The integer `number`.

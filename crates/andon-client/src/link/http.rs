@@ -1,5 +1,6 @@
 //! Streamable HTTP, as a client: a POST for each message, one standing GET for a legacy session.
 
+mod codec;
 mod figures;
 mod request;
 pub(crate) mod send;
@@ -79,7 +80,8 @@ impl State {
 
 impl HttpLink {
     pub(crate) fn new(options: HttpOptions, ear: Ear) -> Self {
-        let state = State { revision: Revision::LATEST, is_agreed: false, session: None, posting: None, standing: None };
+        let state =
+            State { revision: Revision::LATEST, is_agreed: false, session: None, posting: None, standing: None };
         let address = Address::of(options.url.clone());
         Self(Arc::new(Shared { options, address, ear, state: Mutex::new(state) }))
     }
@@ -217,7 +219,9 @@ impl Shared {
                 }
                 Err(refused(Some(status), "its body does not answer the request").into())
             }
-            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => Box::pin(self.follow(response, round)).await,
+            Some(kind) if kind.eq_ignore_ascii_case("text/event-stream") => {
+                Box::pin(self.follow(response, round)).await
+            }
             _ if status == StatusCode::ACCEPTED || status == StatusCode::NO_CONTENT => {
                 Err(refused(Some(status), "a request wants an answer, and this is none").into())
             }

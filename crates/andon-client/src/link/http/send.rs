@@ -44,14 +44,14 @@ impl Answer {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Pooled(response) => response.status(),
-            Self::Wire(answer) => answer.head().status,
+            Self::Wire(answer) => answer.status(),
         }
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
         match self {
             Self::Pooled(response) => response.headers(),
-            Self::Wire(answer) => &answer.head().headers,
+            Self::Wire(answer) => answer.headers(),
         }
     }
 

@@ -197,5 +197,6 @@ fn is_busy(response: &Answer) -> bool {
 }
 
 fn is_events(response: &Answer) -> bool {
-    response.status() == StatusCode::OK && media_type(response).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    response.status() == StatusCode::OK
+        && media_type(response).is_some_and(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
 }

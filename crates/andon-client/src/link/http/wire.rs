@@ -1,31 +1,26 @@
-//! HTTP/1.1 without TLS, spoken by the very task that waits for the answer: nobody else is woken on the way, which at a
-//! server that is near takes longer than all the rest.
+//! HTTP/1.1 without TLS, spoken by the very task that waits for the answer: nobody else is woken on the way, and little is
+//! executed, which at a server that is near takes longer than all the rest.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::{Pin, pin};
+use std::io::{self, ErrorKind, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use andon_auth::net::first_cause;
 use andon_core::client::Loss;
-use andon_core::turns::Turns;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{HOST, USER_AGENT};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, response};
-use http_body::Body as _;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Connection as Carrier, SendRequest, handshake};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
+use super::codec::{self, Head, Malformed, Piece};
 use super::refused;
 
 /// How long a connection is kept that nobody uses.
@@ -35,6 +30,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How often a peer that says nothing is asked whether it is there, and how often in vain.
 const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 8 << 10;
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("andon/", env!("CARGO_PKG_VERSION")));
 
 /// All shelves of this process.
@@ -61,7 +58,7 @@ pub(super) struct Place {
     /// Where its connections rest.
     shelf: Arc<Shelf>,
     /// What stands in requests.
-    target: Uri,
+    target: String,
     host: HeaderValue,
 }
 
@@ -71,7 +68,7 @@ impl Place {
         let whole: Uri = url.as_str().parse().map_err(|_| bad())?;
         let authority = whole.authority().ok_or_else(bad)?;
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
-        let target = whole.path_and_query().cloned().map_or(Uri::from_static("/"), Uri::from);
+        let target = whole.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let shelf = lock(&SHELVES).entry(authority.clone()).or_default().clone();
         Ok(Self { whole, shelf, target, host })
     }
@@ -88,90 +85,112 @@ pub(super) async fn send(
 ) -> Result<Answer, Loss> {
     headers.entry(HOST).or_insert_with(|| place.host.clone());
     headers.entry(USER_AGENT).or_insert(AGENT);
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = method;
-    *request.uri_mut() = place.target.clone();
-    *request.headers_mut() = headers;
+    let head = codec::request_head(&method, &place.target, &headers, body.len());
     loop {
-        let (mut connection, is_new) = match place.shelf.take() {
+        let (mut connection, is_first) = match place.shelf.take() {
             Some(connection) => (connection, false),
             // Boxed, since nearly every request finds one.
-            None => (Box::new(Box::pin(Connection::open(place)).await?), true),
+            None => (Box::pin(Connection::open(place)).await?, true),
         };
-        let spare = (repeats && !is_new).then(|| request.clone());
-        let mut answering = pin!(connection.sender.try_send_request(request));
-        let answered = std::future::poll_fn(|cx| connection.poll(cx, |cx| answering.as_mut().poll(cx))).await;
-        match answered {
-            Ok(response) => return Ok(Answer::new(place.shelf.clone(), (connection, is_new), response)),
-            Err(mut error) => match error.take_message().or(spare) {
-                Some(unsent) if !is_new => request = unsent,
-                _ => return Err(lost(error.error())),
-            },
+        match connection.exchange(&head, &body).await {
+            Ok(head) => return Ok(Answer::new(place.shelf.clone(), connection, (head, is_first))),
+            Err(_) if repeats && !is_first => {}
+            Err(error) => return Err(lost(&error)),
         }
     }
 }
 
-/// A connection, which does something only while it is polled.
+/// A connection, and what was read of it and not looked at yet.
 struct Connection {
-    sender: SendRequest<Full<Bytes>>,
-    /// None when it is over.
-    carrier: Option<Carrier<TokioIo<TcpStream>, Full<Bytes>>>,
-    turns: Turns,
+    stream: TcpStream,
+    read: BytesMut,
+    /// The whole request was sent.
+    is_sent: bool,
 }
 
 impl Connection {
     async fn open(place: &Place) -> Result<Self, Loss> {
         let connected = CONNECTOR.clone().call(place.whole.clone()).await;
-        let stream = connected.map_err(|error| Loss::Unreachable(cause(&error)))?;
-        let (sender, carrier) = handshake(stream).await.map_err(|error| lost(&error))?;
-        Ok(Self { sender, carrier: Some(carrier), turns: Turns::default() })
+        let stream = connected.map_err(|error| Loss::Unreachable(cause(&error)))?.into_inner();
+        Ok(Self { stream, read: BytesMut::new(), is_sent: true })
     }
 
-    /// Polls `what`, and the connection that brings it, until both wait for the peer.
-    fn poll<T>(&mut self, cx: &mut Context<'_>, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        let Self { turns, carrier, .. } = self;
-        turns.poll(cx, |cx| {
-            if carrier.as_mut().is_some_and(|carrier| Pin::new(carrier).poll(cx).is_ready()) {
-                *carrier = None;
+    /// Sends a request and waits for the head of its answer.
+    async fn exchange(&mut self, head: &[u8], body: &[u8]) -> io::Result<Head> {
+        self.is_sent = self.write(head, body).await?;
+        loop {
+            if let Some(head) = Head::take(&mut self.read).map_err(no_http)? {
+                return Ok(head);
             }
-            what(cx)
-        })
+            if self.fill().await? == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "the server closed the connection"));
+            }
+        }
     }
 
-    /// Whether it could take a request now.
-    fn is_ready(&mut self) -> bool {
-        let _pending = self.poll(&mut Context::from_waker(Waker::noop()), |_| Poll::<()>::Pending);
-        self.carrier.is_some() && self.sender.is_ready()
+    /// Writes both, or as much as the server takes before it answers: it may refuse what is too large for it. Whether it was all.
+    async fn write(&mut self, mut head: &[u8], mut body: &[u8]) -> io::Result<bool> {
+        loop {
+            match self.stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(body)]) {
+                Ok(written) => {
+                    let of_head = written.min(head.len());
+                    (head, body) = (&head[of_head..], &body[written - of_head..]);
+                    if head.is_empty() && body.is_empty() {
+                        return Ok(true);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.stream.ready(Interest::READABLE | Interest::WRITABLE).await?;
+                    self.read.reserve(READ_BYTES);
+                    match self.stream.try_read_buf(&mut self.read) {
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        Err(error) => return Err(error),
+                        // Also at its end: nothing follows, and that is found out next.
+                        Ok(_) => return Ok(false),
+                    }
+                }
+                // The answer may be there all the same.
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.read.reserve(READ_BYTES);
+        self.stream.read_buf(&mut self.read).await
+    }
+
+    /// Whether a request could follow: nothing came that nobody asked for, and the server has not closed it.
+    fn is_good(&self) -> bool {
+        let mut byte = [0];
+        let would_wait = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+        self.read.is_empty() && self.stream.try_read(&mut byte).as_ref().is_err_and(would_wait)
     }
 }
 
 /// An answer whose body is still to be read. Dropped before its end, it closes its connection.
 pub(crate) struct Answer {
-    head: response::Parts,
-    body: Incoming,
-    /// It is the first one on its connection.
+    head: Head,
+    /// No answer came over its connection before.
     is_first: bool,
     shelf: Arc<Shelf>,
     /// None when the body is over.
-    connection: Option<Box<Connection>>,
+    connection: Option<Connection>,
 }
 
 impl Answer {
-    fn new(
-        shelf: Arc<Shelf>,
-        (connection, is_first): (Box<Connection>, bool),
-        response: http::Response<Incoming>,
-    ) -> Self {
-        let (head, body) = response.into_parts();
-        let mut answer = Self { head, body, is_first, shelf, connection: Some(connection) };
-        if answer.body.is_end_stream() {
-            answer.rest();
-        }
+    fn new(shelf: Arc<Shelf>, connection: Connection, (head, is_first): (Head, bool)) -> Self {
+        let mut answer = Self { head, is_first, shelf, connection: Some(connection) };
+        answer.rest_at_end();
         answer
     }
 
-    pub(super) fn head(&self) -> &response::Parts {
-        &self.head
+    pub(super) fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
     }
 
     /// Whether no answer came over its connection before.
@@ -179,37 +198,49 @@ impl Answer {
         self.is_first
     }
 
+    /// Bytes that are left of the body, where that is known.
     pub(super) fn content_length(&self) -> Option<u64> {
-        self.body.size_hint().exact()
+        match self.head.body {
+            codec::Body::Sized(bytes) => Some(bytes),
+            codec::Body::Chunked(_) | codec::Body::UntilEnd => None,
+        }
     }
 
     /// The next piece of the body.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, Loss> {
+        let piece = self.piece().await;
+        if piece.is_err() {
+            self.connection = None;
+        }
+        piece.map_err(|error| lost(&error))
+    }
+
+    async fn piece(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(connection) = &mut self.connection {
-            let body = &mut self.body;
-            let polled = std::future::poll_fn(|cx| connection.poll(cx, |cx| Pin::new(&mut *body).poll_frame(cx))).await;
-            match polled {
-                Some(Ok(frame)) => {
-                    if self.body.is_end_stream() {
-                        self.rest();
-                    }
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
+            match self.head.body.take(&mut connection.read).map_err(no_http)? {
+                Piece::Data(data) => {
+                    self.rest_at_end();
+                    return Ok(Some(data));
+                }
+                Piece::Over => self.rest_at_end(),
+                Piece::Wanting => {
+                    if connection.fill().await? == 0 {
+                        self.head.body.end().map_err(no_http)?;
+                        self.connection = None;
                     }
                 }
-                Some(Err(error)) => {
-                    self.connection = None;
-                    return Err(lost(&error));
-                }
-                None => self.rest(),
             }
         }
         Ok(None)
     }
 
-    /// Its connection is not used any more, for now.
-    fn rest(&mut self) {
-        if let Some(connection) = self.connection.take() {
+    /// At the end of the body its connection is not used any more, for now.
+    fn rest_at_end(&mut self) {
+        if self.head.body.is_over()
+            && let Some(connection) = self.connection.take()
+            && self.head.keeps_alive
+            && connection.is_sent
+        {
             self.shelf.put(connection);
         }
     }
@@ -217,26 +248,20 @@ impl Answer {
 
 /// Connections to one place that nobody uses, and since when.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<(Instant, Box<Connection>)>>);
+struct Shelf(Mutex<Vec<(Instant, Connection)>>);
 
 impl Shelf {
-    /// One that its server may have closed meanwhile: whoever sends something over it finds that out before.
-    fn take(&self) -> Option<Box<Connection>> {
+    fn take(&self) -> Option<Connection> {
         let mut resting = lock(&self.0);
         loop {
             let (since, connection) = resting.pop()?;
-            if since.elapsed() < IDLE {
+            if since.elapsed() < IDLE && connection.is_good() {
                 return Some(connection);
             }
         }
     }
 
-    fn put(&self, mut connection: Box<Connection>) {
-        if !connection.is_ready() {
-            return;
-        }
-        // Of the task that used it nothing is to be kept.
-        connection.turns.rest();
+    fn put(&self, connection: Connection) {
         lock(&self.0).push((Instant::now(), connection));
         if !IS_SWEPT.load(Ordering::SeqCst) {
             sweep_soon();
@@ -246,7 +271,7 @@ impl Shelf {
     /// Closes those that rest for too long, and those that their servers have closed. Whether any are left.
     fn sweep(&self) -> bool {
         let mut resting = lock(&self.0);
-        resting.retain_mut(|(since, connection)| since.elapsed() < IDLE && connection.is_ready());
+        resting.retain(|(since, connection)| since.elapsed() < IDLE && connection.is_good());
         if resting.is_empty() {
             resting.shrink_to_fit();
         }
@@ -304,7 +329,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn lost(error: &hyper::Error) -> Loss {
+fn no_http(malformed: Malformed) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("the server does not speak HTTP/1.1: {}", malformed.0))
+}
+
+fn lost(error: &io::Error) -> Loss {
     Loss::Disconnected(cause(error))
 }
 
