@@ -305,6 +305,14 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
 
 /// Asks a client that can be asked at any time, until the flight arrives.
 async fn converse(flight: &mut Flight, call: &Call) -> Result<Json, Error> {
+    if flight.pending.is_empty() {
+        // Most calls end here: what it takes to ask is made when there is something to ask.
+        tokio::select! {
+            biased;
+            outcome = &mut flight.outcome => return outcome,
+            asked = flight.questions.take() => drop(flight.take(asked)),
+        }
+    }
     let asking = |pending: Arc<Pending>| async move {
         ask(&pending, call).await;
         pending
