@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Which cores serve and which generate load. Empty lists leave the choice to the operating system.
@@ -77,6 +78,26 @@ pub fn cpu_time(pid: u32) -> io::Result<Duration> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "no times in /proc/<pid>/stat"));
     };
     Ok(Duration::from_secs(user + kernel) / ticks_per_second())
+}
+
+/// The thread that calls this.
+pub const OWN_THREAD: &str = "/proc/thread-self";
+
+/// The thread of the process `pid` that is called `name`, where the system tells.
+pub fn thread(pid: u32, name: &str) -> Option<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let mut threads = threads.filter_map(|entry| Some(entry.ok()?.path()));
+    threads.find(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|own| own.trim_end() == name))
+}
+
+/// How long a thread was ready to run and had no processor, since it began; zero where the system does not tell.
+pub fn waited_for_processor(thread: &Path) -> Duration {
+    // Three numbers: nanoseconds that it ran, nanoseconds that it waited, and how often it had a processor.
+    let text = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+    text.split_ascii_whitespace()
+        .nth(1)
+        .and_then(|field| field.parse().ok())
+        .map_or(Duration::ZERO, Duration::from_nanos)
 }
 
 /// Memory of a process that is resident now, in KiB.

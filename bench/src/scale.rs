@@ -16,6 +16,6 @@ mod connect;
 mod line;
 mod series;
 
-pub use connect::{Control, epoch_us, watch_health};
+pub use connect::{Control, Looks, epoch_us, watch_health};
 pub use line::Line;
 pub use series::{Slope, slope};

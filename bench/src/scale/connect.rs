@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::Error;
 use crate::connection::Connection;
 use crate::histogram::Histogram;
+use crate::machine;
 use crate::wire::{self, Era, Numbered};
 
 /// How long a request that is part of opening something may take.
@@ -185,22 +187,59 @@ fn health(runtime: &tokio::runtime::Runtime, address: SocketAddr) -> Result<Dura
     if answer.status == 200 { Ok(begun.elapsed()) } else { Err(format!("health is {}", answer.status).into()) }
 }
 
-/// Asks for the health of the server at `address` again and again, every `interval`, until `stop` is set: how long each
-/// answer took, and how many did not come.
+/// What somebody saw who looked again and again whether a server is well.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// How long each answer took, without the time that the one who looked waited for a processor.
+    pub times: Histogram,
+    /// The longest that the one who looked waited for a processor in one look.
+    pub waited_max: Duration,
+    /// The longest that the server's thread which answers waited for a processor in one look; it is counted in `times`.
+    pub server_waited_max: Duration,
+    /// Looks without an answer.
+    pub failed: u64,
+}
+
+impl Looks {
+    /// Adds what was seen at another time.
+    pub fn add(&mut self, other: &Self) {
+        self.times.add(&other.times);
+        self.waited_max = self.waited_max.max(other.waited_max);
+        self.server_waited_max = self.server_waited_max.max(other.server_waited_max);
+        self.failed += other.failed;
+    }
+}
+
+/// The server's thread that answers whether it is well, where no workers do.
+const ANSWERS: &str = "andon-porch";
+
+/// Asks for the health of the server `pid` at `address` again and again, every `interval`, until `stop` is set.
 ///
 /// # Errors
 /// There is no runtime.
-pub fn watch_health(address: SocketAddr, interval: Duration, stop: &AtomicBool) -> Result<(Histogram, u64), Error> {
+pub fn watch_health(address: SocketAddr, pid: u32, interval: Duration, stop: &AtomicBool) -> Result<Looks, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut times, mut failed) = (Histogram::default(), 0);
+    let mut looks = Looks::default();
+    let answers = machine::thread(pid, ANSWERS);
+    // All of a look happens in this thread.
+    let waited = || {
+        let own = machine::waited_for_processor(Path::new(machine::OWN_THREAD));
+        (own, answers.as_deref().map_or(Duration::ZERO, machine::waited_for_processor))
+    };
     while !stop.load(Ordering::Relaxed) {
-        match health(&runtime, address) {
-            Ok(took) => times.record(took),
-            Err(_) => failed += 1,
+        let before = waited();
+        let answered = health(&runtime, address);
+        let after = waited();
+        let own = after.0.saturating_sub(before.0);
+        match answered {
+            Ok(took) => looks.times.record(took.saturating_sub(own)),
+            Err(_) => looks.failed += 1,
         }
+        looks.waited_max = looks.waited_max.max(own);
+        looks.server_waited_max = looks.server_waited_max.max(after.1.saturating_sub(before.1));
         std::thread::sleep(interval);
     }
-    Ok((times, failed))
+    Ok(looks)
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use andon_bench::Error;
 use andon_bench::child::Served;
-use andon_bench::histogram::Histogram;
 use andon_bench::scale::figures::{Asked, Figures};
 use andon_bench::scale::fleet::{Fleet, share, source};
 use andon_bench::scale::order::{Load, Order, Reply};
-use andon_bench::scale::watch_health;
+use andon_bench::scale::{Looks, watch_health};
 use andon_bench::wire::Era;
 use serde_json::json;
 
@@ -43,8 +42,7 @@ pub(crate) struct Options {
 /// One phase.
 struct Phase {
     calls: Reply,
-    health: Histogram,
-    health_failed: u64,
+    looks: Looks,
 }
 
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
@@ -80,12 +78,12 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
 
 /// Calls at `rate_per_s`, or as fast as they are answered, while somebody looks whether the server is well.
 fn phase(options: &Options, server: &Served, fleet: &mut Fleet, rate_per_s: Option<f64>) -> Result<Phase, Error> {
-    let (address, size) = (server.address, fleet.size());
+    let (address, pid, size) = (server.address, server.pid(), fleet.size());
     let connections = if rate_per_s.is_some() { options.connections } else { options.peak_connections };
     let stop = Arc::new(AtomicBool::new(false));
     let watch = std::thread::spawn({
         let stop = stop.clone();
-        move || watch_health(address, HEALTH_INTERVAL, &stop)
+        move || watch_health(address, pid, HEALTH_INTERVAL, &stop)
     });
     let calls = fleet.order(|each| {
         Order::Call(Load {
@@ -100,12 +98,12 @@ fn phase(options: &Options, server: &Served, fleet: &mut Fleet, rate_per_s: Opti
         })
     });
     stop.store(true, Ordering::Relaxed);
-    let (health, health_failed) = watch.join().map_err(|_| "the thread that watches panicked")??;
+    let looks = watch.join().map_err(|_| "the thread that watches panicked")??;
     let calls = calls?;
     if let Some(why) = &calls.why {
         say(&format!("{} calls failed, the first: {why}", calls.failed));
     }
-    Ok(Phase { calls, health, health_failed })
+    Ok(Phase { calls, looks })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
@@ -131,8 +129,9 @@ fn report(phases: &[Vec<Phase>; 3], figures: &mut Figures) {
         figures.check(format!("{name}: calls that failed otherwise"), calls.failed as f64, "", Asked::AtMost(0.0));
         figures.note(format!("{name}: answer, p50"), calls.quantile_ms(0.5), "ms");
         figures.note(format!("{name}: answer, p99"), calls.quantile_ms(0.99), "ms");
-        let mut health = Histogram::default();
-        loaded.iter().for_each(|loaded| health.add(&loaded.health));
+        let mut looks = Looks::default();
+        loaded.iter().for_each(|loaded| looks.add(&loaded.looks));
+        let health = &looks.times;
         figures.note(format!("{name}: looks whether the server is well"), health.count() as f64, "");
         figures.note(format!("{name}: health, p50"), health.quantile_us(0.5) / 1e3, "ms");
         figures.check(
@@ -141,8 +140,10 @@ fn report(phases: &[Vec<Phase>; 3], figures: &mut Figures) {
             "ms",
             Asked::AtMost(100.0),
         );
-        let failed: u64 = loaded.iter().map(|loaded| loaded.health_failed).sum();
-        figures.check(format!("{name}: looks without an answer"), failed as f64, "", Asked::AtMost(0.0));
+        let [own_ms, server_ms] = [looks.waited_max, looks.server_waited_max].map(|waited| waited.as_secs_f64() * 1e3);
+        figures.note(format!("{name}: who looked waited for a processor, at most; not counted"), own_ms, "ms");
+        figures.note(format!("{name}: who answered waited for a processor, at most; counted"), server_ms, "ms");
+        figures.check(format!("{name}: looks without an answer"), looks.failed as f64, "", Asked::AtMost(0.0));
     }
 }
 

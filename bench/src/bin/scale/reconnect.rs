@@ -48,17 +48,18 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
             })
         })
     };
+    let pid = server.pid();
     say("warm-up");
     come(&mut fleet, 0, options.clients / 20, 1_000.0)?;
     let stop = Arc::new(AtomicBool::new(false));
     let watch = std::thread::spawn({
         let stop = stop.clone();
-        move || watch_health(address, Duration::from_millis(50), &stop)
+        move || watch_health(address, pid, Duration::from_millis(50), &stop)
     });
     let cpu_before = Usage::of(server.pid())?.cpu;
     let came = come(&mut fleet, 1, options.clients, options.clients as f64 / options.seconds);
     stop.store(true, Ordering::Relaxed);
-    let (health, health_failed) = watch.join().map_err(|_| "the thread that watches panicked")??;
+    let looks = watch.join().map_err(|_| "the thread that watches panicked")??;
     let came = came?;
     if let Some(why) = &came.why {
         say(&format!("{} clients failed, the first: {why}", came.failed));
@@ -74,8 +75,11 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     figures.note("connection and session, p99", came.quantile_ms(0.99), "ms");
     let cpu = Usage::of(server.pid())?.cpu.saturating_sub(cpu_before).as_secs_f64();
     figures.note("processor time of the server for each", cpu / options.clients as f64 * 1e6, "us");
-    figures.note("health, p99", health.quantile_us(0.99) / 1e3, "ms");
-    figures.note("health, the slowest", health.quantile_us(1.0) / 1e3, "ms");
-    figures.note("looks whether the server is well, without an answer", health_failed as f64, "");
+    figures.note("health, p99", looks.times.quantile_us(0.99) / 1e3, "ms");
+    figures.note("health, the slowest", looks.times.quantile_us(1.0) / 1e3, "ms");
+    let [own_ms, server_ms] = [looks.waited_max, looks.server_waited_max].map(|waited| waited.as_secs_f64() * 1e3);
+    figures.note("who looked waited for a processor, at most; not counted", own_ms, "ms");
+    figures.note("who answered waited for a processor, at most; counted", server_ms, "ms");
+    figures.note("looks whether the server is well, without an answer", looks.failed as f64, "");
     Ok(figures)
 }
