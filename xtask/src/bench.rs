@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::Outcome;
 use crate::tools::{finish, output, target};
-use build::Build;
+use build::{Build, GENERATOR, PATHS, SERVER};
 use estimate::Verdict;
 
 /// What counts as worse: more than a twentieth.
@@ -67,10 +67,20 @@ fn parse<'a>(words: &[&'a str]) -> Option<Asked<'a>> {
 
 /// Both builds, and a verdict for each figure.
 fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
-    let (old, new) = (Build::of(rev)?, Build::here()?);
+    let (mut wanted_old, mut wanted_new) = (vec![PATHS], vec![PATHS]);
+    if asked.rounds > 0 {
+        wanted_old.push(SERVER);
+        wanted_new.push(SERVER);
+        // It loads both.
+        wanted_new.extend(GENERATOR);
+    }
+    let (old, new) = (Build::of(rev, &wanted_old)?, Build::here(&wanted_new)?);
     let known = instructions::paths(&new)?;
     let paths: Vec<&str> =
         known.iter().map(String::as_str).filter(|path| asked.paths.is_empty() || asked.paths.contains(path)).collect();
+    if let Some(unknown) = asked.paths.iter().find(|path| !paths.contains(path)) {
+        return Err(format!("no path is called {unknown:?}: {}", known.join(", ")));
+    }
     let mut worse = Vec::new();
     let mut tell = |name: &str, verdict: Verdict, text: String| {
         println!("{name:20} {text}  {verdict}");
@@ -79,7 +89,7 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
         }
     };
     println!("instructions per call: {rev}, here, and the ratio");
-    if instructions::paths(&old).is_ok() {
+    if old.has(PATHS.1) {
         for path in paths {
             let (before, now) = (instructions::count(&old, path)?, instructions::count(&new, path)?);
             let ratio = estimate::ratio(now, before);
@@ -102,10 +112,15 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
 
 /// Lets git find the commit, with this very program as the judge.
 fn bisect(good: &str, path: &str) -> Outcome {
-    let before = instructions::count(&Build::of(good)?, path)?;
+    let head = commit("HEAD")?;
+    let before = instructions::count(&Build::of(good, &[PATHS])?, path)?;
+    let now = instructions::count(&Build::of(&head, &[PATHS])?, path)?;
     let limit = estimate::scaled(before, WORSE);
-    println!("{path}: {before} instructions at {good}; from {limit} on a commit is bad");
-    let tree = build::worktree("HEAD")?;
+    println!("{path}: {before} instructions at {good}, {now} at HEAD; from {limit} on a commit is bad");
+    if now < limit {
+        return Err("HEAD is good: there is nothing to look for".to_owned());
+    }
+    let tree = build::checked_out(&head)?;
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     git(&tree, &["bisect", "start", "HEAD", good])?;
     let mut command = std::process::Command::new("git");
@@ -119,7 +134,7 @@ fn bisect(good: &str, path: &str) -> Outcome {
 /// For `git bisect run`, in the tree where it stands: 0 is good, 1 is bad, 125 cannot be judged.
 fn judge(limit: u64, path: &str) -> Outcome {
     let here = std::env::current_dir().map_err(|error| error.to_string())?;
-    let counted = Build::in_tree(&here).and_then(|build| instructions::count(&build, path));
+    let counted = Build::in_tree(&here, &[PATHS], "judged").and_then(|build| instructions::count(&build, path));
     match counted {
         Ok(count) if count < limit => Ok(()),
         Ok(count) => Err(format!("{path}: {count} instructions, {limit} are too many")),
