@@ -426,6 +426,10 @@ impl Service for Front {
         view.tools.find(&name).is_some_and(|shown| twice_is_as_good(&shown.wire))
     }
 
+    fn waits(&self, method: Method) -> bool {
+        matches!(method, Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete)
+    }
+
     fn session_ended(&self, session: u128) {
         if let Some(tasks) = self.tasks.get() {
             tasks.forget(session);

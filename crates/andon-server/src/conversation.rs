@@ -480,15 +480,18 @@ where
         let handler = AssertUnwindSafe(handler).catch_unwind();
         let mut handling = Handling { handler, call, method, params, once, _running: host.running() };
         // Most handlers are done at once: they cost no task and no wake-up.
-        match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => self.finish(&handling, outcome),
-            Poll::Pending if handling.call.is_cancelled() => {}
-            Poll::Pending => {
-                tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()));
-                return true;
+        if !host.service().waits(method) {
+            match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(outcome) => {
+                    self.finish(&handling, outcome);
+                    return false;
+                }
+                Poll::Pending if handling.call.is_cancelled() => return false,
+                Poll::Pending => {}
             }
         }
-        false
+        tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()));
+        true
     }
 
     /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call

@@ -45,6 +45,12 @@ pub trait Service: Send + Sync + 'static {
         method.is_repeatable()
     }
 
+    /// Whether its handlers of `method` nearly always wait for somebody else: then it is not tried whether one is done at once.
+    fn waits(&self, method: Method) -> bool {
+        let _ = method;
+        false
+    }
+
     /// The tasks that its calls can become, kept where its sessions are. Told once, by [`Host::open`], before any call.
     ///
     /// [`Host::open`]: crate::host::Host::open
