@@ -62,12 +62,16 @@ fn visit(whose: &str, words: &[&str]) -> Outcome {
 
 /// It wants to be told its port, and says when it listens in words of its own.
 pub(crate) fn everything_over_http(node: &str, script: &str) -> Result<(Server, String), String> {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let port = free.map_err(|error| format!("no free port: {error}"))?.port().to_string();
-    let mut command = Command::new(node);
-    command.args([script, "streamableHttp"]).env("PORT", &port);
-    let server = Server::of(command)?;
-    Ok((server, format!("http://127.0.0.1:{port}/mcp")))
+    let start = || {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = free.map_err(|error| format!("no free port: {error}"))?.port().to_string();
+        let mut command = Command::new(node);
+        command.args([script, "streamableHttp"]).env("PORT", &port);
+        let server = Server::of(command)?;
+        Ok((server, format!("http://127.0.0.1:{port}/mcp")))
+    };
+    // Somebody else may have taken the port in between.
+    start().or_else(|_: String| start())
 }
 
 /// Other people's clients against the demo server.

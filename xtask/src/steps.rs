@@ -33,9 +33,12 @@ const LANES: [&[Step]; 4] = [
         Step { name: "wasm", run: wasm },
         Step { name: "fuzz", run: fuzz::run },
     ],
-    // Both fetch the official suite.
-    &[Step { name: "conformance", run: conformance::run }, Step { name: "gateway", run: gateway::run }],
-    &[Step { name: "interop", run: interop::run }, Step { name: "keyring", run: keyring::run }],
+    &[
+        Step { name: "conformance", run: conformance::run },
+        Step { name: "interop", run: interop::run },
+        Step { name: "keyring", run: keyring::run },
+    ],
+    &[Step { name: "gateway", run: gateway::run }],
     &[Step { name: "crash", run: crash::run }],
 ];
 /// Those that need nothing built before.

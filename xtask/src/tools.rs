@@ -139,10 +139,13 @@ pub fn npm(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
     let folder = target().join(folder);
     let stamp = folder.join("installed");
     let wanted = packages.join("\n");
+    // Steps that run side by side use some of the same: the second one waits for the first, until this is dropped.
+    let lock = std::fs::create_dir_all(&folder).and_then(|()| File::create(folder.join("lock")));
+    let lock = lock.and_then(|file| file.lock().map(|()| file));
+    let _lock = lock.map_err(|error| format!("{}: {error}", folder.display()))?;
     if std::fs::read_to_string(&stamp).is_ok_and(|known| known == wanted) {
         return Ok(folder);
     }
-    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     std::fs::write(folder.join("package.json"), "{\"private\":true,\"type\":\"module\"}")
         .map_err(|error| error.to_string())?;
     let mut command = Command::new("npm");
