@@ -25,13 +25,11 @@ pub(crate) fn run() -> Outcome {
     let packages: Vec<&str> = SERVERS.into_iter().chain([NODE]).collect();
     let folder = npm("interop-gateway", &packages)?;
     let python = python("interop-gateway-python", PYTHON)?;
-    let comparisons = REVISIONS.map(|revision| {
+    at_once(REVISIONS.map(|revision| {
         let (folder, python) = (&folder, &python);
-        Box::new(move || compare(folder, python, revision)) as Box<dyn FnOnce() -> Outcome + Send + '_>
-    });
-    let suite = Box::new(suite) as Box<dyn FnOnce() -> Outcome + Send + '_>;
-    at_once(comparisons.into_iter().chain([suite]))?;
-    Ok(())
+        move || compare(folder, python, revision)
+    }))?;
+    suite()
 }
 
 /// Each server through the gateway and directly, by a client of `revision`.

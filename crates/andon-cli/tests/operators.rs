@@ -245,7 +245,8 @@ fn mistakes_are_told_by_their_exit_codes() {
     let (code, _, why) = run(&["sessions", "list", "--admin", &address], token);
     assert!(code == 3 && why.contains("not a server of Andon's"), "{why}");
     other.join().unwrap();
-    let (code, _, why) = run(&["sessions", "list", "--admin", &address], token);
+    // A port that is not given to whoever asks for any.
+    let (code, _, why) = run(&["sessions", "list", "--admin", "127.0.0.1:1"], token);
     assert!(code == 3 && why.contains("nobody listens"), "{why}");
 }
 
