@@ -114,11 +114,7 @@ impl Exchange {
             Input::Detached { .. } | Input::Message { .. } => self.cancel(&mut out),
             Input::Tick => self.tick(now, &mut out),
             Input::End => self.end(&mut out),
-            Input::Park
-            | Input::Keep(_)
-            | Input::Notify { .. }
-            | Input::Delivered { .. }
-            | Input::CloseConnection { .. } => {}
+            Input::Park | Input::Keep(_) | Input::Notify { .. } | Input::CloseConnection { .. } => {}
         }
         out
     }

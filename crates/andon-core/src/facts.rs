@@ -54,6 +54,11 @@ impl RequestMeta {
         Self { params: request.params.clone(), read: OnceLock::new() }
     }
 
+    /// The parameters that it is in.
+    pub fn params(&self) -> Option<&Params> {
+        self.params.as_ref()
+    }
+
     /// What it says; `None` if the request has none.
     pub fn get(&self) -> Option<&Meta> {
         let read = || serde_json::from_str(self.params.as_ref()?.member(Member::Meta)?).ok();

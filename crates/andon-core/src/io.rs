@@ -259,11 +259,6 @@ pub enum Input {
         /// A stream of this machine.
         stream: StreamId,
     },
-    /// The whole of `stream` reached the client in one piece; nothing of it need be kept.
-    Delivered {
-        /// A stream of this machine.
-        stream: StreamId,
-    },
     /// How long the session is kept that nobody uses. Modern: nothing is kept.
     Keep(Life),
     /// Time has come to a deadline.

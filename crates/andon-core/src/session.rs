@@ -151,7 +151,6 @@ impl Session {
             Input::Updated(uri) => self.updated(now, &uri, &mut out),
             Input::Notify { method, params, level } => self.notify(now, method, &params, level, &mut out),
             Input::Detached { stream } => self.detached(now, stream),
-            Input::Delivered { stream } => self.delivered(stream),
             Input::Keep(life) => {
                 self.life = life;
                 self.mark(Dirty::Now);

@@ -3,7 +3,7 @@
 //! A task that wakes itself while it runs goes to the end of a queue, and other threads are woken to help with it. Where
 //! there is nothing to help with that takes longer than what it had to do.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -54,20 +54,25 @@ impl Turns {
 #[derive(Debug, Default)]
 struct Bell {
     waiting: Mutex<Option<Waker>>,
-    is_at_work: AtomicBool,
-    has_rung: AtomicBool,
+    /// [`RESTS`], [`AT_WORK`] or [`HAS_RUNG`].
+    state: AtomicU8,
 }
+
+/// Nobody is at work: who rings wakes the task.
+const RESTS: u8 = 0;
+const AT_WORK: u8 = 1;
+/// At work, and it has rung since that began.
+const HAS_RUNG: u8 = 2;
 
 impl Bell {
     fn begin(&self) {
-        self.is_at_work.store(true, Ordering::SeqCst);
-        self.has_rung.store(false, Ordering::SeqCst);
+        // Who rings and does not see it yet wakes the task, which is one poll too many and no harm.
+        self.state.store(AT_WORK, Ordering::Relaxed);
     }
 
     /// Whether it has rung since.
     fn end(&self) -> bool {
-        self.is_at_work.store(false, Ordering::SeqCst);
-        self.has_rung.load(Ordering::SeqCst)
+        self.state.swap(RESTS, Ordering::AcqRel) == HAS_RUNG
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waker>> {
@@ -81,8 +86,8 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::SeqCst);
-        if !self.is_at_work.load(Ordering::SeqCst) {
+        let rung = |state| (state != RESTS).then_some(HAS_RUNG);
+        if self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, rung).is_err() {
             let waiting = self.waiting().clone();
             waiting.iter().for_each(Waker::wake_by_ref);
         }

@@ -21,12 +21,15 @@ const MOMENT: Duration = Duration::from_millis(500);
 /// What happens on one connection. Counters only, so that a request costs no look at the clock.
 #[derive(Debug, Default)]
 pub(crate) struct Activity {
-    /// Requests that came and are not answered to the end.
-    open: AtomicUsize,
-    /// Requests that wait for the server: for its answer, or for more of a body that can be sent at once.
-    waiting: AtomicUsize,
-    /// Requests that came, and pieces of bodies that the connection took.
-    steps: AtomicUsize,
+    /// Requests that came.
+    begun: AtomicUsize,
+    /// Requests that were answered to the end.
+    ended: AtomicUsize,
+    /// Requests that do not wait for the server any more: neither for its answer, nor for more of a body that can be sent at
+    /// once.
+    passed: AtomicUsize,
+    /// Pieces of bodies that the connection took.
+    pieces: AtomicUsize,
     written_bytes: AtomicU64,
     /// All that was to be written is.
     is_flushed: AtomicBool,
@@ -49,7 +52,9 @@ impl Activity {
     /// So many bytes can be written; or, with none, they cannot now.
     pub(crate) fn wrote(&self, bytes: usize) {
         self.is_flushed.store(false, Ordering::Relaxed);
-        self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        // Only the connection's own task writes.
+        let written_bytes = self.written_bytes.load(Ordering::Relaxed) + bytes as u64;
+        self.written_bytes.store(written_bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn flushed(&self) {
@@ -93,7 +98,11 @@ impl Activity {
     fn is_spare(&self) -> bool {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let is_busy = is_set(&self.is_within_request) || is_set(&self.has_unread_body) || !is_set(&self.is_flushed);
-        !is_busy && self.open.load(Ordering::Relaxed) == 0
+        !is_busy && self.ended.load(Ordering::Relaxed) == self.begun.load(Ordering::Relaxed)
+    }
+
+    fn awaits_server(&self) -> bool {
+        self.passed.load(Ordering::Relaxed) != self.begun.load(Ordering::Relaxed)
     }
 }
 
@@ -109,13 +118,14 @@ impl Quiet {
     }
 
     fn look(activity: &Activity) -> (usize, u64) {
-        (activity.steps.load(Ordering::Relaxed), activity.written_bytes.load(Ordering::Relaxed))
+        let steps = activity.begun.load(Ordering::Relaxed).wrapping_add(activity.pieces.load(Ordering::Relaxed));
+        (steps, activity.written_bytes.load(Ordering::Relaxed))
     }
 
     fn lasts(&mut self, activity: &Activity) -> Duration {
         let (steps, written) = Self::look(activity);
         let is_moving = steps != self.seen.0 || written - self.seen.1 >= PROGRESS_BYTES;
-        if is_moving || activity.waiting.load(Ordering::Relaxed) > 0 {
+        if is_moving || activity.awaits_server() {
             *self = Self { seen: (steps, written), since: Instant::now() };
             return Duration::ZERO;
         }
@@ -132,9 +142,7 @@ pub(crate) struct Turn {
 impl Turn {
     /// A request came: it waits for the server.
     pub(crate) fn begin(activity: Arc<Activity>) -> Self {
-        activity.steps.fetch_add(1, Ordering::Relaxed);
-        activity.waiting.fetch_add(1, Ordering::Relaxed);
-        activity.open.fetch_add(1, Ordering::Relaxed);
+        activity.begun.fetch_add(1, Ordering::Relaxed);
         Self { activity, is_ours: true }
     }
 
@@ -146,13 +154,13 @@ impl Turn {
 
     fn pass(&mut self) {
         if std::mem::take(&mut self.is_ours) {
-            self.activity.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.activity.passed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn take(&mut self) {
         if !std::mem::replace(&mut self.is_ours, true) {
-            self.activity.waiting.fetch_add(1, Ordering::Relaxed);
+            self.activity.passed.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -160,7 +168,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.pass();
-        self.activity.open.fetch_sub(1, Ordering::Relaxed);
+        self.activity.ended.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -179,13 +187,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for FollowedBody<B> {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Pending };
-        this.turn.take();
         let frame = Pin::new(body).poll_frame(cx);
         if frame.is_ready() {
             this.turn.pass();
-            this.turn.activity.steps.fetch_add(1, Ordering::Relaxed);
-        } else if let Some(place) = this.place.take_if(|_| !this.turn.activity.has_unread_body.load(Ordering::Relaxed))
-        {
+            this.turn.activity.pieces.fetch_add(1, Ordering::Relaxed);
+            return frame;
+        }
+        this.turn.take();
+        if let Some(place) = this.place.take_if(|_| !this.turn.activity.has_unread_body.load(Ordering::Relaxed)) {
             this.turn.pass();
             this.turn.activity.is_flushed.store(false, Ordering::Relaxed);
             place.fill(this.body.take());

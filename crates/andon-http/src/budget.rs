@@ -12,9 +12,12 @@ pub(crate) struct Budget {
     free: AtomicUsize,
 }
 
-/// The part of a budget that one body has; given back when it is dropped.
+/// The part of a budget that one body has, which is none while it is small; given back when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Share(Option<Part>);
+
 #[derive(Debug)]
-pub(crate) struct Share {
+struct Part {
     budget: Arc<Budget>,
     bytes: usize,
 }
@@ -28,23 +31,20 @@ impl Budget {
         Arc::new(Self { free: AtomicUsize::new(bytes) })
     }
 
-    pub(crate) fn share(self: &Arc<Self>) -> Share {
-        Share { budget: self.clone(), bytes: 0 }
-    }
-}
-
-impl Share {
-    /// Takes what a body of `bytes` needs, which is nothing while it is small.
-    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
-        let more = if bytes > SMALL_BYTES { bytes.saturating_sub(self.bytes) } else { 0 };
-        let take = |free: usize| free.checked_sub(more);
-        self.budget.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).map_err(|_| Exhausted)?;
-        self.bytes += more;
+    /// Has `share` be what a body of `bytes` needs. Most bodies are small, and then nothing is done that others would see.
+    pub(crate) fn grow(self: &Arc<Self>, share: &mut Share, bytes: usize) -> Result<(), Exhausted> {
+        let taken = share.0.as_ref().map_or(0, |part| part.bytes);
+        if bytes <= SMALL_BYTES || bytes <= taken {
+            return Ok(());
+        }
+        let take = |free: usize| free.checked_sub(bytes - taken);
+        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).map_err(|_| Exhausted)?;
+        share.0.get_or_insert_with(|| Part { budget: self.clone(), bytes: 0 }).bytes = bytes;
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for Part {
     fn drop(&mut self) {
         self.budget.free.fetch_add(self.bytes, Ordering::AcqRel);
     }
@@ -52,17 +52,17 @@ impl Drop for Share {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Exhausted, SMALL_BYTES};
+    use super::{Budget, Exhausted, SMALL_BYTES, Share};
 
     #[test]
     fn large_bodies_share_and_small_ones_are_always_read() {
         let budget = Budget::new(3 * SMALL_BYTES);
-        let (mut one, mut two) = (budget.share(), budget.share());
-        assert_eq!(one.grow(2 * SMALL_BYTES), Ok(()));
-        assert_eq!(two.grow(SMALL_BYTES), Ok(()), "small");
-        assert_eq!(two.grow(2 * SMALL_BYTES), Err(Exhausted));
-        assert_eq!(one.grow(3 * SMALL_BYTES), Ok(()), "it grows by what is new");
+        let (mut one, mut two) = (Share::default(), Share::default());
+        assert_eq!(budget.grow(&mut one, 2 * SMALL_BYTES), Ok(()));
+        assert_eq!(budget.grow(&mut two, SMALL_BYTES), Ok(()), "small");
+        assert_eq!(budget.grow(&mut two, 2 * SMALL_BYTES), Err(Exhausted));
+        assert_eq!(budget.grow(&mut one, 3 * SMALL_BYTES), Ok(()), "it grows by what is new");
         drop(one);
-        assert_eq!(two.grow(3 * SMALL_BYTES), Ok(()));
+        assert_eq!(budget.grow(&mut two, 3 * SMALL_BYTES), Ok(()));
     }
 }

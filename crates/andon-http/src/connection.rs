@@ -137,12 +137,11 @@ where
     F: Future<Output = Response<B>>,
     B: AnswerBody,
 {
-    let handover = Handover::new();
+    let handover = &Handover::new();
     let service = service_fn(|request: Request<Incoming>| {
         let keeps = keeps(&request);
         let turn = Turn::begin(activity.clone());
         let answered = answer(request.map(|body| RequestBody::new(body, activity.clone())));
-        let handover = handover.clone();
         answered.map(move |response| {
             let place = keeps.filter(|_| is_event_stream(&response)).map(|keeps_alive| {
                 let keeps_alive = keeps_alive && !says_close(response.headers());

@@ -58,10 +58,11 @@ impl<'a> Authority<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let end = match text.strip_prefix('[') {
             Some(address) => address.find(']')? + "[]".len(),
-            None => text.find(':').unwrap_or(text.len()),
+            None => text.bytes().position(|byte| byte == b':').unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at(end);
-        let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[:]".contains(&byte);
+        // Letters, digits, and any of -._~%!$&'()*+,;=[:]
+        let may_stand = |byte| matches!(byte, b'!' | b'$'..=b'.' | b'0'..=b';' | b'=' | b'A'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
         let port = match rest.strip_prefix(':') {
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
             None if rest.is_empty() => None,

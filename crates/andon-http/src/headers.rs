@@ -219,10 +219,10 @@ pub(crate) fn check_body(headers: &Headers<'_>) -> Result<(), &'static str> {
 
 /// Whether the body is said to be JSON in UTF-8.
 fn is_json(headers: &Headers<'_>) -> bool {
-    let Ok(Some(value)) = headers.single(Field::ContentType) else { return false };
-    if value == "application/json" {
+    if headers.only(Field::ContentType).is_some_and(|value| value.as_bytes() == b"application/json") {
         return true;
     }
+    let Ok(Some(value)) = headers.single(Field::ContentType) else { return false };
     let mut parts = value.split(';').map(str::trim);
     let is_utf8 = |part: &str| match part.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {

@@ -1,5 +1,6 @@
 //! `X-Request-Id`: what a request is called in logs, and by whoever sent it.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,8 @@ const GIVEN_BYTES_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) enum RequestId {
     Given(HeaderValue),
-    Own(u64),
+    /// A number that is drawn when somebody wants to know it: all connections draw from one.
+    Own(OnceCell<u64>),
 }
 
 /// Where numbers start differs between processes, so that their logs can be put together.
@@ -26,7 +28,7 @@ impl RequestId {
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
         match headers.only(Field::RequestId) {
             Some(value) if is_good(value.as_bytes()) => Self::Given(value.clone()),
-            _ => Self::Own(NEXT.fetch_add(1, Ordering::Relaxed)),
+            _ => Self::Own(OnceCell::new()),
         }
     }
 
@@ -42,7 +44,7 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(value) => f.write_str(value.to_str().unwrap_or_default()),
-            Self::Own(number) => write!(f, "{number:016x}"),
+            Self::Own(number) => write!(f, "{:016x}", number.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))),
         }
     }
 }

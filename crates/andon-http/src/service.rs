@@ -220,9 +220,7 @@ impl HttpService {
     where
         B: Body<Data = Bytes>,
     {
-        let mut share = self.0.bodies.share();
-        let body = read(headers, body, self.0.options.body_bytes_max, &mut share).await?;
-        Ok((body, share))
+        read(headers, body, self.0.options.body_bytes_max, &self.0.bodies).await
     }
 
     fn events(&self, stream: ResponseStream, session_id: Option<String>) -> Response<ResponseBody> {
@@ -303,13 +301,13 @@ impl AsRef<[u8]> for Shared {
     }
 }
 
-/// Reads a body of at most `bytes_max`, that comes fast enough, and for which there is room.
+/// Reads a body of at most `bytes_max`, that comes fast enough, and for which there is room in `bodies`: with its share of that.
 pub(crate) async fn read<B>(
     headers: &Headers<'_>,
     body: B,
     bytes_max: usize,
-    share: &mut Share,
-) -> Result<Bytes, Refusal>
+    bodies: &Arc<Budget>,
+) -> Result<(Bytes, Share), Refusal>
 where
     B: Body<Data = Bytes>,
 {
@@ -319,7 +317,7 @@ where
         return Err(too_large());
     }
     let slow = || (408, "the body comes too slowly".to_owned());
-    let mut body = std::pin::pin!(body);
+    let (mut body, mut share) = (std::pin::pin!(body), Share::default());
     // Most bodies are there already, and cost no look at the clock.
     let mut waits_since: Option<Instant> = None;
     let mut first: Option<Bytes> = None;
@@ -343,7 +341,9 @@ where
         if length > bytes_max {
             return Err(too_large());
         }
-        share.grow(length).map_err(|_| (503, "no room for large bodies now: try again later".to_owned()))?;
+        bodies
+            .grow(&mut share, length)
+            .map_err(|_| (503, "no room for large bodies now: try again later".to_owned()))?;
         let elapsed = waits_since.map_or(Duration::ZERO, |since| since.elapsed());
         #[allow(clippy::cast_precision_loss, reason = "a body is far below 2^52 bytes")]
         let is_slow = elapsed > BODY_GRACE && (length as f64) < BODY_RATE_MIN * elapsed.as_secs_f64();
@@ -354,15 +354,19 @@ where
             None => first = Some(data),
             Some(_) => rest.extend_from_slice(&data),
         }
+        // Asking once more would be for nothing.
+        if body.is_end_stream() {
+            break;
+        }
     }
     let first = first.unwrap_or_default();
     if rest.is_empty() {
-        return Ok(first);
+        return Ok((first, share));
     }
     let mut whole = BytesMut::with_capacity(first.len() + rest.len());
     whole.extend_from_slice(&first);
     whole.extend_from_slice(&rest);
-    Ok(whole.freeze())
+    Ok((whole.freeze(), share))
 }
 
 pub(crate) fn refused(status: u16, why: &str, options: &HttpOptions) -> Response<ResponseBody> {

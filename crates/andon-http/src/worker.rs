@@ -144,9 +144,9 @@ impl Desk {
                 Err(why) => return self.unanswered(why),
             }
         }
-        let mut share = self.bodies.share();
-        let body = match read(&Headers::of(&head.headers), body, self.options.body_bytes_max, &mut share).await {
-            Ok(body) => body,
+        let bytes_max = self.options.body_bytes_max;
+        let (body, _share) = match read(&Headers::of(&head.headers), body, bytes_max, &self.bodies).await {
+            Ok(read) => read,
             Err((status, why)) => return self.refuse(status, &why),
         };
         let is_health = matches!(head.uri.path(), "/healthz" | "/readyz");

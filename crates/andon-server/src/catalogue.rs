@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use andon_types::revision::Revision;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 
 use crate::change::Changes;
 use crate::checks::{self, Problem};
@@ -202,6 +202,11 @@ impl Catalogue {
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
+    }
+
+    /// The same for a look in passing: the snapshot has no counter that all calls would write to.
+    pub(crate) fn look(&self) -> Guard<Arc<Snapshot>> {
+        self.0.snapshot.load()
     }
 }
 

@@ -10,14 +10,13 @@ use andon_core::session::Session;
 use andon_core::session::record::Changes;
 use andon_core::values::TooLarge;
 use andon_types::error::ErrorObject;
-use andon_types::message::Json;
+use andon_types::message::{Json, Message};
 use andon_types::method::Method;
-use andon_types::params::Params;
 use andon_types::raw::RawJson;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, CatchUnwind};
 use tokio::sync::oneshot;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use crate::alarm::Wake;
 use crate::call::{Call, SessionRef};
@@ -199,19 +198,25 @@ where
             binding: OnceLock::new(),
             host: Arc::downgrade(host),
             me: me.clone(),
-            core: Mutex::new(Core { machine, kept: host.waiting(), places: Vec::new(), running: Vec::new() }),
+            core: Mutex::new(Core { machine, kept: Self::share(host), places: Vec::new(), running: Vec::new() }),
             journal,
             asks: Mutex::default(),
             alarm: AtomicU64::new(u64::MAX),
         })
     }
 
-    /// The same subject came with other credentials: from now on these count.
-    pub(crate) fn present(&self, principal: &Principal) {
-        let mut known = self.principal.write().unwrap_or_else(PoisonError::into_inner);
-        if *known != *principal {
-            *known = principal.clone();
+    /// Whether it is this subject's. Then the credentials that it came with count from now on.
+    pub(crate) fn admit(&self, principal: &Principal) -> bool {
+        let known = self.principal.read().unwrap_or_else(PoisonError::into_inner);
+        if *known == *principal {
+            return true;
         }
+        let is_same = known.is_same_subject(principal);
+        drop(known);
+        if is_same {
+            *self.principal.write().unwrap_or_else(PoisonError::into_inner) = principal.clone();
+        }
+        is_same
     }
 
     /// It is opened by a secret that hashes to `binding`.
@@ -240,17 +245,41 @@ where
         outlet: &Outlet,
         open: impl FnOnce(&mut M) -> Result<(StreamId, Vec<Frame>), E>,
     ) -> Result<StreamId, E> {
-        let mut core = self.core();
+        self.open_in(&mut self.core(), outlet, open)
+    }
+
+    /// The same, and hands in the message that comes with it.
+    pub(crate) fn open_with<E>(
+        &self,
+        host: &Arc<Host>,
+        outlet: &Outlet,
+        message: Message,
+        open: impl FnOnce(&mut M, Timestamp) -> Result<(StreamId, Vec<Frame>), E>,
+    ) -> Result<StreamId, E> {
+        let (mut core, now) = (self.core(), host.now());
+        let stream = self.open_in(&mut core, outlet, |machine| open(machine, now))?;
+        self.take_turn(host, core, now, Input::Message { stream, message });
+        Ok(stream)
+    }
+
+    fn open_in<E>(
+        &self,
+        core: &mut Core<M>,
+        outlet: &Outlet,
+        open: impl FnOnce(&mut M) -> Result<(StreamId, Vec<Frame>), E>,
+    ) -> Result<StreamId, E> {
         let (stream, frames) = open(&mut core.machine)?;
-        // What is replayed may still be on its way to the store.
-        outlet.preload(frames, self.journal.as_ref().map(Journal::newest));
+        if !frames.is_empty() {
+            // What is replayed may still be on its way to the store.
+            outlet.preload(frames, self.journal.as_ref().map(Journal::newest));
+        }
         if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
             core.places.swap_remove(index).1.close();
         }
         let first = usize::from(core.places.is_empty());
         core.places.reserve_exact(first);
         core.places.push((stream, outlet.clone()));
-        self.submit(&mut core);
+        self.submit(core);
         Ok(stream)
     }
 
@@ -267,39 +296,41 @@ where
         }
     }
 
-    /// The whole answer left in one piece.
-    pub(crate) fn delivered(&self, stream: StreamId) {
-        self.turn_after(Input::Delivered { stream }, |core| core.places.retain(|(known, _)| *known != stream));
-    }
-
     /// Hands `input` to the machine, performs what it wants, and says when that is durable.
     pub(crate) fn turn(&self, input: Input) -> Option<Commit> {
-        self.turn_after(input, |_| ())
+        let host = self.host.upgrade()?;
+        self.take_turn(&host, self.core(), host.now(), input)
     }
 
-    /// The same, `after` something was done under the same lock.
-    fn turn_after(&self, input: Input, after: impl FnOnce(&mut Core<M>)) -> Option<Commit> {
-        let host = self.host.upgrade()?;
-        let (start, commit, deadline) = {
-            let mut core = self.core();
-            after(&mut core);
-            let outputs = core.machine.handle(host.now(), input);
-            let (start, commit) = self.perform_all(&mut core, &host, outputs);
-            (start, commit, core.machine.deadline())
-        };
-        match start {
-            Some(start) => self.begin(&host, start),
-            None => self.set_alarm(&host, deadline),
+    /// The same, with the machine held already; it is free again when a handler starts.
+    fn take_turn(
+        &self,
+        host: &Arc<Host>,
+        mut core: MutexGuard<'_, Core<M>>,
+        now: Timestamp,
+        input: Input,
+    ) -> Option<Commit> {
+        let outputs = core.machine.handle(now, input);
+        let (start, commit) = self.perform_all(&mut core, host, outputs);
+        if let Some(start) = start {
+            drop(core);
+            self.begin(host, start);
+        } else {
+            let deadline = core.machine.deadline();
+            drop(core);
+            self.set_alarm(host, deadline);
         }
         commit
     }
 
-    /// Performs what opening the machine wants.
-    pub(crate) fn carry_out(&self, outputs: Vec<Output>) {
-        let Some(host) = self.host.upgrade() else { return };
-        let (start, _) = self.perform_all(&mut self.core(), &host, outputs);
+    /// Performs what opening the machine, or bringing it back, wants: at `place`, if it has one already.
+    pub(crate) fn carry_out(&self, host: &Arc<Host>, place: Option<(StreamId, Outlet)>, outputs: Vec<Output>) {
+        let mut core = self.core();
+        core.places.extend(place);
+        let (start, _) = self.perform_all(&mut core, host, outputs);
+        drop(core);
         if let Some(start) = start {
-            self.begin(&host, start);
+            self.begin(host, start);
         }
     }
 
@@ -458,17 +489,16 @@ where
         let session = Self::session_ref(self.number);
         let call = Call::new((begin.id, begin.facts), principal, session, me, cancel, answers);
         let (method, params) = (begin.method, begin.request.params);
-        let service = host.service().clone();
-        let (started, sent) = (call.clone(), params.clone());
+        let (service, started) = (host.service().clone(), call.clone());
         let (handler, once): (BoxFuture<'static, Outcome>, _) = match once::Keyed::of(method, &call, params.as_ref()) {
             Ok(None) => {
-                let called = catch_unwind(AssertUnwindSafe(|| service.call(started, method, sent)));
+                let called = catch_unwind(AssertUnwindSafe(|| service.call(started, method, params)));
                 // Whatever panics does so when it is polled.
                 (called.unwrap_or_else(|panic| Box::pin(async { resume_unwind(panic) })), None)
             }
             Ok(Some(keyed)) => {
                 // Not called before it is known whether it runs.
-                let handler = Box::pin(async move { service.call(started, method, sent).await });
+                let handler = Box::pin(async move { service.call(started, method, params).await });
                 let slot = once::Slot::default();
                 (Box::pin(host.clone().once(keyed, slot.clone(), handler)), Some(slot))
             }
@@ -478,19 +508,20 @@ where
             }
         };
         let handler = AssertUnwindSafe(handler).catch_unwind();
-        let mut handling = Handling { handler, call, method, params, once, _running: host.running() };
+        let runs = host.runs();
+        let mut handling = Handling { handler, call, method, once };
         // Most handlers are done at once: they cost no task and no wake-up.
         if !host.service().waits(method) {
             match self.run(&mut handling, &mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(outcome) => {
-                    self.finish(&handling, outcome);
+                    self.finish(host, &handling, outcome);
                     return false;
                 }
                 Poll::Pending if handling.call.is_cancelled() => return false,
                 Poll::Pending => {}
             }
         }
-        tokio::spawn(drive(self.me.clone(), handling).instrument(span.clone()));
+        tokio::spawn(drive(self.me.clone(), runs.on(), handling).instrument(Span::current()));
         true
     }
 
@@ -524,7 +555,7 @@ where
         if !parks.iter().any(|output| matches!(output, Output::Park)) {
             return;
         }
-        let (method, params) = (handling.method, handling.params.as_ref());
+        let (method, params) = (handling.method, handling.call.facts().meta.params());
         if let Some(once) = &handling.once {
             once.release();
         }
@@ -534,10 +565,12 @@ where
         debug_assert!(start.is_none(), "a call that ends starts no other");
     }
 
-    fn finish(&self, handling: &Handling, outcome: Outcome) {
+    fn finish(&self, host: &Arc<Host>, handling: &Handling, outcome: Outcome) {
         let (call, failed) = (handling.call.id(), outcome.as_ref().err().map(|error| error.code));
         tracing::debug!(method = handling.method.as_str(), failed, "answered");
-        self.turn_after(Input::Done { call, outcome }, |core| core.running.retain(|(known, _)| *known != call));
+        let (mut core, now) = (self.core(), host.now());
+        core.running.retain(|(known, _)| *known != call);
+        self.take_turn(host, core, now, Input::Done { call, outcome });
     }
 }
 
@@ -569,13 +602,11 @@ struct Handling {
     handler: CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Outcome>>>,
     call: Call,
     method: Method,
-    params: Option<Params>,
     once: Option<once::Slot>,
-    _running: Running,
 }
 
 /// Runs a handler to its end, or until nobody waits for it.
-async fn drive<M: Machine>(cell: Weak<Cell<M>>, mut handling: Handling)
+async fn drive<M: Machine>(cell: Weak<Cell<M>>, running: Running, mut handling: Handling)
 where
     Cell<M>: Owned,
 {
@@ -590,11 +621,18 @@ where
         outcome = turns => outcome,
     };
     if let (Some(outcome), Some(cell)) = (outcome, cell.upgrade()) {
-        cell.finish(&handling, outcome);
+        cell.finish(running.host(), &handling, outcome);
     }
 }
 
 impl Cell<Session> {
+    /// The whole answer left in one piece: nothing of it need be kept.
+    pub(crate) fn delivered(&self, stream: StreamId) {
+        let mut core = self.core();
+        core.machine.delivered(stream);
+        self.submit(&mut core);
+    }
+
     /// Says that the client will know an event id of `stream`: what opens the stream, and when it may leave.
     pub(crate) fn promise(&self, stream: StreamId) -> (Option<Frame>, Option<Commit>) {
         let mut core = self.core();
@@ -607,17 +645,28 @@ impl Cell<Session> {
 pub(crate) trait Owned {
     /// How handlers name the session, if there is one.
     fn session_ref(number: u64) -> Option<SessionRef>;
+
+    /// Its share in what is kept for all clients that may come back.
+    fn share(host: &Host) -> Share;
 }
 
 impl Owned for Cell<Session> {
     fn session_ref(number: u64) -> Option<SessionRef> {
         Some(SessionRef(number))
     }
+
+    fn share(host: &Host) -> Share {
+        host.waiting()
+    }
 }
 
 impl Owned for Cell<andon_core::exchange::Exchange> {
     fn session_ref(_number: u64) -> Option<SessionRef> {
         None
+    }
+
+    fn share(_host: &Host) -> Share {
+        Share::default()
     }
 }
 

@@ -180,6 +180,8 @@ pub struct Host {
     clock: Once,
     is_draining: AtomicBool,
     running: AtomicUsize,
+    /// How many wait for handlers to be done. In most of a host's life nobody does, and handlers need not say it.
+    awaiting: AtomicUsize,
     waiting: Arc<Room>,
     quiet: Notify,
 }
@@ -222,6 +224,7 @@ impl Host {
             clock: Once::new(),
             is_draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),
+            awaiting: AtomicUsize::new(0),
             quiet: Notify::new(),
         });
         let listener: Weak<Host> = Arc::downgrade(&host);
@@ -339,8 +342,13 @@ impl Host {
     }
 
     pub(crate) fn running(self: &Arc<Self>) -> Running {
+        self.runs().on()
+    }
+
+    /// The same, as long as the host is held anyway.
+    pub(crate) fn runs(self: &Arc<Self>) -> Runs<'_> {
         self.running.fetch_add(1, Ordering::AcqRel);
-        Running(self.clone())
+        Runs(self)
     }
 
     pub(crate) fn index_subscription(&self, uri: &Arc<str>, number: u64, who: Option<Weak<dyn Conversation>>) {
@@ -416,13 +424,28 @@ impl Host {
 
     /// Waits until a handler is done. A moment may be missed between looking and waiting: the wait is short.
     async fn one_less_runs(&self) {
+        let _awaited = self.await_quiet();
         drop(tokio::time::timeout(Duration::from_millis(20), self.quiet.notified()).await);
     }
 
+    fn await_quiet(&self) -> Awaited<'_> {
+        self.awaiting.fetch_add(1, Ordering::SeqCst);
+        Awaited(&self.awaiting)
+    }
+
+    /// A handler is done. Whoever began to wait before either sees that or is told.
+    fn ran(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+        if self.awaiting.load(Ordering::SeqCst) > 0 {
+            self.quiet.notify_waiters();
+        }
+    }
+
     async fn wait_until_quiet(&self) {
+        let _awaited = self.await_quiet();
         loop {
             let quiet = self.quiet.notified();
-            if self.running.load(Ordering::Acquire) == 0 {
+            if self.running.load(Ordering::SeqCst) == 0 {
                 return;
             }
             quiet.await;
@@ -441,10 +464,42 @@ impl Host {
 /// Held while a handler runs.
 pub(crate) struct Running(Arc<Host>);
 
+impl Running {
+    pub(crate) fn host(&self) -> &Arc<Host> {
+        &self.0
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
-        self.0.quiet.notify_waiters();
+        self.0.ran();
+    }
+}
+
+/// Held while a handler runs that has not waited yet.
+pub(crate) struct Runs<'a>(&'a Arc<Host>);
+
+impl Runs<'_> {
+    /// The handler runs on by itself.
+    pub(crate) fn on(self) -> Running {
+        let running = Running(self.0.clone());
+        std::mem::forget(self);
+        running
+    }
+}
+
+impl Drop for Runs<'_> {
+    fn drop(&mut self) {
+        self.0.ran();
+    }
+}
+
+/// Held while somebody waits for handlers to be done.
+struct Awaited<'a>(&'a AtomicUsize);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use andon_core::io::CallId;
+use tracing::level_filters::LevelFilter;
 use tracing::{Span, debug_span, info_span};
 
 use crate::seal::random;
@@ -29,8 +30,11 @@ pub fn random_origin() -> u64 {
 }
 
 /// The span of a call: that of the transport if there is one, and otherwise one named by the conversation's number and
-/// the call's.
+/// the call's. None if nobody wants the latter: then whatever is current stays so.
 pub(crate) fn call_span(conversation: u64, call: CallId) -> Span {
+    if LevelFilter::current() < LevelFilter::DEBUG {
+        return Span::none();
+    }
     let current = Span::current();
     let is_ours = current.metadata().is_some_and(|known| known.name() == NAME && known.target() == REQUEST_TARGET);
     if is_ours { current } else { request_span(format_args!("{conversation}-{}", call.0)) }

@@ -189,7 +189,7 @@ impl Client {
         let view = &self.streams[&stream];
         if stream != self.main && view.is_over && view.said.len() == 1 && rng.bool() {
             self.streams.remove(&stream);
-            self.input(now, rng, Input::Delivered { stream });
+            self.session.delivered(stream);
         }
     }
 

@@ -46,11 +46,39 @@ pub enum Mark {
     ProtocolVersion,
 }
 
-/// In the order of [`Member`].
-const MEMBERS: [&str; 8] = ["arguments", "inputResponses", "_meta", "name", "requestState", "task", "taskId", "uri"];
-/// In the order of [`Mark`].
-const MARKS: [&str; 6] =
-    [CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION];
+impl Member {
+    const COUNT: usize = 8;
+
+    fn called(name: &str) -> Option<Self> {
+        Some(match name {
+            "arguments" => Self::Arguments,
+            "inputResponses" => Self::InputResponses,
+            "_meta" => Self::Meta,
+            "name" => Self::Name,
+            "requestState" => Self::RequestState,
+            "task" => Self::Task,
+            "taskId" => Self::TaskId,
+            "uri" => Self::Uri,
+            _ => return None,
+        })
+    }
+}
+
+impl Mark {
+    const COUNT: usize = 6;
+
+    fn called(name: &str) -> Option<Self> {
+        Some(match name {
+            CLIENT_CAPABILITIES => Self::ClientCapabilities,
+            CLIENT_INFO => Self::ClientInfo,
+            IDEMPOTENCY_KEY => Self::IdempotencyKey,
+            LOG_LEVEL => Self::LogLevel,
+            PROGRESS_TOKEN => Self::ProgressToken,
+            PROTOCOL_VERSION => Self::ProtocolVersion,
+            _ => return None,
+        })
+    }
+}
 
 impl Params {
     /// The text of JSON that was scanned, with what was found in it.
@@ -112,22 +140,22 @@ impl From<serde_json::Value> for Params {
 /// Where the members stand, counted from the beginning of the parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Places {
-    members: [Span; MEMBERS.len()],
-    marks: [Span; MARKS.len()],
+    members: [Span; Member::COUNT],
+    marks: [Span; Mark::COUNT],
 }
 
 impl Places {
     /// The value of the member `name` stands at `span`.
     pub(crate) fn note(&mut self, name: &str, span: Range<usize>) {
-        if let Some(member) = MEMBERS.iter().position(|known| *known == name) {
-            self.members[member] = Span::new(span);
+        if let Some(member) = Member::called(name) {
+            self.members[member as usize] = Span::new(span);
         }
     }
 
     /// The value of the member `name` of `_meta` stands at `span`.
     pub(crate) fn note_meta(&mut self, name: &str, span: Range<usize>) {
-        if let Some(mark) = MARKS.iter().position(|known| *known == name) {
-            self.marks[mark] = Span::new(span);
+        if let Some(mark) = Mark::called(name) {
+            self.marks[mark as usize] = Span::new(span);
         }
     }
 }

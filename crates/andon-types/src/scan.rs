@@ -52,13 +52,10 @@ pub(crate) enum Shape {
 /// Where the members of a message stand that make it one.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Envelope {
-    spans: [Span; ENVELOPE_NAMES.len()],
+    spans: [Span; Part::COUNT],
     /// What stands in its `params`.
     pub(crate) places: Places,
 }
-
-/// In the order of [`Part`].
-const ENVELOPE_NAMES: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
 /// A member of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +66,22 @@ pub(crate) enum Part {
     Params,
     Result,
     Error,
+}
+
+impl Part {
+    const COUNT: usize = 6;
+
+    fn called(name: &str) -> Option<Self> {
+        Some(match name {
+            "jsonrpc" => Self::JsonRpc,
+            "id" => Self::Id,
+            "method" => Self::Method,
+            "params" => Self::Params,
+            "result" => Self::Result,
+            "error" => Self::Error,
+            _ => return None,
+        })
+    }
 }
 
 impl Envelope {
@@ -208,8 +221,8 @@ impl<'a> Scanner<'a> {
         let end = self.at;
         match level {
             Level::Message => {
-                if let Some(part) = ENVELOPE_NAMES.iter().position(|known| *known == name) {
-                    self.found.spans[part] = Span::new(start..end);
+                if let Some(part) = Part::called(&name) {
+                    self.found.spans[part as usize] = Span::new(start..end);
                 }
             }
             Level::Params => self.found.places.note(&name, start - self.params_at..end - self.params_at),

@@ -307,7 +307,8 @@ impl Session {
         texts.iter().for_each(|text| self.mark_again(text));
     }
 
-    pub(super) fn delivered(&mut self, stream: StreamId) {
+    /// The whole of `stream` left in one piece; nothing of it need be kept.
+    pub fn delivered(&mut self, stream: StreamId) {
         self.keep_streams(|known| known.id != stream);
     }
 

@@ -195,7 +195,7 @@ impl Host {
         cell.bind(id);
         tracing::debug!(session = cell.number, was_running, "session brought back");
         self.sessions.insert(cell.clone());
-        cell.carry_out(outputs);
+        cell.carry_out(self, None, outputs);
         Ok(cell)
     }
 

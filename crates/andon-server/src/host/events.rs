@@ -117,11 +117,7 @@ impl Host {
     /// The session, if it is this subject's. Another's is as absent as none.
     fn event_stream(&self, id: &str, principal: &Principal) -> Option<Arc<Connection>> {
         let connection = self.event_streams.lock().get(&SessionKey::parse(id)?)?.upgrade()?;
-        if !connection.principal.is_same_subject(principal) {
-            return None;
-        }
-        connection.session.present(principal);
-        Some(connection)
+        connection.session.admit(principal).then_some(connection)
     }
 }
 

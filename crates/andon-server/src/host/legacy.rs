@@ -28,7 +28,7 @@ impl Host {
             return self.initialize(inbound, message).await;
         }
         let id = request_id(&message).cloned();
-        let (_, cell) = match self.session(&inbound.head, &inbound.principal).await {
+        let Found { cell, revision, .. } = match self.session(&inbound.head, &inbound.principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(id.as_ref()),
         };
@@ -39,12 +39,12 @@ impl Host {
             let commit = cell.turn(Input::Message { stream: NO_STREAM, message });
             return when_durable(commit).await.map_or_else(|refused| refused.answer(None), |()| Answer::empty(202));
         };
-        if let Some(method) = Method::find(&request.method, cell.with(|session| session.revision()))
+        if let Some(method) = Method::find(&request.method, revision)
             && let Err(refused) = self.permit(&inbound.principal, method, request)
         {
             return refused;
         }
-        self.answer(&cell, message, Vec::new(), Vec::new()).await
+        self.answer(cell, message, Vec::new(), Vec::new()).await
     }
 
     /// Batches are of 2025-03-26 alone.
@@ -61,11 +61,12 @@ impl Host {
         if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {
             return refuse("a request with its own protocol version is never part of a batch");
         }
-        let (_, cell) = match self.session(&inbound.head, &inbound.principal).await {
+        let Found { cell, revision, .. } = match self.session(&inbound.head, &inbound.principal).await {
             Ok(found) => found,
             Err(refused) => return refused.answer(None),
         };
-        if !cell.with(|session| session.revision().rules().batch) {
+        let rules = revision.rules();
+        if !rules.batch {
             return refuse("this protocol revision has no batches: send one message");
         }
         let responses = good().filter(|message| matches!(message, Message::Response(_))).count();
@@ -77,7 +78,6 @@ impl Host {
             let commit = turns.filter_map(|input| cell.turn(input)).last();
             return when_durable(commit).await.map_or_else(|refused| refused.answer(None), |()| Answer::empty(202));
         }
-        let rules = cell.with(|session| session.revision().rules());
         let malformed: Vec<String> = messages
             .iter()
             .filter_map(|message| message.as_ref().err())
@@ -90,7 +90,7 @@ impl Host {
         let mut messages = messages.into_iter().flatten();
         // Checked above: there is a request at least.
         let Some(first) = messages.next() else { return Answer::empty(202) };
-        self.answer(&cell, first, messages.collect(), malformed).await
+        self.answer(cell, first, messages.collect(), malformed).await
     }
 
     /// Opens a standing stream, or resumes the stream of `last_event_id`.
@@ -104,10 +104,11 @@ impl Host {
         last_event_id: Option<&str>,
     ) -> Result<ResponseStream, Answer> {
         self.start_clock();
-        let (key, mut cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
+        let Found { key, mut cell, .. } =
+            self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
         // On the node that has the session now there may be more of the stream.
         if last_event_id.is_some() && self.is_elsewhere(key, &cell).await.map_err(|_| unavailable(None))? {
-            (_, cell) = self.session(head, principal).await.map_err(|refused| refused.answer(None))?;
+            cell = self.session(head, principal).await.map_err(|refused| refused.answer(None))?.cell;
         }
         let (outlet, now) = (self.outlet(), self.now());
         let opened = cell.open(&outlet, |session| match last_event_id {
@@ -129,8 +130,8 @@ impl Host {
 
     /// Ends a session (transports, "Session Management").
     pub async fn delete(self: &Arc<Self>, head: &Head<'_>, principal: &Principal) -> Answer {
-        let (key, _) = match self.session(head, principal).await {
-            Ok(found) => found,
+        let key = match self.session(head, principal).await {
+            Ok(found) => found.key,
             Err(refused) => return refused.answer(None),
         };
         // Of two that come at once, one ends it.
@@ -163,7 +164,7 @@ impl Host {
             session = session.durable();
         }
         let cell = Cell::new(self.number(), inbound.principal.clone(), self, session, journal);
-        let mut answer = self.answer(&cell, message, Vec::new(), Vec::new()).await;
+        let mut answer = self.answer(cell.clone(), message, Vec::new(), Vec::new()).await;
         if matches!(answer, Answer::Ready { status: 503, .. }) {
             // Nobody knows its id. It may get as far as the store, and keeps its place until it expires there.
             return answer;
@@ -205,18 +206,18 @@ impl Host {
     /// Gives `first` and the `rest` of its batch to the session on a new stream, and answers with `refusals` and what that
     /// stream says.
     async fn answer(
-        &self,
-        cell: &Arc<SessionCell>,
+        self: &Arc<Self>,
+        cell: Arc<SessionCell>,
         first: Message,
         rest: Vec<Message>,
         refusals: Vec<String>,
     ) -> Answer {
         let frame =
             |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
-        let (outlet, now) = (self.outlet(), self.now());
+        let outlet = self.outlet();
         let ids = || std::iter::once(&first).chain(&rest).filter_map(request_id);
         let (requests, answered) = (ids().count(), ids().next().cloned());
-        let opened = cell.open(&outlet, |session| {
+        let opened = cell.open_with(self, &outlet, first, |session, now| {
             if session.phase() == Phase::Disconnected {
                 // It ended since it was found: nothing would ever be said on a stream of it.
                 return Err(Refused::Gone);
@@ -230,10 +231,10 @@ impl Host {
             Err(gone) => return gone.answer(answered.as_ref()),
         };
         let is_batch = !rest.is_empty();
-        for message in std::iter::once(first).chain(rest) {
+        for message in rest {
             cell.input(Input::Message { stream: id, message });
         }
-        let mut stream = ResponseStream::new(outlet, Source::Session(cell.clone(), id));
+        let mut stream = ResponseStream::new(outlet, Source::Session(cell, id));
         let Some(mut frames) = stream.take_complete() else { return Answer::Stream { stream, session_id: None } };
         if is_batch || frames.len() != 1 {
             stream.put_back(frames);
@@ -261,11 +262,7 @@ impl Host {
         }
     }
 
-    async fn session(
-        self: &Arc<Self>,
-        head: &Head<'_>,
-        principal: &Principal,
-    ) -> Result<(SessionKey, Arc<SessionCell>), Refused> {
+    async fn session(self: &Arc<Self>, head: &Head<'_>, principal: &Principal) -> Result<Found, Refused> {
         let id = head.session_id.ok_or(Refused::NoId)?;
         let Some(key) = SessionKey::parse(id) else {
             let may_be_one = (1..=128).contains(&id.len()) && id.bytes().all(|byte| (0x21..=0x7E).contains(&byte));
@@ -274,13 +271,20 @@ impl Host {
         let found = self.find_session(key, principal).await.map_err(|_| Refused::Unavailable)?;
         let cell = found.ok_or(Refused::Gone)?;
         // The negotiated version stands in for a missing header.
-        let agreed = cell.with(|session| session.revision());
+        let revision = cell.with(|session| session.revision());
         match head.protocol_version.map(Revision::parse) {
-            Some(Some(revision)) if revision != agreed => Err(Refused::OtherVersion(agreed)),
-            Some(None) => Err(Refused::OtherVersion(agreed)),
-            _ => Ok((key, cell)),
+            Some(named) if named != Some(revision) => Err(Refused::OtherVersion(revision)),
+            _ => Ok(Found { key, cell, revision }),
         }
     }
+}
+
+/// The session that a request belongs to.
+struct Found {
+    key: SessionKey,
+    cell: Arc<SessionCell>,
+    /// Agreed on.
+    revision: Revision,
 }
 
 /// Why a request belongs to no session.

@@ -105,9 +105,7 @@ impl Host {
             let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.insert(number, Arc::downgrade(&cell));
         }
-        let placed = cell.open(outlet, |_| Ok::<_, std::convert::Infallible>((STREAM, Vec::new())));
-        debug_assert!(placed.is_ok(), "the error type has no values");
-        cell.carry_out(outputs);
+        cell.carry_out(self, Some((STREAM, outlet.clone())), outputs);
         Ok(cell)
     }
 
@@ -154,7 +152,7 @@ impl Host {
                 known.into_iter().map(|(key, value)| (key, Json::from(value))).collect()
             }
         };
-        answers.extend(facts.input_responses.clone());
+        answers.extend(facts.input_responses.iter().map(|(key, answer)| (key.clone(), answer.clone())));
         Ok(answers)
     }
 

@@ -202,8 +202,7 @@ impl Table {
     /// as absent as none.
     pub(super) fn find(&self, key: SessionKey, principal: &Principal) -> Option<Arc<SessionCell>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        let Row(cell) = shard.get(&key.0).filter(|Row(cell)| cell.principal().is_same_subject(principal))?;
-        cell.present(principal);
+        let Row(cell) = shard.get(&key.0).filter(|Row(cell)| cell.admit(principal))?;
         Some(cell.clone())
     }
 

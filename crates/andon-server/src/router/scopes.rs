@@ -23,7 +23,7 @@ struct NameParams<'a> {
 impl Router {
     /// The scopes of the item that a request names. None for what does not exist: the call itself says so.
     pub(super) fn scopes_of(&self, method: Method, params: Option<&Params>) -> Vec<String> {
-        let snapshot = self.snapshot();
+        let snapshot = self.shared.catalogue.look();
         let is_scoped = match method {
             Method::ToolsCall => !snapshot.tools.scopes().is_empty(),
             Method::PromptsGet => !snapshot.prompts.scopes().is_empty(),

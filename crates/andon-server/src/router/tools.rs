@@ -100,7 +100,7 @@ impl Router {
     }
 
     fn tool(&self, name: &str) -> Result<Arc<ToolItem>, ErrorObject> {
-        let found = self.snapshot().tools.find(name).cloned();
+        let found = self.shared.catalogue.look().tools.find(name).cloned();
         found.ok_or_else(|| ErrorObject::invalid_params(format!("unknown tool: {}", clip(name))))
     }
 
@@ -112,7 +112,7 @@ impl Router {
         params: Option<&Params>,
         headers: &[(&str, &str)],
     ) -> Result<(), String> {
-        let snapshot = self.snapshot();
+        let snapshot = self.shared.catalogue.look();
         let Some(expected) = snapshot.tools.find(tool).and_then(|item| item.headers.as_ref()) else { return Ok(()) };
         let Ok(CallParams { arguments, .. }) = CallParams::read(params) else { return Ok(()) };
         check_headers(expected, arguments, headers)

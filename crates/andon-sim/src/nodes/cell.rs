@@ -310,7 +310,8 @@ impl World {
         let Some((frame, _)) = outlet.queue.pop_front() else { return };
         cell.places.retain(|(known, _)| *known != outlet.stream);
         let opens = !std::mem::replace(&mut cell.is_open, true);
-        self.turn(node, key, Input::Delivered { stream: outlet.stream });
+        cell.session.delivered(outlet.stream);
+        self.submit(node, key);
         let text = frame.text.unwrap_or_default();
         self.reply(node, wire, Reply::Json { status: frame.status, text, session: opens.then_some(key) });
     }

@@ -1,7 +1,8 @@
 use serde_json::json;
 
-use super::{MARKS, MEMBERS, Mark, Member, Params};
+use super::{Mark, Member, Params};
 use crate::message::{Body, Message};
+use crate::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION};
 use crate::scan::ScanLimits;
 
 fn scanned(params: &str) -> Params {
@@ -13,29 +14,14 @@ fn scanned(params: &str) -> Params {
 }
 
 #[test]
-fn names_stand_in_the_order_of_the_enums() {
-    for (member, name) in [
-        (Member::Arguments, "arguments"),
-        (Member::InputResponses, "inputResponses"),
-        (Member::Meta, "_meta"),
-        (Member::Name, "name"),
-        (Member::RequestState, "requestState"),
-        (Member::Task, "task"),
-        (Member::TaskId, "taskId"),
-        (Member::Uri, "uri"),
-    ] {
-        assert_eq!(MEMBERS[member as usize], name);
-    }
-    for (mark, end) in [
-        (Mark::ClientCapabilities, "/clientCapabilities"),
-        (Mark::ClientInfo, "/clientInfo"),
-        (Mark::IdempotencyKey, "/idempotency-key"),
-        (Mark::LogLevel, "/logLevel"),
-        (Mark::ProgressToken, "progressToken"),
-        (Mark::ProtocolVersion, "/protocolVersion"),
-    ] {
-        assert!(MARKS[mark as usize].ends_with(end), "{end}");
-    }
+fn each_name_has_a_place_of_its_own() {
+    let members = ["arguments", "inputResponses", "_meta", "name", "requestState", "task", "taskId", "uri"];
+    let places = members.map(|name| Member::called(name).expect("a member") as usize);
+    assert_eq!(places, std::array::from_fn::<_, { Member::COUNT }, _>(|place| place));
+    let marks = [CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION];
+    let places = marks.map(|name| Mark::called(name).expect("a mark") as usize);
+    assert_eq!(places, std::array::from_fn::<_, { Mark::COUNT }, _>(|place| place));
+    assert_eq!((Member::called("Name"), Mark::called("_meta")), (None, None));
 }
 
 #[test]

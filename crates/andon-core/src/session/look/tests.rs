@@ -39,7 +39,7 @@ fn busy() -> (Session, StreamId) {
     let params =
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}});
     say(&mut session, 0, opening, &json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}));
-    session.handle(Timestamp(0), Input::Delivered { stream: opening });
+    session.delivered(opening);
     say(&mut session, 0, StreamId(0), &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
     let stream = session.open_stream(Timestamp(MINUTE_MS), StreamKind::Request);
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x".repeat(500)}});

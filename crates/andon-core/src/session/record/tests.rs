@@ -47,7 +47,7 @@ impl Bench {
             bench.post(&json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}).to_string());
         let opened = bench.changes();
         assert!(opened.gates && opened.record.is_some_and(|record| record.phase == Phase::Initializing));
-        bench.input(Input::Delivered { stream });
+        bench.session.delivered(stream);
         bench.input(Input::Message {
             stream: StreamId(0),
             message: message(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#),
@@ -103,7 +103,7 @@ fn a_call_that_is_answered_at_once_is_not_written_down() {
     let mut bench = Bench::ready();
     let (stream, call) = bench.call(1);
     bench.done(call);
-    bench.input(Input::Delivered { stream });
+    bench.session.delivered(stream);
     assert!(bench.changes().is_empty());
 }
 
@@ -117,7 +117,7 @@ fn a_call_that_is_entered_is_in_the_record_before_it_runs_and_out_of_it_after() 
     assert!(entered.gates);
     assert_eq!(record.requests.iter().map(|request| request.call).collect::<Vec<_>>(), [call.0]);
     bench.done(call);
-    bench.input(Input::Delivered { stream });
+    bench.session.delivered(stream);
     let left = bench.changes();
     // Nobody has to wait for that.
     assert!(!left.gates && left.record.is_some_and(|record| record.requests.is_empty()));
