@@ -13,6 +13,7 @@ pub mod lines;
 pub mod message;
 pub mod meta;
 pub mod method;
+mod named;
 pub mod object;
 pub mod params;
 pub mod raw;

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::meta::{CLIENT_CAPABILITIES, CLIENT_INFO, IDEMPOTENCY_KEY, LOG_LEVEL, PROGRESS_TOKEN, PROTOCOL_VERSION};
+use crate::named::named;
 use crate::object::members;
 
 /// Text that is known to be JSON; an object, unless the peer made a mistake. Cheap to clone.
@@ -20,63 +21,33 @@ struct Inner {
     places: Places,
 }
 
-/// A member of the parameters that is looked at by more than the handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are called as they are spelt")]
-pub enum Member {
-    Arguments,
-    InputResponses,
-    Meta,
-    Name,
-    RequestState,
-    Task,
-    TaskId,
-    Uri,
-}
-
-/// A member of `_meta` that means the same to all servers here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are called as they are spelt")]
-pub enum Mark {
-    ClientCapabilities,
-    ClientInfo,
-    IdempotencyKey,
-    LogLevel,
-    ProgressToken,
-    ProtocolVersion,
-}
-
-impl Member {
-    const COUNT: usize = 8;
-
-    fn called(name: &str) -> Option<Self> {
-        Some(match name {
-            "arguments" => Self::Arguments,
-            "inputResponses" => Self::InputResponses,
-            "_meta" => Self::Meta,
-            "name" => Self::Name,
-            "requestState" => Self::RequestState,
-            "task" => Self::Task,
-            "taskId" => Self::TaskId,
-            "uri" => Self::Uri,
-            _ => return None,
-        })
+named! {
+    /// A member of the parameters that is looked at by more than the handler.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "they are called as they are spelt")]
+    pub enum Member {
+        Arguments = "arguments",
+        InputResponses = "inputResponses",
+        Meta = "_meta",
+        Name = "name",
+        RequestState = "requestState",
+        Task = "task",
+        TaskId = "taskId",
+        Uri = "uri",
     }
 }
 
-impl Mark {
-    const COUNT: usize = 6;
-
-    fn called(name: &str) -> Option<Self> {
-        Some(match name {
-            CLIENT_CAPABILITIES => Self::ClientCapabilities,
-            CLIENT_INFO => Self::ClientInfo,
-            IDEMPOTENCY_KEY => Self::IdempotencyKey,
-            LOG_LEVEL => Self::LogLevel,
-            PROGRESS_TOKEN => Self::ProgressToken,
-            PROTOCOL_VERSION => Self::ProtocolVersion,
-            _ => return None,
-        })
+named! {
+    /// A member of `_meta` that means the same to all servers here.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[allow(missing_docs, reason = "they are called as they are spelt")]
+    pub enum Mark {
+        ClientCapabilities = CLIENT_CAPABILITIES,
+        ClientInfo = CLIENT_INFO,
+        IdempotencyKey = IDEMPOTENCY_KEY,
+        LogLevel = LOG_LEVEL,
+        ProgressToken = PROGRESS_TOKEN,
+        ProtocolVersion = PROTOCOL_VERSION,
     }
 }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
+use crate::named::named;
 use crate::params::{Places, Span};
 
 /// What a body may cost before it is refused.
@@ -57,30 +58,16 @@ pub(crate) struct Envelope {
     pub(crate) places: Places,
 }
 
-/// A member of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    JsonRpc,
-    Id,
-    Method,
-    Params,
-    Result,
-    Error,
-}
-
-impl Part {
-    const COUNT: usize = 6;
-
-    fn called(name: &str) -> Option<Self> {
-        Some(match name {
-            "jsonrpc" => Self::JsonRpc,
-            "id" => Self::Id,
-            "method" => Self::Method,
-            "params" => Self::Params,
-            "result" => Self::Result,
-            "error" => Self::Error,
-            _ => return None,
-        })
+named! {
+    /// A member of a message.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Part {
+        JsonRpc = "jsonrpc",
+        Id = "id",
+        Method = "method",
+        Params = "params",
+        Result = "result",
+        Error = "error",
     }
 }
 
