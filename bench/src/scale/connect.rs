@@ -12,6 +12,7 @@ use crate::Error;
 use crate::connection::Connection;
 use crate::histogram::Histogram;
 use crate::machine;
+use crate::scale::figures::Figures;
 use crate::wire::{self, Era, Numbered};
 
 /// How long a request that is part of opening something may take.
@@ -207,6 +208,13 @@ impl Looks {
         self.waited_max = self.waited_max.max(other.waited_max);
         self.server_waited_max = self.server_waited_max.max(other.server_waited_max);
         self.failed += other.failed;
+    }
+
+    /// Says who waited for a processor, and how long at most, in names that begin with `of`.
+    pub fn note_waits(&self, figures: &mut Figures, of: &str) {
+        let [own_ms, server_ms] = [self.waited_max, self.server_waited_max].map(|waited| waited.as_secs_f64() * 1e3);
+        figures.note(format!("{of}who looked waited for a processor, at most; not counted"), own_ms, "ms");
+        figures.note(format!("{of}who answered waited for a processor, at most; counted"), server_ms, "ms");
     }
 }
 

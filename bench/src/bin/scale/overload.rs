@@ -140,9 +140,7 @@ fn report(phases: &[Vec<Phase>; 3], figures: &mut Figures) {
             "ms",
             Asked::AtMost(100.0),
         );
-        let [own_ms, server_ms] = [looks.waited_max, looks.server_waited_max].map(|waited| waited.as_secs_f64() * 1e3);
-        figures.note(format!("{name}: who looked waited for a processor, at most; not counted"), own_ms, "ms");
-        figures.note(format!("{name}: who answered waited for a processor, at most; counted"), server_ms, "ms");
+        looks.note_waits(figures, &format!("{name}: "));
         figures.check(format!("{name}: looks without an answer"), looks.failed as f64, "", Asked::AtMost(0.0));
     }
 }

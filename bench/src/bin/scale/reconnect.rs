@@ -77,9 +77,7 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     figures.note("processor time of the server for each", cpu / options.clients as f64 * 1e6, "us");
     figures.note("health, p99", looks.times.quantile_us(0.99) / 1e3, "ms");
     figures.note("health, the slowest", looks.times.quantile_us(1.0) / 1e3, "ms");
-    let [own_ms, server_ms] = [looks.waited_max, looks.server_waited_max].map(|waited| waited.as_secs_f64() * 1e3);
-    figures.note("who looked waited for a processor, at most; not counted", own_ms, "ms");
-    figures.note("who answered waited for a processor, at most; counted", server_ms, "ms");
+    looks.note_waits(&mut figures, "");
     figures.note("looks whether the server is well, without an answer", looks.failed as f64, "");
     Ok(figures)
 }
