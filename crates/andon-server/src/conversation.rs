@@ -1,5 +1,7 @@
 //! A machine with what surrounds it: places, open questions, running handlers. Performs outputs in order.
 
+mod machine;
+
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
@@ -7,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 
 use andon_core::io::{AskError, AskId, Call as Begin, CallId, Frame, Input, Output, Reply, StreamId, Timestamp};
 use andon_core::session::Session;
-use andon_core::session::record::Changes;
 use andon_core::values::TooLarge;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message};
@@ -29,6 +30,7 @@ use crate::outlet::Outlet;
 use crate::principal::Principal;
 use crate::room::{SMALL_BYTES, Share};
 use crate::values::ValuesError;
+use machine::Machine;
 
 pub(crate) type Answer = Result<Json, AskError>;
 type Outcome = Result<Reply, ErrorObject>;
@@ -66,68 +68,6 @@ pub(crate) trait Conversation: Send + Sync {
     /// The host, as long as there is one.
     fn host(&self) -> Option<Arc<Host>> {
         None
-    }
-}
-
-/// Either machine.
-pub(crate) trait Machine: Send + 'static {
-    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output>;
-    fn deadline(&self) -> Option<Timestamp>;
-
-    /// Enters a call that must not be taken for one that never ran.
-    fn enter(&mut self, _call: CallId) {}
-
-    /// Where what belongs to a call goes.
-    fn stream_of(&self, call: CallId) -> Option<StreamId>;
-
-    /// What the last turn changed of what outlives the process.
-    fn take_changes(&mut self) -> Changes {
-        Changes::default()
-    }
-
-    /// The session, if it is one.
-    fn session(&mut self) -> Option<&mut Session> {
-        None
-    }
-}
-
-impl Machine for Session {
-    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
-        self.handle(now, input)
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.deadline()
-    }
-
-    fn enter(&mut self, call: CallId) {
-        self.enter(call);
-    }
-
-    fn stream_of(&self, call: CallId) -> Option<StreamId> {
-        self.stream_of(call)
-    }
-
-    fn take_changes(&mut self) -> Changes {
-        self.take_changes()
-    }
-
-    fn session(&mut self) -> Option<&mut Session> {
-        Some(self)
-    }
-}
-
-impl Machine for andon_core::exchange::Exchange {
-    fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
-        self.handle(now, input)
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        self.deadline()
-    }
-
-    fn stream_of(&self, _call: CallId) -> Option<StreamId> {
-        Some(andon_core::exchange::STREAM)
     }
 }
 
