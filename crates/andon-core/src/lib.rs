@@ -18,6 +18,5 @@ pub mod offer;
 pub mod port;
 pub mod session;
 pub mod task;
-pub mod turns;
 pub mod values;
 pub mod violation;

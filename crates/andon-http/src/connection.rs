@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use andon_core::turns::Turns;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -31,6 +30,7 @@ use self::events::Left;
 use self::wire::Wire;
 use crate::activity::{Activity, Followed, Handover, Pause, RequestBody, Turn};
 use crate::strict::Strict;
+use crate::turns::Turns;
 
 /// How long a connection may take to end by itself.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(1);

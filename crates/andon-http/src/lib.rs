@@ -20,6 +20,7 @@ mod porch;
 mod request_id;
 mod service;
 mod strict;
+mod turns;
 #[cfg(unix)]
 mod worker;
 

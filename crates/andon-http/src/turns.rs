@@ -1,4 +1,4 @@
-//! Futures that wake themselves, such as HTTP connections and those who use them in one task: polled again at once instead.
+//! Futures that wake themselves, such as HTTP connections: polled again at once instead.
 //!
 //! A task that wakes itself while it runs goes to the end of a queue, and other threads are woken to help with it. Where
 //! there is nothing to help with that takes longer than what it had to do.
@@ -12,7 +12,7 @@ const TURNS_MAX: usize = 8;
 
 /// Polls something, in one task at a time.
 #[derive(Debug)]
-pub struct Turns {
+pub(crate) struct Turns {
     bell: Arc<Bell>,
     /// Rings it.
     waker: Waker,
@@ -27,7 +27,7 @@ impl Default for Turns {
 
 impl Turns {
     /// Polls `what` until it is ready or waits for somebody else, eight times at most.
-    pub fn poll<T>(&self, cx: &mut Context<'_>, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub(crate) fn poll<T>(&self, cx: &mut Context<'_>, mut what: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         match &mut *self.bell.waiting() {
             Some(waiting) => waiting.clone_from(cx.waker()),
             waiting => *waiting = Some(cx.waker().clone()),
@@ -42,11 +42,6 @@ impl Turns {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// Keeps nothing of the task that polled last, which is not woken any more.
-    pub fn rest(&self) {
-        drop(self.bell.waiting().take());
     }
 }
 
