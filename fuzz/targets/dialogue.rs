@@ -54,8 +54,15 @@ fuzz_target!(|input: (bool, Vec<Step>)| {
             Step::Call { progress } => {
                 let timing = Timing { timeout: Duration::from_secs(10), max: Duration::from_secs(60) };
                 let params = Map::from_iter([("name".to_owned(), json!("x"))]);
-                let new =
-                    Newcall { method: "tools/call".into(), params: params.into(), timing, wants_progress: progress, mirrored: vec![], takes_tasks: false, capabilities: None };
+                let new = Newcall {
+                    method: "tools/call".into(),
+                    params: params.into(),
+                    timing,
+                    wants_progress: progress,
+                    mirrored: vec![],
+                    takes_tasks: false,
+                    capabilities: None,
+                };
                 let (call, outputs) = dialogue.request(now, new);
                 assert!(matches!(outputs[..], [Output::Send { .. }]) && open.insert(call));
                 continue;

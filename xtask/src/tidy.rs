@@ -7,7 +7,8 @@ use crate::Outcome;
 use crate::tools::root;
 
 /// Lower layers first; a crate depends on lower ones only.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
+    ("andon-h1", 0),
     ("andon-types", 0),
     ("andon-core", 1),
     ("andon-schema", 1),

@@ -10,7 +10,6 @@ mod sessions;
 mod token;
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,23 +19,20 @@ use andon_server::host::Host;
 use andon_server::serve::{DRAIN_TIMEOUT, Serve, Shutdown};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use self::door::Door;
 use self::sessions::{SessionsResource, StatusResource};
-use crate::activity::Activity;
+use crate::connection::{self, Answers, Patience, RequestBody};
 use crate::gate;
+use crate::head::RequestHead;
 use crate::headers::{Field, Headers};
 use crate::options::HttpOptions;
-use crate::strict::Strict;
 
 pub use resource::{Ask, Refusal, Resource};
 pub use token::AdminToken;
@@ -160,35 +156,45 @@ async fn attend<T>(io: T, pass: Pass, resources: Arc<Resources>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(Strict::new(io, HEAD_TIMEOUT, Arc::new(Activity::default())));
-    let service = service_fn(|request: Request<Incoming>| {
-        let (pass, resources) = (pass.clone(), resources.clone());
-        async move {
-            let (parts, _) = request.into_parts();
-            Ok::<_, Infallible>(match answer(&parts, &pass, &resources).await {
-                Ok(value) => respond(200, &value),
-                Err(refusal) => refuse(&refusal),
-            })
-        }
-    });
-    let mut builder = hyper::server::conn::http1::Builder::new();
-    builder.keep_alive(false).header_read_timeout(None::<Duration>).max_headers(64).max_buf_size(64 << 10);
-    match tokio::time::timeout(REQUEST_TIMEOUT, builder.serve_connection(io, service)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an operator's connection ended"),
-        Err(_) => tracing::debug!("an operator's request took too long"),
+    let patience = Patience { head_timeout: HEAD_TIMEOUT, idle_timeout: REQUEST_TIMEOUT };
+    let (_open, never) = watch::channel(false);
+    let served = connection::attend(io, Desk { pass, resources }, patience, never);
+    if tokio::time::timeout(REQUEST_TIMEOUT, served).await.is_err() {
+        tracing::debug!("an operator's request took too long");
     }
 }
 
-async fn answer(parts: &Parts, pass: &Pass, resources: &Resources) -> Result<Value, Refusal> {
+/// Answers whoever came in by a door.
+#[derive(Clone)]
+struct Desk {
+    pass: Pass,
+    resources: Arc<Resources>,
+}
+
+impl Answers for Desk {
+    type Body = Full<Bytes>;
+
+    async fn answer(&self, head: &RequestHead<'_>, _body: RequestBody) -> Response<Full<Bytes>> {
+        match answer(head, &self.pass, &self.resources).await {
+            Ok(value) => respond(200, &value),
+            Err(refusal) => refuse(&refusal),
+        }
+    }
+
+    fn refuse(&self, status: u16, why: &str) -> Response<Full<Bytes>> {
+        refuse(&Refusal::Status(status, why.to_owned()))
+    }
+}
+
+async fn answer(head: &RequestHead<'_>, pass: &Pass, resources: &Resources) -> Result<Value, Refusal> {
     // The names of the loopback addresses only. Web pages have no business here, whatever their origin.
-    let headers = Headers::of(&parts.headers);
-    gate::check(parts, &headers, &HttpOptions::default()).map_err(|(status, why)| Refusal::Status(status, why))?;
+    let headers = &head.headers;
+    gate::check(head, &HttpOptions::default()).map_err(|(status, why)| Refusal::Status(status, why))?;
     if headers.contains(Field::Origin) {
         return Err(Refusal::Status(403, "web pages may not call this endpoint".to_owned()));
     }
-    admit(&headers, pass)?;
-    let mut segments = parts.uri.path().trim_start_matches('/').split('/');
+    admit(headers, pass)?;
+    let mut segments = head.target.path.trim_start_matches('/').split('/');
     let (version, resource, item) = (segments.next(), segments.next().unwrap_or_default(), segments.next());
     let known = || resources.keys().map(|name| format!("/{VERSION}/{name}")).collect::<Vec<_>>().join(", ");
     let no_path = || Refusal::NotFound(format!("no such path; there are: {}", known()));
@@ -196,7 +202,7 @@ async fn answer(parts: &Parts, pass: &Pass, resources: &Resources) -> Result<Val
         return Err(no_path());
     }
     let resource = resources.get(resource).ok_or_else(no_path)?;
-    let ask = Ask::new(parts.method.clone(), item, parts.uri.query().unwrap_or_default());
+    let ask = Ask::new(head.method.clone(), item, head.target.query.unwrap_or_default());
     resource.answer(ask).await
 }
 
@@ -230,7 +236,9 @@ fn refuse(refusal: &Refusal) -> Response<Full<Bytes>> {
 fn respond(status: u16, value: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(value.to_string())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -1,9 +1,9 @@
 //! May this request come in at all? Host and Origin on every verb, then sizes.
 
 use http::Method;
-use http::request::Parts;
 
-use crate::headers::{Field, Headers};
+use crate::head::RequestHead;
+use crate::headers::Field;
 use crate::options::HttpOptions;
 
 /// Headers in one request.
@@ -16,20 +16,20 @@ const URI_BYTES_MAX: usize = 8 << 10;
 /// Why a request does not come in: status and words.
 pub(crate) type Refusal = (u16, String);
 
-/// Checks sizes, `Host`, `Origin`, and what a request may expect. `headers` are those of `parts`.
-pub(crate) fn check(parts: &Parts, headers: &Headers<'_>, options: &HttpOptions) -> Result<(), Refusal> {
+/// Checks sizes, `Host`, `Origin`, and what a request may expect.
+pub(crate) fn check(head: &RequestHead<'_>, options: &HttpOptions) -> Result<(), Refusal> {
+    let headers = &head.headers;
     if headers.len() > HEADERS_MAX || headers.bytes() > HEADER_BYTES_MAX {
         return Err((431, format!("at most {HEADERS_MAX} headers with {HEADER_BYTES_MAX} bytes in all")));
     }
-    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target + parts.uri.authority().map_or(0, |authority| authority.as_str().len()) > URI_BYTES_MAX {
+    if head.target.bytes() > URI_BYTES_MAX {
         return Err((414, format!("a target of at most {URI_BYTES_MAX} bytes")));
     }
-    if parts.method == Method::CONNECT {
+    if head.method == Method::CONNECT {
         // Its target is no path, and a host that it wants to be connected to is not the one that it asks.
         return Err((405, "the server is no proxy".to_owned()));
     }
-    let asked = asked(parts, headers)?;
+    let asked = asked(head)?;
     if !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(asked.host)) {
         return Err((403, "this server is not known by the host in the request".to_owned()));
     }
@@ -73,11 +73,10 @@ impl<'a> Authority<'a> {
 }
 
 /// The authority that the request is for: the target's, or else `Host`; where both stand they agree.
-fn asked<'a>(parts: &'a Parts, headers: &Headers<'a>) -> Result<Authority<'a>, Refusal> {
+fn asked<'a>(head: &RequestHead<'a>) -> Result<Authority<'a>, Refusal> {
     let bad = |why: &str| (400, why.to_owned());
-    let header = headers.single(Field::Host).map_err(|error| (400, error.0))?;
-    let target = parts.uri.authority().map(http::uri::Authority::as_str);
-    let authority = match (target, header) {
+    let header = head.headers.single(Field::Host).map_err(|error| (400, error.0))?;
+    let authority = match (head.target.authority, header) {
         (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
             return Err(bad("the target and the header Host disagree"));
         }
@@ -103,7 +102,7 @@ mod tests {
     use http::Request;
 
     use super::{Authority, check};
-    use crate::headers::Headers;
+    use crate::head::RequestHead;
     use crate::options::HttpOptions;
 
     fn status(target: &str, headers: &[(&str, &str)]) -> u16 {
@@ -112,7 +111,7 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).expect("a request").into_parts();
-        check(&parts, &Headers::of(&parts.headers), &HttpOptions::default()).map_or_else(|(status, _)| status, |()| 200)
+        check(&RequestHead::of(&parts), &HttpOptions::default()).map_or_else(|(status, _)| status, |()| 200)
     }
 
     #[test]

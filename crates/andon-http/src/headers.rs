@@ -1,9 +1,9 @@
 //! Header values: one where one is allowed, visible ASCII, and the wrapper for values that are not.
 
+use andon_h1::request;
 use andon_schema::headers::unwrap;
 use andon_server::host::Head;
-use http::header::ACCEPT;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 /// Why a header is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,39 +58,65 @@ const NAMES: [&str; 15] = [
 
 /// The headers of one request, found in one pass: looking each of them up would hash its name each time.
 pub(crate) struct Headers<'a> {
-    map: &'a HeaderMap,
+    source: Source<'a>,
+    count: usize,
     bytes: usize,
     slots: [Slot<'a>; NAMES.len()],
     has_params: bool,
 }
 
+/// Where all of them stand.
+#[derive(Clone, Copy)]
+pub(crate) enum Source<'a> {
+    Map(&'a HeaderMap),
+    /// The text of a head that was read.
+    Text(&'a [u8]),
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Slot<'a> {
     Absent,
-    Once(&'a HeaderValue),
+    Once(&'a [u8]),
     Repeated,
 }
 
 impl<'a> Headers<'a> {
     pub(crate) fn of(map: &'a HeaderMap) -> Self {
-        let mut found = Self { map, bytes: 0, slots: [Slot::Absent; NAMES.len()], has_params: false };
+        let mut found = Self::new(Source::Map(map));
         for (name, value) in map {
-            let name = name.as_str();
-            found.bytes += name.len() + value.len() + ": \r\n".len();
-            match NAMES.iter().position(|known| *known == name) {
-                Some(index) => {
-                    let slot = &mut found.slots[index];
-                    *slot = if matches!(slot, Slot::Absent) { Slot::Once(value) } else { Slot::Repeated };
-                }
-                None => found.has_params |= name.starts_with(PARAM_PREFIX),
-            }
+            found.add(name.as_str(), value.as_bytes());
         }
         found
     }
 
+    /// Those that stand in `source`, each of which is still to be added.
+    pub(crate) fn new(source: Source<'a>) -> Self {
+        Self { source, count: 0, bytes: 0, slots: [Slot::Absent; NAMES.len()], has_params: false }
+    }
+
+    pub(crate) fn add(&mut self, name: &str, value: &'a [u8]) {
+        self.count += 1;
+        self.bytes += name.len() + value.len() + ": \r\n".len();
+        match NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) {
+            Some(index) => {
+                let slot = &mut self.slots[index];
+                *slot = if matches!(slot, Slot::Absent) { Slot::Once(value) } else { Slot::Repeated };
+            }
+            None => self.has_params |= param(name).is_some(),
+        }
+    }
+
+    /// Each of them: its name as it came, and its value.
+    pub(crate) fn each(&self, mut take: impl FnMut(&'a str, &'a [u8])) {
+        match self.source {
+            Source::Map(map) => map.iter().for_each(|(name, value)| take(name.as_str(), value.as_bytes())),
+            Source::Text(text) => request::fields(text).for_each(|(name, value)| take(name, value)),
+        }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.map.len()
+        self.count
     }
 
     /// What they take on an HTTP/1 connection.
@@ -104,7 +130,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The value, if there is exactly one of this name.
-    pub(crate) fn only(&self, name: Field) -> Option<&'a HeaderValue> {
+    pub(crate) fn only(&self, name: Field) -> Option<&'a [u8]> {
         match self.slots[name as usize] {
             Slot::Once(value) => Some(value),
             Slot::Absent | Slot::Repeated => None,
@@ -139,12 +165,15 @@ impl<'a> Headers<'a> {
 
     /// Whether the `Accept` headers take JSON, and whether they take events.
     pub(crate) fn accepts(&self) -> Accepts {
-        if self.only(Field::Accept).is_some_and(|value| value.as_bytes() == USUAL_ACCEPT) {
+        if self.only(Field::Accept) == Some(USUAL_ACCEPT) {
             return Accepts { json: true, events: true };
         }
         let mut accepts = Accepts { json: false, events: false };
-        for value in self.map.get_all(ACCEPT) {
-            for item in value.as_bytes().split(|byte| *byte == b',') {
+        self.each(|name, value| {
+            if !name.eq_ignore_ascii_case(NAMES[Field::Accept as usize]) {
+                return;
+            }
+            for item in value.split(|byte| *byte == b',') {
                 let (media, parameters) =
                     item.split_at(item.iter().position(|byte| *byte == b';').unwrap_or(item.len()));
                 let media = media.trim_ascii();
@@ -156,7 +185,7 @@ impl<'a> Headers<'a> {
                     accepts.events |= events;
                 }
             }
-        }
+        });
         accepts
     }
 
@@ -164,17 +193,25 @@ impl<'a> Headers<'a> {
         if !self.has_params {
             return Ok(Vec::new());
         }
-        let mut params = Vec::new();
-        for name in self.map.keys() {
-            let Some(suffix) = name.as_str().strip_prefix(PARAM_PREFIX) else { continue };
-            let mut values = self.map.get_all(name).iter();
-            match (values.next(), values.next()) {
-                (Some(value), None) => params.push((suffix, text(name.as_str(), value)?)),
-                _ => return Err(repeated(name.as_str())),
+        let mut params: Vec<(&str, &str)> = Vec::new();
+        let mut bad = None;
+        self.each(|name, value| {
+            let Some(suffix) = param(name) else { return };
+            let is_repeated = params.iter().any(|(known, _)| known.eq_ignore_ascii_case(suffix));
+            match text(name, value) {
+                Ok(_) if is_repeated => bad = Some(repeated(name)),
+                Ok(value) => params.push((suffix, value)),
+                Err(why) => bad = Some(why),
             }
-        }
-        Ok(params)
+        });
+        bad.map_or(Ok(params), Err)
     }
+}
+
+/// What follows `Mcp-Param-`.
+fn param(name: &str) -> Option<&str> {
+    let (prefix, suffix) = name.split_at_checked(PARAM_PREFIX.len())?;
+    prefix.eq_ignore_ascii_case(PARAM_PREFIX).then_some(suffix)
 }
 
 /// What a client takes.
@@ -188,11 +225,13 @@ fn repeated(name: &str) -> BadHeader {
     BadHeader(format!("the header {name} stands more than once"))
 }
 
-fn text<'a>(name: &str, value: &'a HeaderValue) -> Result<&'a str, BadHeader> {
+fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, BadHeader> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(BadHeader(format!("the header {name} is longer than {VALUE_BYTES_MAX} bytes")));
     }
-    value.to_str().map_err(|_| BadHeader(format!("the header {name} is not visible ASCII")))
+    let is_visible = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    let text = std::str::from_utf8(value).ok().filter(|_| is_visible);
+    text.ok_or_else(|| BadHeader(format!("the header {name} is not visible ASCII")))
 }
 
 /// Whether the parameters of an item of an `Accept` header say that it is not wanted (RFC 9110, 12.4.2).
@@ -219,7 +258,7 @@ pub(crate) fn check_body(headers: &Headers<'_>) -> Result<(), &'static str> {
 
 /// Whether the body is said to be JSON in UTF-8.
 fn is_json(headers: &Headers<'_>) -> bool {
-    if headers.only(Field::ContentType).is_some_and(|value| value.as_bytes() == b"application/json") {
+    if headers.only(Field::ContentType) == Some(b"application/json") {
         return true;
     }
     let Ok(Some(value)) = headers.single(Field::ContentType) else { return false };

@@ -4,13 +4,13 @@
 use andon_server::host::Inbound;
 use bytes::Bytes;
 use http::header::ALLOW;
-use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body::Body;
 
 use crate::body::ResponseBody;
 use crate::gate::Refusal;
-use crate::headers::{Headers, check_body};
+use crate::head::RequestHead;
+use crate::headers::check_body;
 use crate::service::{HttpService, event_stream, plain};
 
 /// Where streams are opened.
@@ -22,18 +22,14 @@ const SESSION: &str = "session_id";
 
 impl HttpService {
     /// Answers a request to [`STREAM_PATH`].
-    pub(crate) async fn open_stream(
-        &self,
-        parts: &Parts,
-        headers: &Headers<'_>,
-    ) -> Result<Response<ResponseBody>, Refusal> {
-        if parts.method != Method::GET {
+    pub(crate) async fn open_stream(&self, head: &RequestHead<'_>) -> Result<Response<ResponseBody>, Refusal> {
+        if head.method != Method::GET {
             return Ok(not_allowed("GET"));
         }
-        if !headers.accepts().events {
+        if !head.headers.accepts().events {
             return Err((406, "the header Accept lists text/event-stream".to_owned()));
         }
-        let principal = self.principal(headers).await?;
+        let principal = self.principal(&head.headers).await?;
         match self.host().open_event_stream(&principal) {
             Ok((id, stream)) => {
                 let endpoint = format!("event: endpoint\ndata: {MESSAGES_PATH}?{SESSION}={id}\n\n");
@@ -46,23 +42,22 @@ impl HttpService {
     /// Answers a request to [`MESSAGES_PATH`].
     pub(crate) async fn take_message<B>(
         &self,
-        parts: &Parts,
-        headers: &Headers<'_>,
+        head: &RequestHead<'_>,
         body: B,
     ) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
-        if parts.method != Method::POST {
+        if head.method != Method::POST {
             return Ok(not_allowed("POST"));
         }
-        check_body(headers).map_err(|why| (415, why.to_owned()))?;
-        let principal = self.principal(headers).await?;
-        let head = headers.head().map_err(|bad| (400, bad.0))?;
-        let id = session_id(parts.uri.query().unwrap_or_default())
+        check_body(&head.headers).map_err(|why| (415, why.to_owned()))?;
+        let principal = self.principal(&head.headers).await?;
+        let told = head.headers.head().map_err(|bad| (400, bad.0))?;
+        let id = session_id(head.target.query.unwrap_or_default())
             .ok_or_else(|| (400, format!("the URI is the one that the event `endpoint` named, with one {SESSION}")))?;
-        let (body, _share) = self.read(headers, body).await?;
-        Ok(self.ready(self.host().post_to_event_stream(id, Inbound { head, body, principal }).await))
+        let (body, _share) = self.read(&head.headers, body).await?;
+        Ok(self.ready(self.host().post_to_event_stream(id, Inbound { head: told, body, principal }).await))
     }
 }
 

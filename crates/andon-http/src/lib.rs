@@ -3,12 +3,12 @@
 //! It checks what a request is allowed to look like, turns it into a message for the host, and writes the answer
 //! as JSON or as a stream of events. It never decides what a message means. Read [`HttpService`] and [`Http`] first.
 
-mod activity;
 mod admin;
 mod body;
 mod budget;
 mod connection;
 mod gate;
+mod head;
 mod headers;
 mod legacy_sse;
 #[cfg(unix)]
@@ -19,8 +19,6 @@ mod patience;
 mod porch;
 mod request_id;
 mod service;
-mod strict;
-mod turns;
 #[cfg(unix)]
 mod worker;
 

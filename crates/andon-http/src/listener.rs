@@ -9,12 +9,10 @@ use andon_server::error::Error;
 use andon_server::host::Host;
 use andon_server::serve::{Serve, Shutdown};
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::activity::RequestBody;
-use crate::connection::{AnswerBody, GOODBYE, Patience, attend};
+use crate::connection::{Answers, GOODBYE, Patience, attend};
 use crate::options::HttpOptions;
 use crate::porch::Porch;
 use crate::service::HttpService;
@@ -147,11 +145,7 @@ impl Http {
                 Taker::Thread => Porch { service, slots, patience, closing: watcher }.run(self.listener).await,
                 Taker::Runtime => {
                     let listener = TcpListener::from_std(self.listener)?;
-                    let answer = move |request| {
-                        let service = service.clone();
-                        async move { service.handle(request).await }
-                    };
-                    attend_all(&listener, &slots, answer, patience, watcher).await;
+                    attend_all(&listener, &slots, service, patience, watcher).await;
                     Ok(())
                 }
             }
@@ -224,23 +218,19 @@ pub(crate) fn resolve(address: &str) -> Result<SocketAddr, BindError> {
     known.next().ok_or_else(|| refuse("it has no address".to_owned()))
 }
 
-/// Serves connections, as many at once as there are slots, with what `answer` says to each request; for ever.
-pub(crate) async fn attend_all<A, F, B>(
+/// Serves connections, as many at once as there are slots, with what `service` says to each request; for ever.
+pub(crate) async fn attend_all(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-    answer: A,
+    service: impl Answers,
     patience: Patience,
     closing: watch::Receiver<bool>,
-) where
-    A: Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<B>> + Send + 'static,
-    B: AnswerBody,
-{
+) {
     loop {
         let (socket, slot) = accept(listener, slots).await;
-        let (answer, closing) = (answer.clone(), closing.clone());
+        let (service, closing) = (service.clone(), closing.clone());
         tokio::spawn(async move {
-            attend(socket, answer, patience, closing).await;
+            attend(socket, service, patience, closing).await;
             drop(slot);
         });
         // Another process that shares the port may take the next one.

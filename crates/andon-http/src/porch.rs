@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::activity::RequestBody;
-use crate::connection::{Patience, attend, closes};
+use crate::body::ResponseBody;
+use crate::connection::{Answers, Patience, RequestBody, attend, closes};
+use crate::head::RequestHead;
 use crate::listener::accept;
 use crate::service::{HttpService, refused};
 
@@ -86,39 +87,43 @@ impl Porch {
         };
         let Ok(Ok(length)) = looked else { return };
         if HEALTH.iter().any(|health| first[..length].starts_with(health)) {
-            self.answer(socket, beats).await;
+            attend(socket, Desk { service: self.service, beats }, self.patience, self.closing).await;
             return drop(slot);
         }
         let Ok(socket) = socket.into_std() else { return };
         inside.spawn(async move {
             let Self { service, patience, closing, .. } = self;
-            let answer = move |request| {
-                let service = service.clone();
-                async move { service.handle(request).await }
-            };
             match TcpStream::from_std(socket) {
-                Ok(socket) => attend(socket, answer, patience, closing).await,
+                Ok(socket) => attend(socket, service, patience, closing).await,
                 Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
             }
             drop(slot);
         });
     }
+}
 
-    /// Answers here. One question a connection: what else it asks is for the other threads.
-    async fn answer(self, socket: TcpStream, beats: Arc<Beats>) {
-        let service = self.service;
-        let answer = move |request: Request<RequestBody>| {
-            let (service, is_well) = (service.clone(), beats.is_heard());
-            async move {
-                let mut response = match is_well {
-                    true => service.handle(request).await,
-                    false => refused(503, "the server is there and does not answer", service.options()),
-                };
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                response
-            }
+/// Answers questions after health.
+#[derive(Clone)]
+struct Desk {
+    service: HttpService,
+    beats: Arc<Beats>,
+}
+
+impl Answers for Desk {
+    type Body = ResponseBody;
+
+    async fn answer(&self, head: &RequestHead<'_>, body: RequestBody) -> Response<ResponseBody> {
+        let mut response = match self.beats.is_heard() {
+            true => self.service.take(head, body).await,
+            false => self.refuse(503, "the server is there and does not answer"),
         };
-        attend(socket, answer, self.patience, self.closing).await;
+        // One question a connection: what else it asks is for the other threads.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    fn refuse(&self, status: u16, why: &str) -> Response<ResponseBody> {
+        refused(status, why, self.service.options())
     }
 }
 

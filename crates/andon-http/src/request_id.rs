@@ -27,9 +27,13 @@ static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(andon_server:
 impl RequestId {
     pub(crate) fn of(headers: &Headers<'_>) -> Self {
         match headers.only(Field::RequestId) {
-            Some(value) if is_good(value.as_bytes()) => Self::Given(value.clone()),
-            _ => Self::Own(OnceCell::new()),
+            Some(value) if is_good(value) => HeaderValue::from_bytes(value).map_or_else(|_| Self::own(), Self::Given),
+            _ => Self::own(),
         }
+    }
+
+    fn own() -> Self {
+        Self::Own(OnceCell::new())
     }
 
     pub(crate) fn to_value(&self) -> HeaderValue {

@@ -14,7 +14,6 @@ use andon_types::error::ErrorObject;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::{Instant, Sleep, sleep};
@@ -22,7 +21,9 @@ use tracing::Instrument as _;
 
 use crate::body::ResponseBody;
 use crate::budget::{Budget, Share};
+use crate::connection::{Answers, RequestBody};
 use crate::gate::{self, Refusal};
+use crate::head::RequestHead;
 use crate::headers::{Accepts, Field, Headers, SESSION_ID, check_body};
 use crate::legacy_sse;
 use crate::options::HttpOptions;
@@ -70,14 +71,21 @@ impl HttpService {
         B: Body<Data = Bytes>,
     {
         let (parts, body) = request.into_parts();
-        let headers = Headers::of(&parts.headers);
-        let id = RequestId::of(&headers);
+        self.take(&RequestHead::of(&parts), body).await
+    }
+
+    /// Answers the request that begins with `head`.
+    pub(crate) async fn take<B>(&self, head: &RequestHead<'_>, body: B) -> Response<ResponseBody>
+    where
+        B: Body<Data = Bytes>,
+    {
+        let id = RequestId::of(&head.headers);
         let span = match &id {
             RequestId::Given(_) => named_request_span(&id),
             RequestId::Own(_) => request_span(&id),
         };
         // Pinned before it is wrapped: it is larger than what it serves.
-        let answering = std::pin::pin!(self.named(&parts, &headers, body));
+        let answering = std::pin::pin!(self.named(head, body));
         let mut response = answering.instrument(span.clone()).await;
         // An id that nobody logs is said only to whoever gave it.
         if !span.is_disabled() || matches!(id, RequestId::Given(_)) {
@@ -88,43 +96,42 @@ impl HttpService {
 
     /// Whether a request with this head may come in, as far as that is known before its body is read; otherwise what is answered.
     #[cfg(unix)]
-    pub(crate) async fn admit(&self, parts: &Parts) -> Result<(), Response<ResponseBody>> {
-        let headers = Headers::of(&parts.headers);
-        let admitted = match gate::check(parts, &headers, &self.0.options) {
-            Ok(()) => self.principal(&headers).await.map(drop),
+    pub(crate) async fn admit(&self, head: &RequestHead<'_>) -> Result<(), Response<ResponseBody>> {
+        let admitted = match gate::check(head, &self.0.options) {
+            Ok(()) => self.principal(&head.headers).await.map(drop),
             Err(refusal) => Err(refusal),
         };
         admitted.map_err(|(status, why)| refused(status, &why, &self.0.options))
     }
 
-    async fn named<B>(&self, parts: &Parts, headers: &Headers<'_>, body: B) -> Response<ResponseBody>
+    async fn named<B>(&self, head: &RequestHead<'_>, body: B) -> Response<ResponseBody>
     where
         B: Body<Data = Bytes>,
     {
-        let response = match self.answer(parts, headers, body).await {
+        let response = match self.route(head, body).await {
             Ok(response) => response,
             Err((status, why)) => refused(status, &why, &self.0.options),
         };
-        tracing::debug!(verb = parts.method.as_str(), status = response.status().as_u16(), "answered");
+        tracing::debug!(verb = head.method.as_str(), status = response.status().as_u16(), "answered");
         response
     }
 
-    async fn answer<B>(&self, parts: &Parts, headers: &Headers<'_>, body: B) -> Result<Response<ResponseBody>, Refusal>
+    async fn route<B>(&self, head: &RequestHead<'_>, body: B) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
-        gate::check(parts, headers, &self.0.options)?;
-        match parts.uri.path() {
-            path if path == self.0.options.path => self.serve(&self.0.host, parts, headers, body).await,
-            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(parts, headers).await,
-            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(parts, headers, body).await,
-            "/healthz" if parts.method == Method::GET => Ok(plain(200, "ok\n")),
-            "/readyz" if parts.method == Method::GET => {
+        gate::check(head, &self.0.options)?;
+        match head.target.path {
+            path if path == self.0.options.path => self.serve(&self.0.host, head, body).await,
+            legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(head).await,
+            legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(head, body).await,
+            "/healthz" if head.method == Method::GET => Ok(plain(200, "ok\n")),
+            "/readyz" if head.method == Method::GET => {
                 let ready = !self.0.host.is_draining();
                 Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") })
             }
             path => match self.0.options.mounts.as_ref().and_then(|mounts| mounts.host_at(path)) {
-                Some(host) => self.serve(&host, parts, headers, body).await,
+                Some(host) => self.serve(&host, head, body).await,
                 None => Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
             },
         }
@@ -134,14 +141,14 @@ impl HttpService {
     async fn serve<B>(
         &self,
         host: &Arc<Host>,
-        parts: &Parts,
-        headers: &Headers<'_>,
+        head: &RequestHead<'_>,
         body: B,
     ) -> Result<Response<ResponseBody>, Refusal>
     where
         B: Body<Data = Bytes>,
     {
-        match parts.method {
+        let headers = &head.headers;
+        match head.method {
             Method::POST => self.post(host, headers, body).await,
             Method::GET => self.get(host, headers).await,
             Method::DELETE => {
@@ -292,6 +299,18 @@ where
     }
 }
 
+impl Answers for HttpService {
+    type Body = ResponseBody;
+
+    async fn answer(&self, head: &RequestHead<'_>, body: RequestBody) -> Response<ResponseBody> {
+        self.take(head, body).await
+    }
+
+    fn refuse(&self, status: u16, why: &str) -> Response<ResponseBody> {
+        refused(status, why, &self.0.options)
+    }
+}
+
 /// An answer's text as bytes, without a copy.
 struct Shared(Arc<str>);
 
@@ -312,7 +331,8 @@ where
     B: Body<Data = Bytes>,
 {
     let too_large = || (413, format!("a body of at most {bytes_max} bytes"));
-    let declared = headers.only(Field::ContentLength).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let declared =
+        headers.only(Field::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }

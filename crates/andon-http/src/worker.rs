@@ -8,17 +8,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, Request, Response};
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::activity::RequestBody;
 use crate::body::ResponseBody;
 use crate::budget::Budget;
-use crate::connection::Patience;
-use crate::headers::Headers;
+use crate::connection::{Answers, Patience, RequestBody};
+use crate::head::RequestHead;
 use crate::link::{REPORT_INTERVAL, Relay, RelayedBody, Unanswered};
 use crate::listener::attend_all;
 use crate::options::HttpOptions;
@@ -74,19 +72,16 @@ impl Worker {
         let connections_max = connections_max.unwrap_or(usize::MAX).min(files()).min(Semaphore::MAX_PERMITS);
         let slots = Arc::new(Semaphore::new(connections_max));
         let patience = Patience { head_timeout: options.head_timeout, idle_timeout: options.idle_timeout };
-        let desk = Arc::new(Desk { relay: relay.clone(), bodies: Budget::new(options.bodies_bytes_max), options });
+        let bodies = Budget::new(options.bodies_bytes_max);
+        let desk = Desk(Arc::new(Inner { relay: relay.clone(), bodies, options }));
         let (closing, watcher) = watch::channel(false);
-        let answer = move |request| {
-            let desk = desk.clone();
-            async move { desk.answer(request).await }
-        };
         let mut linked = tokio::spawn({
             let relay = relay.clone();
             async move { relay.run(link).await }
         });
         let ended = tokio::select! {
             ended = &mut linked => Some(ended),
-            () = attend_all(&listener, &slots, answer, patience, watcher) => None,
+            () = attend_all(&listener, &slots, desk, patience, watcher) => None,
             () = report(&relay, &slots, connections_max) => None,
             () = stop => None,
         };
@@ -126,31 +121,34 @@ async fn report(relay: &Relay, slots: &Semaphore, connections_max: usize) {
 }
 
 /// Where requests of clients go on to the link.
-struct Desk {
+#[derive(Clone)]
+struct Desk(Arc<Inner>);
+
+struct Inner {
     relay: Relay,
     options: HttpOptions,
     bodies: Arc<Budget>,
 }
 
-impl Desk {
-    async fn answer(&self, request: Request<RequestBody>) -> Response<WorkerBody> {
-        let (mut head, body) = request.into_parts();
-        strip_hop_by_hop(&mut head.headers);
+impl Answers for Desk {
+    type Body = WorkerBody;
+
+    async fn answer(&self, head: &RequestHead<'_>, body: RequestBody) -> Response<WorkerBody> {
+        let Inner { relay, options, bodies } = &*self.0;
         // Who may not come in sends no large body first.
         if body.size_hint().exact().is_none_or(|bytes| bytes > UNASKED_BYTES_MAX) {
-            match self.relay.ask(&head).await {
+            match relay.ask(head).await {
                 Ok(None) => {}
                 Ok(Some(refused)) => return refused.map(WorkerBody::Relayed),
                 Err(why) => return self.unanswered(why),
             }
         }
-        let bytes_max = self.options.body_bytes_max;
-        let (body, _share) = match read(&Headers::of(&head.headers), body, bytes_max, &self.bodies).await {
+        let (body, _share) = match read(&head.headers, body, options.body_bytes_max, bodies).await {
             Ok(read) => read,
             Err((status, why)) => return self.refuse(status, &why),
         };
-        let is_health = matches!(head.uri.path(), "/healthz" | "/readyz");
-        let answered = self.relay.send(&head, &body);
+        let is_health = matches!(head.target.path, "/healthz" | "/readyz");
+        let answered = relay.send(head, &body);
         let answered = if is_health {
             match tokio::time::timeout(HEALTH_TIMEOUT, answered).await {
                 Ok(answered) => answered,
@@ -165,6 +163,12 @@ impl Desk {
         }
     }
 
+    fn refuse(&self, status: u16, why: &str) -> Response<WorkerBody> {
+        refused(status, why, &self.0.options).map(WorkerBody::Own)
+    }
+}
+
+impl Desk {
     fn unanswered(&self, why: Unanswered) -> Response<WorkerBody> {
         match why {
             Unanswered::Full => self.refuse(503, "too many requests wait: try again later"),
@@ -173,23 +177,10 @@ impl Desk {
             }
         }
     }
-
-    fn refuse(&self, status: u16, why: &str) -> Response<WorkerBody> {
-        refused(status, why, &self.options).map(WorkerBody::Own)
-    }
-}
-
-/// What is between the client and this process alone (RFC 9110, 7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-    for name in [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
-    }
 }
 
 /// The body of an answer: the link's, or this process's own.
-enum WorkerBody {
+pub(crate) enum WorkerBody {
     Own(ResponseBody),
     Relayed(RelayedBody),
 }

@@ -1,49 +1,48 @@
-//! The two directions of a connection, whoever reads and writes it at the moment.
+//! The socket of a connection, and what was read of it.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
 
-use crate::strict::Strict;
-
-/// Bytes that are read at once while the library does not read: a request of the usual size.
+/// Bytes that are read at once while requests are served.
+const READ_BYTES: usize = 8 << 10;
+/// Bytes that are read at once otherwise: a request of the usual size.
 const PIECE_BYTES: usize = 4 << 10;
 
-/// How a connection of HTTP/2 begins (RFC 9113, 3.4).
+/// How a connection of HTTP/2 begins (RFC 9113, 3.4), and the bytes of the head of the frame that has to follow.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const FRAME_HEAD_BYTES: usize = 9;
+
+/// How much of what was sent and not read is thrown away, so that the peer gets to read the answer: closing with bytes
+/// unread would be a reset, which may overtake it (RFC 9112, 9.6).
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How long that may take.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connection, and what was read of it and not used.
 pub(super) struct Wire<T> {
-    strict: Strict<T>,
-    unread: Bytes,
+    pub(super) io: T,
+    pub(super) unread: BytesMut,
+    /// The peer may be sending what nobody will read.
+    pub(super) is_refusing: bool,
 }
 
 impl<T> Wire<T> {
-    pub(super) fn new(strict: Strict<T>) -> Self {
-        Self { strict, unread: Bytes::new() }
+    pub(super) fn new(io: T) -> Self {
+        Self { io, unread: BytesMut::new(), is_refusing: false }
     }
 
-    /// What was read already and is read next.
-    pub(super) fn unread(&self) -> &[u8] {
-        &self.unread
-    }
-
-    /// The library did not use these bytes, which it read before all others.
-    pub(super) fn put_back(mut self, bytes: &[u8]) -> Self {
-        if !bytes.is_empty() {
-            // A copy, since they are part of a buffer that is much larger.
-            self.unread = [bytes, &self.unread].concat().into();
-        }
-        self
-    }
-
-    /// Gives back memory that is not needed while nothing is read, and the time that it took from a head that has begun.
+    /// Gives back room that is not needed while nothing is read.
     pub(super) fn spare(&mut self) {
-        self.strict.spare();
+        // Also of what is there: it may be the last of a buffer that is much larger.
+        self.unread = BytesMut::from(&self.unread[..]);
     }
 
     /// Whether HTTP/2 begins so.
@@ -51,59 +50,58 @@ impl<T> Wire<T> {
         self.unread.starts_with(PREFACE)
     }
 
-    /// Whether HTTP/2 may begin so, and more has to come until that is known.
+    /// Whether HTTP/2 may begin so, and more has to come until it has.
     pub(super) fn may_become_http2(&self) -> bool {
-        self.unread.len() < PREFACE.len() && PREFACE.starts_with(&self.unread)
+        let begins = self.unread.len().min(PREFACE.len());
+        self.unread.len() < PREFACE.len() + FRAME_HEAD_BYTES && self.unread[..begins] == PREFACE[..begins]
     }
 }
 
 impl<T: AsyncRead + Unpin> Wire<T> {
-    /// Reads some more bytes and keeps them; whether there were any, or else it was the end.
+    /// Reads some more bytes into a buffer that has room for many; how many, and none at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.unread.capacity() - self.unread.len() < READ_BYTES / 4 {
+            self.unread.reserve(READ_BYTES);
+        }
+        pin!(self.io.read_buf(&mut self.unread)).as_mut().poll(cx)
+    }
+
+    /// Reads some more bytes into a buffer that has room for no more than them; whether there were any, or else it was the end.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
         let mut piece = ReadBuf::uninit(&mut piece);
-        ready!(Pin::new(&mut self.strict).poll_read(cx, &mut piece))?;
-        let more = piece.filled();
-        self.unread =
-            if self.unread.is_empty() { Bytes::copy_from_slice(more) } else { [&self.unread, more].concat().into() };
-        Poll::Ready(Ok(!more.is_empty()))
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut piece))?;
+        self.unread.extend_from_slice(piece.filled());
+        Poll::Ready(Ok(!piece.filled().is_empty()))
+    }
+
+    /// Waits for that.
+    pub(super) async fn more(&mut self) -> io::Result<bool> {
+        poll_fn(|cx| self.poll_more(cx)).await
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Wire<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.unread.is_empty() {
-            return Pin::new(&mut self.strict).poll_read(cx, buf);
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+    /// Ends the connection, so that the peer gets to read what it was told.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        self.io.shutdown().await?;
+        if self.is_refusing {
+            // Whatever becomes of it.
+            drop(timeout(LINGER, self.linger()).await);
         }
-        let passed = self.unread.len().min(buf.remaining());
-        let first = self.unread.split_to(passed);
-        buf.put_slice(&first);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.strict).poll_write(cx, buf)
+        Ok(())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.strict).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.strict).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.strict).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.strict.is_write_vectored()
+    /// Reads what nobody wants.
+    async fn linger(&mut self) -> io::Result<()> {
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut bytes = 0;
+        while bytes < LINGER_BYTES_MAX {
+            match self.io.read(&mut piece).await? {
+                0 => break,
+                read => bytes += read,
+            }
+        }
+        Ok(())
     }
 }

@@ -20,6 +20,7 @@ use super::frame::{self, Frames, Kind, put_bare, put_data, put_response};
 use super::outbox::{Lane, Outbox};
 use super::{CREDIT_BYTES, REPORT_INTERVAL};
 use crate::body::ResponseBody;
+use crate::head::RequestHead;
 use crate::service::HttpService;
 
 /// What the system takes before the worker has read it; it counts twice as much, for its own structures.
@@ -235,7 +236,7 @@ async fn answer(service: HttpService, request: Request<Full<Bytes>>, mut open: O
 
 /// Says whether a request may come in whose body the worker has not read.
 async fn admit(service: HttpService, question: Request<Full<Bytes>>, mut open: Open) {
-    let response = match service.admit(&question.into_parts().0).await {
+    let response = match service.admit(&RequestHead::of(&question.into_parts().0)).await {
         Ok(()) => {
             let mut may_come = Response::new(ResponseBody::text(Bytes::new()));
             *may_come.status_mut() = StatusCode::CONTINUE;

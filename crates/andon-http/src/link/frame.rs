@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::io;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, request, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, response};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+use crate::head::RequestHead;
 
 /// Length (4), kind (1) and stream (4).
 const HEAD_BYTES: usize = 9;
@@ -123,16 +125,30 @@ fn put(out: &mut BytesMut, kind: u8, stream: u32, write: impl FnOnce(&mut BytesM
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
+/// What is between the client and the worker alone (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
 /// A request and its body; or a [`Kind::Question`], which has none.
-pub(super) fn put_request(out: &mut BytesMut, kind: Kind, stream: u32, head: &request::Parts, body: &[u8]) {
+pub(super) fn put_request(out: &mut BytesMut, kind: Kind, stream: u32, head: &RequestHead<'_>, body: &[u8]) {
     put(out, kind as u8, stream, |out| {
         put_text(out, head.method.as_str().as_bytes());
         let at = out.len();
         out.put_u32(0);
-        write!(out, "{}", head.uri).expect("invariant: a buffer grows");
+        write!(out, "{}", head.target).expect("invariant: a buffer grows");
         let length = u32::try_from(out.len() - at - 4).expect("invariant: heads are bounded");
         out[at..at + 4].copy_from_slice(&length.to_be_bytes());
-        put_headers(out, &head.headers);
+        let at = out.len();
+        let mut count = 0u16;
+        out.put_u16(count);
+        head.headers.each(|name, value| {
+            if !HOP_BY_HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name)) {
+                put_text(out, name.as_bytes());
+                put_text(out, value);
+                count += 1;
+            }
+        });
+        out[at..at + 2].copy_from_slice(&count.to_be_bytes());
         out.put_slice(body);
     });
 }

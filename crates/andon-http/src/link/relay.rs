@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{Response, StatusCode, request};
+use http::{Response, StatusCode};
 use http_body::{Body, Frame as BodyFrame, SizeHint};
 use tokio::net::UnixStream;
 
 use super::CREDIT_BYTES;
 use super::frame::{self, Frame, Frames, Kind, put_bare, put_number, put_request};
 use super::outbox::{Lane, Outbox};
+use crate::head::RequestHead;
 
 /// Frames that are taken before their clients have their turn.
 const AT_ONCE: usize = 64;
@@ -83,12 +84,12 @@ impl Relay {
     }
 
     /// Passes a request on and waits for the head of its answer. Whoever drops the answer hangs up.
-    pub(crate) async fn send(&self, head: &request::Parts, body: &[u8]) -> Result<Response<RelayedBody>, Unanswered> {
+    pub(crate) async fn send(&self, head: &RequestHead<'_>, body: &[u8]) -> Result<Response<RelayedBody>, Unanswered> {
         self.pass_on(Kind::Request, head, body).await
     }
 
     /// Asks whether a request with this head may come in, before its body is read: `None` if so, or what is answered.
-    pub(crate) async fn ask(&self, head: &request::Parts) -> Result<Option<Response<RelayedBody>>, Unanswered> {
+    pub(crate) async fn ask(&self, head: &RequestHead<'_>) -> Result<Option<Response<RelayedBody>>, Unanswered> {
         let answer = self.pass_on(Kind::Question, head, &[]).await?;
         Ok(Some(answer).filter(|answer| answer.status() != StatusCode::CONTINUE))
     }
@@ -96,7 +97,7 @@ impl Relay {
     async fn pass_on(
         &self,
         kind: Kind,
-        head: &request::Parts,
+        head: &RequestHead<'_>,
         body: &[u8],
     ) -> Result<Response<RelayedBody>, Unanswered> {
         self.0.out.room().await;

@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 
 use super::{CREDIT_BYTES, Link, Relay, RelayedBody, Unanswered};
+use crate::head::RequestHead;
 use crate::options::HttpOptions;
 use crate::service::HttpService;
 
@@ -62,7 +63,7 @@ async fn call(relay: &Relay, tool: &str, message: &str) -> Result<Response<Relay
     ];
     let request = headers.into_iter().fold(Request::post("/mcp"), |request, (name, value)| request.header(name, value));
     let (head, ()) = request.body(()).expect("a request").into_parts();
-    relay.send(&head, body.as_bytes()).await
+    relay.send(&RequestHead::of(&head), body.as_bytes()).await
 }
 
 async fn until(ready: impl Fn() -> bool) {
@@ -138,7 +139,13 @@ async fn what_is_no_frame_ends_the_link() {
 fn heads_pass_as_they_are() {
     let (mut out, given) = (bytes::BytesMut::new(), Request::get("http://localhost:1/mcp?a=b"));
     let given = given.header("x", "1").header("y", "\u{e9}").header("x", "2").body(()).expect("a request");
-    super::frame::put_request(&mut out, super::frame::Kind::Request, 7, &given.into_parts().0, b"body");
+    super::frame::put_request(
+        &mut out,
+        super::frame::Kind::Request,
+        7,
+        &RequestHead::of(&given.into_parts().0),
+        b"body",
+    );
     let passed = super::frame::request(out.freeze().slice(9..)).expect("it is well formed");
     assert_eq!(
         (passed.uri().to_string().as_str(), passed.body()),

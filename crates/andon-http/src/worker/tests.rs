@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
-use super::Desk;
+use super::{Desk, Inner};
 use crate::budget::Budget;
 use crate::connection::Patience;
 use crate::link::{Link, Relay};
@@ -43,14 +43,10 @@ async fn client() -> SendRequest<Full<Bytes>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let patience = Patience { head_timeout: options.head_timeout, idle_timeout: options.idle_timeout };
-    let desk = Arc::new(Desk { relay, bodies: Budget::new(options.bodies_bytes_max), options });
+    let desk = Desk(Arc::new(Inner { relay, bodies: Budget::new(options.bodies_bytes_max), options }));
     tokio::spawn(async move {
         let (_closing, watcher) = watch::channel(false);
-        let answer = move |request| {
-            let desk = desk.clone();
-            async move { desk.answer(request).await }
-        };
-        attend_all(&listener, &Arc::new(Semaphore::new(10)), answer, patience, watcher).await;
+        attend_all(&listener, &Arc::new(Semaphore::new(10)), desk, patience, watcher).await;
     });
     let socket = TcpStream::connect(address).await.expect("a connection");
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("it speaks HTTP/2");

@@ -27,7 +27,7 @@ async fn a_request_that_waits_for_the_server_is_no_rest() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_takes_is_rest() {
     let activity = Arc::new(Activity::default());
-    let _body = Turn::begin(activity.clone()).answer(ResponseBody::text("x"), None);
+    let _body = Turn::begin(activity.clone()).answer(ResponseBody::text("x"));
     activity.rest(LIMIT).await;
 }
 
