@@ -37,6 +37,27 @@ pub(crate) enum Field {
     SessionId,
 }
 
+impl Field {
+    /// The one of this name, in whatever case.
+    fn of(name: &str) -> Option<Self> {
+        // Few have the same length.
+        let known: &[Self] = match name.len() {
+            4 => &[Self::Host],
+            6 => &[Self::Accept, Self::Origin, Self::Expect],
+            8 => &[Self::Name],
+            10 => &[Self::Method],
+            12 => &[Self::ContentType, Self::RequestId],
+            13 => &[Self::Authorization, Self::LastEventId],
+            14 => &[Self::ContentLength, Self::SessionId],
+            15 => &[Self::IdempotencyKey],
+            16 => &[Self::ContentEncoding],
+            20 => &[Self::ProtocolVersion],
+            _ => &[],
+        };
+        known.iter().copied().find(|known| NAMES[*known as usize].eq_ignore_ascii_case(name))
+    }
+}
+
 /// In the order of the enum.
 const NAMES: [&str; 15] = [
     "accept",
@@ -97,9 +118,9 @@ impl<'a> Headers<'a> {
     pub(crate) fn add(&mut self, name: &str, value: &'a [u8]) {
         self.count += 1;
         self.bytes += name.len() + value.len() + ": \r\n".len();
-        match NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)) {
-            Some(index) => {
-                let slot = &mut self.slots[index];
+        match Field::of(name) {
+            Some(field) => {
+                let slot = &mut self.slots[field as usize];
                 *slot = if matches!(slot, Slot::Absent) { Slot::Once(value) } else { Slot::Repeated };
             }
             None => self.has_params |= param(name).is_some(),
@@ -229,7 +250,8 @@ fn text<'a>(name: &str, value: &'a [u8]) -> Result<&'a str, BadHeader> {
     if value.len() > VALUE_BYTES_MAX {
         return Err(BadHeader(format!("the header {name} is longer than {VALUE_BYTES_MAX} bytes")));
     }
-    let is_visible = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    // All of them: looking at many at once takes less than stopping at the first bad one.
+    let is_visible = value.iter().fold(true, |is_good, byte| is_good & matches!(byte, b' '..=b'~' | b'\t'));
     let text = std::str::from_utf8(value).ok().filter(|_| is_visible);
     text.ok_or_else(|| BadHeader(format!("the header {name} is not visible ASCII")))
 }
@@ -307,6 +329,7 @@ mod tests {
             (Field::SessionId, "mcp-session-id"),
         ] {
             assert_eq!(NAMES[name as usize], text);
+            assert_eq!(Field::of(&text.to_uppercase()), Some(name), "{text}");
         }
     }
 

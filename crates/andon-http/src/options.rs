@@ -39,7 +39,8 @@ pub struct HttpOptions {
     pub keep_alive_interval: Duration,
     /// Connections at once. Default 16,000.
     pub connections_max: usize,
-    /// How long a request's head may take from its first byte, and the first head from the connection on. Default 10 s.
+    /// How long a request's head may take from its first byte (408 after that), and that byte from the connection on. Default
+    /// 10 s.
     pub head_timeout: Duration,
     /// How long a connection may rest, or up to a quarter longer: without a request, or with an answer that its peer
     /// does not take. A call that runs and a stream that waits for events are no rest. Default 60 s.
