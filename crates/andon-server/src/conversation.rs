@@ -1,6 +1,7 @@
 //! A machine with what surrounds it: places, open questions, running handlers. Performs outputs in order.
 
 mod machine;
+mod places;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,11 +27,14 @@ use crate::host::{Host, Running};
 use crate::journal::{Commit, Journal, NotDurable};
 use crate::observe;
 use crate::once;
-use crate::outlet::Outlet;
+use crate::outlet::{Held, Outlet};
 use crate::principal::Principal;
 use crate::room::{SMALL_BYTES, Share};
 use crate::values::ValuesError;
 use machine::Machine;
+use places::Places;
+
+pub(crate) use places::{Early, Place};
 
 pub(crate) type Answer = Result<Json, AskError>;
 type Outcome = Result<Reply, ErrorObject>;
@@ -92,7 +96,7 @@ struct Core<M> {
     machine: M,
     /// Of what is kept for all clients that may come back.
     kept: Share,
-    places: Vec<(StreamId, Outlet)>,
+    places: Places,
     running: Vec<(CallId, Cancel)>,
 }
 
@@ -138,7 +142,7 @@ where
             binding: OnceLock::new(),
             host: Arc::downgrade(host),
             me: me.clone(),
-            core: Mutex::new(Core { machine, kept: Self::share(host), places: Vec::new(), running: Vec::new() }),
+            core: Mutex::new(Core { machine, kept: Self::share(host), places: Places::default(), running: Vec::new() }),
             journal,
             asks: Mutex::default(),
             alarm: AtomicU64::new(u64::MAX),
@@ -185,53 +189,48 @@ where
         outlet: &Outlet,
         open: impl FnOnce(&mut M) -> Result<(StreamId, Vec<Frame>), E>,
     ) -> Result<StreamId, E> {
-        self.open_in(&mut self.core(), outlet, open)
-    }
-
-    /// The same, and hands in the message that comes with it.
-    pub(crate) fn open_with<E>(
-        &self,
-        host: &Arc<Host>,
-        outlet: &Outlet,
-        message: Message,
-        open: impl FnOnce(&mut M, Timestamp) -> Result<(StreamId, Vec<Frame>), E>,
-    ) -> Result<StreamId, E> {
-        let (mut core, now) = (self.core(), host.now());
-        let stream = self.open_in(&mut core, outlet, |machine| open(machine, now))?;
-        self.take_turn(host, core, now, Input::Message { stream, message });
-        Ok(stream)
-    }
-
-    fn open_in<E>(
-        &self,
-        core: &mut Core<M>,
-        outlet: &Outlet,
-        open: impl FnOnce(&mut M) -> Result<(StreamId, Vec<Frame>), E>,
-    ) -> Result<StreamId, E> {
+        let mut core = self.core();
         let (stream, frames) = open(&mut core.machine)?;
         if !frames.is_empty() {
             // What is replayed may still be on its way to the store.
             outlet.preload(frames, self.journal.as_ref().map(Journal::newest));
         }
-        if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
-            core.places.swap_remove(index).1.close();
-        }
-        let first = usize::from(core.places.is_empty());
-        core.places.reserve_exact(first);
-        core.places.push((stream, outlet.clone()));
-        self.submit(core);
+        core.places.put(stream, Place::Outlet(outlet.clone()));
+        self.submit(&mut core);
         Ok(stream)
+    }
+
+    /// Opens a stream for whoever stands by, and hands in the message that comes with it. [`Cell::early`] says what came of it.
+    pub(crate) fn open_with<E>(
+        &self,
+        host: &Arc<Host>,
+        message: Message,
+        open: impl FnOnce(&mut M, Timestamp) -> Result<(StreamId, Vec<Frame>), E>,
+    ) -> Result<StreamId, E> {
+        let (mut core, now) = (self.core(), host.now());
+        let (stream, frames) = open(&mut core.machine, now)?;
+        core.places.put(stream, Place::StandBy(None));
+        for frame in frames {
+            core.places.send(host, stream, Held { frame, until: None });
+        }
+        self.submit(&mut core);
+        self.take_turn(host, core, now, Input::Message { stream, message });
+        Ok(stream)
+    }
+
+    /// What was said to whoever stands by on `stream`. `None` if another connection has its place now.
+    pub(crate) fn early(&self, host: &Host, stream: StreamId) -> Option<Early> {
+        self.core().places.early(host, stream)
     }
 
     /// The connection behind `outlet` is gone; says so to the machine unless another one took its place.
     pub(crate) fn detach(&self, stream: StreamId, outlet: &Outlet) {
-        let is_mine = {
+        let may_be_said = {
             let mut core = self.core();
-            let found = core.places.iter().position(|(known, place)| *known == stream && place.is_same(outlet));
-            found.map(|index| core.places.swap_remove(index)).is_some()
+            // A place that was closed by the machine is gone already; the connection still is news.
+            core.places.remove_same(stream, outlet) || !core.places.has(stream)
         };
-        // A place that was closed by the machine is gone already; the connection still is news.
-        if is_mine || !self.has_place(stream) {
+        if may_be_said {
             self.input(Input::Detached { stream });
         }
     }
@@ -264,9 +263,11 @@ where
     }
 
     /// Performs what opening the machine, or bringing it back, wants: at `place`, if it has one already.
-    pub(crate) fn carry_out(&self, host: &Arc<Host>, place: Option<(StreamId, Outlet)>, outputs: Vec<Output>) {
+    pub(crate) fn carry_out(&self, host: &Arc<Host>, place: Option<(StreamId, Place)>, outputs: Vec<Output>) {
         let mut core = self.core();
-        core.places.extend(place);
+        if let Some((stream, place)) = place {
+            core.places.put(stream, place);
+        }
         let (start, _) = self.perform_all(&mut core, host, outputs);
         drop(core);
         if let Some(start) = start {
@@ -287,15 +288,13 @@ where
     /// Gives back memory that was needed while something ran.
     pub(crate) fn shrink(&self) {
         let mut core = self.core();
-        core.places.shrink_to_fit();
+        core.places.shrink();
         core.running.shrink_to_fit();
     }
 
     /// Lets go of all connections; the machine goes on.
-    pub(crate) fn let_go(&self) {
-        for (_, place) in std::mem::take(&mut self.core().places) {
-            place.leave();
-        }
+    pub(crate) fn let_go(&self, host: &Host) {
+        self.core().places.leave(host);
     }
 
     fn submit(&self, core: &mut Core<M>) -> Option<Commit> {
@@ -345,10 +344,6 @@ where
         }
     }
 
-    fn has_place(&self, stream: StreamId) -> bool {
-        self.core().places.iter().any(|(known, _)| *known == stream)
-    }
-
     fn core(&self) -> MutexGuard<'_, Core<M>> {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -361,20 +356,8 @@ where
     /// given back, because it runs code that is not ours.
     fn perform(&self, core: &mut Core<M>, host: &Host, output: Output, until: Option<&Commit>) -> Option<Start> {
         match output {
-            Output::Send { stream, frame } => {
-                if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
-                    let last = frame.last;
-                    core.places[index].1.send(frame, until.cloned());
-                    if last {
-                        core.places.swap_remove(index);
-                    }
-                }
-            }
-            Output::Close { stream } => {
-                if let Some(index) = core.places.iter().position(|(known, _)| *known == stream) {
-                    core.places.swap_remove(index).1.close();
-                }
-            }
+            Output::Send { stream, frame } => core.places.send(host, stream, Held { frame, until: until.cloned() }),
+            Output::Close { stream } => core.places.close(host, stream),
             Output::Call(begin) => {
                 let cancel = Cancel::default();
                 core.running.push((begin.id, cancel.clone()));
@@ -671,7 +654,7 @@ where
     fn outlet_of(&self, call: CallId) -> Option<Outlet> {
         let core = self.core();
         let stream = core.machine.stream_of(call)?;
-        core.places.iter().find(|(known, _)| *known == stream).map(|(_, outlet)| outlet.clone())
+        core.places.outlet(stream).cloned()
     }
 
     fn host(&self) -> Option<Arc<Host>> {

@@ -394,7 +394,7 @@ impl Host {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    fn outlet(&self) -> Outlet {
+    pub(crate) fn outlet(&self) -> Outlet {
         Outlet::new(self.bounds(), Ends::WithStream, self.waiting.share())
     }
 

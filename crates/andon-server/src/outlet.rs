@@ -107,15 +107,6 @@ impl Outlet {
         wake(state);
     }
 
-    /// Puts back what [`Outlet::take_if_closed`] took.
-    pub(crate) fn put_back(&self, frames: VecDeque<Held>) {
-        let mut state = self.lock();
-        for held in frames {
-            self.push(&mut state, held);
-        }
-        wake(state);
-    }
-
     /// Puts `frame`, if there is one, before all others, and lets none of them leave before `until` is durable.
     pub(crate) fn begin(&self, frame: Option<Frame>, until: Option<Commit>) {
         let mut state = self.lock();
@@ -196,17 +187,6 @@ impl Outlet {
         Poll::Ready(pop(&mut state).map_or(First::Nothing, First::Whole))
     }
 
-    /// Takes all frames if nothing more comes and all are `good`; otherwise leaves them.
-    pub(crate) fn take_if_closed(&self, good: impl Fn(&Frame) -> bool) -> Option<VecDeque<Held>> {
-        let mut state = self.lock();
-        let whole = state.closed && !state.overflowed && state.queue.iter().all(|held| good(&held.frame));
-        if whole {
-            state.bytes = 0;
-            state.share.shrink(0);
-        }
-        whole.then(|| std::mem::take(&mut state.queue))
-    }
-
     /// Ready while less than half of the bounds waits.
     pub(crate) fn poll_roomy(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
@@ -242,6 +222,11 @@ impl Outlet {
 
     pub(crate) fn is_same(&self, other: &Outlet) -> bool {
         Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// Whether nothing more comes.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Whether a reader was cut off.

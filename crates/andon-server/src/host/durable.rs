@@ -163,7 +163,7 @@ impl Host {
     /// Takes a session out of memory that another node has now. What runs in it is stopped: nobody would hear of it.
     fn let_go(&self, key: SessionKey, cell: &SessionCell) {
         self.sessions.forget(key, cell);
-        cell.let_go();
+        cell.let_go(self);
         cell.input(Input::End);
     }
 
@@ -344,7 +344,7 @@ impl Host {
     /// Leaves sessions as they are for the process that comes next: their connections end, they do not.
     pub(super) async fn leave_sessions(&self, patience: Duration) {
         for cell in self.sessions.all() {
-            cell.let_go();
+            cell.let_go(self);
         }
         if !self.storage.flushed(patience).await {
             tracing::error!("not all of the sessions is written down: what was not acknowledged may be lost");

@@ -12,7 +12,7 @@ use andon_types::revision::{Era, Revision};
 use super::stream::Source;
 use super::table::{Full, SessionCell, SessionKey};
 use super::{Answer, Head, Host, Inbound, ResponseStream, request_id, retry_after};
-use crate::conversation::{Cell, Conversation as _};
+use crate::conversation::{Cell, Conversation as _, Early};
 use crate::journal::{Commit, NotDurable};
 use crate::outlet::Held;
 use crate::principal::Principal;
@@ -214,10 +214,9 @@ impl Host {
     ) -> Answer {
         let frame =
             |text: String| Frame { id: None, text: Some(text.into()), retry_ms: None, last: false, status: 200 };
-        let outlet = self.outlet();
         let ids = || std::iter::once(&first).chain(&rest).filter_map(request_id);
         let (requests, answered) = (ids().count(), ids().next().cloned());
-        let opened = cell.open_with(self, &outlet, first, |session, now| {
+        let opened = cell.open_with(self, first, |session, now| {
             if session.phase() == Phase::Disconnected {
                 // It ended since it was found: nothing would ever be said on a stream of it.
                 return Err(Refused::Gone);
@@ -230,23 +229,24 @@ impl Host {
             Ok(id) => id,
             Err(gone) => return gone.answer(answered.as_ref()),
         };
-        let is_batch = !rest.is_empty();
         for message in rest {
             cell.input(Input::Message { stream: id, message });
         }
-        let mut stream = ResponseStream::new(outlet, Source::Session(cell, id));
-        let Some(mut frames) = stream.take_complete() else { return Answer::Stream { stream, session_id: None } };
-        if is_batch || frames.len() != 1 {
-            stream.put_back(frames);
-            return Answer::Stream { stream, session_id: None };
+        match cell.early(self, id) {
+            Some(Early::Whole(Held { frame, until })) => {
+                if let Err(refused) = when_durable(until).await {
+                    return refused.answer(answered.as_ref());
+                }
+                cell.delivered(id);
+                let retry_after_s = retry_after(frame.status);
+                Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
+            }
+            Some(Early::More(outlet)) => {
+                let stream = ResponseStream::new(outlet, Source::Session(cell, id));
+                Answer::Stream { stream, session_id: None }
+            }
+            None => Answer::empty(202),
         }
-        let Some(Held { frame, until }) = frames.pop_front() else { return Answer::empty(202) };
-        if let Err(refused) = when_durable(until).await {
-            return refused.answer(answered.as_ref());
-        }
-        stream.delivered();
-        let retry_after_s = retry_after(frame.status);
-        Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
     }
 
     /// Whether what a message does has to be written down.

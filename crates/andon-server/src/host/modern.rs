@@ -19,8 +19,8 @@ use sha2::{Digest as _, Sha256};
 use super::stream::Source;
 use super::{Answer, Head, Host, Inbound, ResponseStream, retry_after};
 use crate::call::Call;
-use crate::conversation::{Cell, Conversation as _};
-use crate::outlet::Outlet;
+use crate::conversation::{Cell, Conversation as _, Early, Place};
+use crate::outlet::Held;
 use crate::principal::Principal;
 
 pub(crate) type ExchangeCell = Cell<Exchange>;
@@ -45,34 +45,31 @@ impl Host {
                 return Answer::error(400, response.id.as_ref(), &error);
             }
         };
-        let outlet = self.outlet();
-        match self.open_exchange(request, Some(&inbound.head), &inbound.principal, &outlet) {
-            Err(refused) => *refused,
-            Ok(cell) => {
-                let mut stream = ResponseStream::new(outlet, Source::Exchange(cell));
-                match stream.take_complete() {
-                    Some(frames) if frames.len() == 1 => {
-                        stream.delivered();
-                        let (status, body) = (frames[0].frame.status, frames[0].frame.text.clone());
-                        Answer::Ready { status, body, session_id: None, retry_after_s: retry_after(status) }
-                    }
-                    Some(frames) => {
-                        stream.put_back(frames);
-                        Answer::Stream { stream, session_id: None }
-                    }
-                    None => Answer::Stream { stream, session_id: None },
-                }
+        let place = Place::StandBy(None);
+        let cell = match self.open_exchange(request, Some(&inbound.head), &inbound.principal, place) {
+            Ok(cell) => cell,
+            Err(refused) => return *refused,
+        };
+        match cell.early(self, STREAM) {
+            Some(Early::Whole(Held { frame, .. })) => {
+                let retry_after_s = retry_after(frame.status);
+                Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
             }
+            Some(Early::More(outlet)) => {
+                let stream = ResponseStream::new(outlet, Source::Exchange(cell));
+                Answer::Stream { stream, session_id: None }
+            }
+            None => Answer::empty(202),
         }
     }
 
-    /// Admits a request, opens its exchange with answers to `outlet`, and starts its handler.
+    /// Admits a request, opens its exchange with answers to `place`, and starts its handler.
     pub(super) fn open_exchange(
         self: &Arc<Self>,
         request: Request,
         head: Option<&Head<'_>>,
         principal: &Principal,
-        outlet: &Outlet,
+        place: Place,
     ) -> Result<Arc<ExchangeCell>, Box<Answer>> {
         let offer = self.offer();
         let headers = head.map(|head| RoutingHeaders {
@@ -105,7 +102,7 @@ impl Host {
             let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
             listeners.insert(number, Arc::downgrade(&cell));
         }
-        cell.carry_out(self, Some((STREAM, outlet.clone())), outputs);
+        cell.carry_out(self, Some((STREAM, place)), outputs);
         Ok(cell)
     }
 

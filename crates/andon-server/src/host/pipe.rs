@@ -16,7 +16,7 @@ use super::modern::{ExchangeCell, refusal_text};
 use super::stream::Source;
 use super::table::SessionCell;
 use super::{Host, ResponseStream};
-use crate::conversation::{Cell, Conversation as _};
+use crate::conversation::{Cell, Conversation as _, Place};
 use crate::outlet::{Bounds, Ends, Outlet};
 use crate::principal::Principal;
 use crate::room::Share;
@@ -183,7 +183,7 @@ impl Connection {
             return self.refuse(&Malformed { id: Some(id), error });
         }
         drop(exchanges);
-        match self.host.open_exchange(request, None, &self.principal, &self.outlet) {
+        match self.host.open_exchange(request, None, &self.principal, Place::Outlet(self.outlet.clone())) {
             Ok(cell) => {
                 if !cell.with(|exchange| exchange.is_over()) {
                     let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);

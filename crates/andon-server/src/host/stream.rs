@@ -1,6 +1,5 @@
 //! One answer on its way, or one standing stream.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -9,7 +8,7 @@ use andon_core::io::{Frame, StreamId};
 use super::events::EventStream;
 use super::modern::ExchangeCell;
 use super::table::SessionCell;
-use crate::outlet::{First, Held, Outlet};
+use crate::outlet::{First, Outlet};
 
 /// A message for the transport to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,15 +106,6 @@ impl ResponseStream {
     /// Whether the connection was cut because it was too slow.
     pub fn is_overflowed(&self) -> bool {
         self.outlet.is_overflowed()
-    }
-
-    /// The whole answer, if it is complete: nothing but messages, and nothing more to come.
-    pub(super) fn take_complete(&mut self) -> Option<VecDeque<Held>> {
-        self.outlet.take_if_closed(|frame| frame.text.is_some())
-    }
-
-    pub(super) fn put_back(&self, frames: VecDeque<Held>) {
-        self.outlet.put_back(frames);
     }
 }
 
