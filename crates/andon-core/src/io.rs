@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::client::InputRequest;
+use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Request};
 use andon_types::meta::CacheHint;
@@ -273,7 +274,7 @@ pub struct Frame {
     /// Names the frame within its session, on streams that can be resumed.
     pub id: Option<EventId>,
     /// The message's text; `None` in an event that only carries an id.
-    pub text: Option<Arc<str>>,
+    pub text: Option<Encoded>,
     /// How long the client should wait before it comes back, in milliseconds.
     pub retry_ms: Option<u32>,
     /// Nothing follows on this stream.

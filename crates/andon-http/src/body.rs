@@ -99,7 +99,7 @@ const PIECE_BYTES: usize = 16 << 10;
 
 impl Events {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let mut text = self.opening.take().unwrap_or_default();
+        let mut text = self.opening.take().map_or_else(Vec::new, String::into_bytes);
         while !self.is_over && text.len() < PIECE_BYTES {
             match self.stream.poll_next(cx) {
                 Poll::Ready(Some(frame)) => {
@@ -128,33 +128,29 @@ impl Events {
 }
 
 /// One event. A message is one line: JSON has no raw line ends outside strings, and none inside them.
-fn write(text: &mut String, prefix: &str, frame: &StreamFrame) {
-    text.push_str(prefix);
+fn write(text: &mut Vec<u8>, prefix: &str, frame: &StreamFrame) {
+    text.extend_from_slice(prefix.as_bytes());
     if let Some(id) = &frame.id {
-        text.push_str("id: ");
-        text.push_str(id);
-        text.push('\n');
+        text.extend_from_slice(b"id: ");
+        text.extend_from_slice(id.as_bytes());
+        text.push(b'\n');
     }
     if let Some(retry_ms) = frame.retry_ms {
-        text.push_str("retry: ");
-        text.push_str(&retry_ms.to_string());
-        text.push('\n');
+        text.extend_from_slice(b"retry: ");
+        text.extend_from_slice(retry_ms.to_string().as_bytes());
+        text.push(b'\n');
     }
     match &frame.data {
         Some(data) => {
-            text.push_str("data: ");
-            if data.contains(['\n', '\r']) {
-                // Line ends between tokens, as a handler's own JSON may have them.
-                text.extend(data.chars().filter(|c| !matches!(c, '\n' | '\r')));
-            } else {
-                text.push_str(data);
-            }
-            text.push('\n');
+            text.extend_from_slice(b"data: ");
+            // There may be line ends between tokens, as a handler's own JSON has them.
+            data.as_bytes().split(|byte| matches!(byte, b'\n' | b'\r')).for_each(|line| text.extend_from_slice(line));
+            text.push(b'\n');
         }
-        None if frame.id.is_some() => text.push_str("data: \n"),
+        None if frame.id.is_some() => text.extend_from_slice(b"data: \n"),
         None => {}
     }
-    text.push('\n');
+    text.push(b'\n');
 }
 
 #[cfg(test)]
@@ -164,10 +160,10 @@ mod tests {
     use super::write;
 
     fn written(id: Option<&str>, data: Option<&str>, retry_ms: Option<u32>) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         let (id, data) = (id.map(str::to_owned), data.map(Into::into));
         write(&mut text, "", &StreamFrame { id, data, retry_ms, last: false, status: 200 });
-        text
+        String::from_utf8(text).expect("text")
     }
 
     #[test]

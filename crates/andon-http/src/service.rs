@@ -241,7 +241,7 @@ impl HttpService {
         match answer {
             Answer::Ready { status, body, session_id, retry_after_s } => {
                 let mut response = match body {
-                    Some(body) => json(status, Bytes::from_owner(Shared(body))),
+                    Some(body) => json(status, body.into()),
                     None => plain(status, ""),
                 };
                 if let Some(seconds) = retry_after_s {
@@ -251,7 +251,7 @@ impl HttpService {
                 response
             }
             Answer::InsufficientScope { body, scopes } => {
-                let mut response = json(403, Bytes::from_owner(Shared(body)));
+                let mut response = json(403, body.into());
                 let challenge = challenge(Some(&scopes.join(" ")), &self.0.options);
                 response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
                 response
@@ -308,15 +308,6 @@ impl Answers for HttpService {
 
     fn refuse(&self, status: u16, why: &str) -> Response<ResponseBody> {
         refused(status, why, &self.0.options)
-    }
-}
-
-/// An answer's text as bytes, without a copy.
-struct Shared(Arc<str>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
     }
 }
 

@@ -322,9 +322,16 @@ where
         let commit = self.submit(core);
         let mut start = None;
         for output in outputs {
-            let wanted = self.perform(core, host, output, commit.as_ref());
-            debug_assert!(start.is_none() || wanted.is_none(), "a turn starts one handler");
-            start = start.or(wanted);
+            match output {
+                // Started by whoever holds the machine: it runs code that is not ours.
+                Output::Call(begin) => {
+                    debug_assert!(start.is_none(), "a turn starts one handler");
+                    let cancel = Cancel::default();
+                    core.running.push((begin.id, cancel.clone()));
+                    start = Some(Start { begin, cancel, until: commit.clone() });
+                }
+                output => self.perform(core, host, output, commit.as_ref()),
+            }
         }
         (start, commit)
     }
@@ -352,17 +359,11 @@ where
         self.asks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Performs one output under the lock of the machine, so that no two turns interleave; a handler to start is
-    /// given back, because it runs code that is not ours.
-    fn perform(&self, core: &mut Core<M>, host: &Host, output: Output, until: Option<&Commit>) -> Option<Start> {
+    /// Performs one output under the lock of the machine, so that no two turns interleave.
+    fn perform(&self, core: &mut Core<M>, host: &Host, output: Output, until: Option<&Commit>) {
         match output {
             Output::Send { stream, frame } => core.places.send(host, stream, Held { frame, until: until.cloned() }),
             Output::Close { stream } => core.places.close(host, stream),
-            Output::Call(begin) => {
-                let cancel = Cancel::default();
-                core.running.push((begin.id, cancel.clone()));
-                return Some(Start { begin, cancel, until: until.cloned() });
-            }
             Output::Cancel { call } => {
                 if let Some(index) = core.running.iter().position(|(known, _)| *known == call) {
                     core.running.swap_remove(index).1.cancel();
@@ -378,12 +379,11 @@ where
                 let me: Weak<Cell<M>> = self.me.clone();
                 host.index_subscription(&uri, self.number, present.then_some(me as Weak<dyn Conversation>));
             }
-            // Only `park` asks for it, and takes it itself.
-            Output::Park => {}
+            // Those who hand in what leads to these take them themselves.
+            Output::Call(_) | Output::Park => {}
             Output::RootsChanged => host.service().roots_changed(self.key()),
             Output::Dropped(what) => tracing::debug!(conversation = self.number, what, "dropped"),
         }
-        None
     }
 
     fn set_alarm(&self, host: &Host, deadline: Option<Timestamp>) {

@@ -23,6 +23,7 @@ use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
 use andon_core::port::{Store, StoreError};
+use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
@@ -87,7 +88,7 @@ pub enum Answer {
         /// HTTP status.
         status: u16,
         /// JSON; `None` is an empty body.
-        body: Option<Arc<str>>,
+        body: Option<Encoded>,
         /// `MCP-Session-Id` of a session that was just opened.
         session_id: Option<String>,
         /// `Retry-After` in seconds.
@@ -96,7 +97,7 @@ pub enum Answer {
     /// The sender's credentials lack a scope: 403.
     InsufficientScope {
         /// JSON.
-        body: Arc<str>,
+        body: Encoded,
         /// All scopes that the request needs.
         scopes: Vec<String>,
     },

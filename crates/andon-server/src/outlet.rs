@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use andon_core::io::Frame;
+use andon_types::encoded::Encoded;
 
 use crate::journal::{Commit, NotDurable};
 use crate::room::Share;
@@ -158,7 +159,7 @@ impl Outlet {
 
     /// Moves the messages that may leave now to `texts`, at most about `bytes_max` bytes of them: ready when there is one, or
     /// with `false` when all was read and nothing more comes.
-    pub(crate) fn poll_texts(&self, cx: &mut Context<'_>, bytes_max: usize, texts: &mut Vec<Arc<str>>) -> Poll<bool> {
+    pub(crate) fn poll_texts(&self, cx: &mut Context<'_>, bytes_max: usize, texts: &mut Vec<Encoded>) -> Poll<bool> {
         let mut state = self.lock();
         let mut bytes = 0;
         while bytes < bytes_max {
@@ -169,7 +170,7 @@ impl Outlet {
                 Poll::Ready(None) | Poll::Pending => break,
             }
             let text = pop(&mut state).and_then(|frame| frame.text);
-            bytes += text.as_ref().map_or(0, |text| text.len());
+            bytes += text.as_ref().map_or(0, Encoded::len);
             texts.extend(text);
         }
         Poll::Ready(true)
@@ -246,7 +247,7 @@ impl Outlet {
 }
 
 fn size(frame: &Frame) -> usize {
-    frame.text.as_ref().map_or(0, |text| text.len())
+    frame.text.as_ref().map_or(0, Encoded::len)
 }
 
 /// The first frame, if it may leave; `None` at the end. What will never be durable never leaves, and nothing after it.

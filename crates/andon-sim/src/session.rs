@@ -13,6 +13,7 @@ use andon_core::io::{AskId, CallId, Input, ListKind, StreamId, Timestamp};
 use andon_core::limits::Limits;
 use andon_core::offer::Offer;
 use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
+use andon_types::encoded::Encoded;
 use andon_types::message::{Body, Message};
 use andon_types::revision::{Revision, Rules};
 use andon_types::scan::ScanLimits;
@@ -36,7 +37,7 @@ struct Asked {
 #[derive(Debug, Default)]
 struct View {
     /// Everything that was put on it, in order.
-    said: Vec<Arc<str>>,
+    said: Vec<Encoded>,
     /// How much of it the client has.
     seen: usize,
     /// How much of it the client has said to have.
@@ -317,7 +318,7 @@ impl Client {
             Ok((id, frames)) => {
                 assert_eq!(id, stream, "another stream was taken up");
                 let missed = &view.said[view.seen..];
-                let replayed: Vec<&Arc<str>> = frames.iter().filter_map(|frame| frame.text.as_ref()).collect();
+                let replayed: Vec<&Encoded> = frames.iter().filter_map(|frame| frame.text.as_ref()).collect();
                 assert!(replayed.iter().copied().eq(missed.iter()), "replayed {replayed:?} and not {missed:?}");
                 let numbers = frames.iter().filter_map(|frame| frame.id.map(|id| id.sequence as usize));
                 assert!(numbers.eq(view.seen + 1..=view.said.len()), "the ids go on where they ended");

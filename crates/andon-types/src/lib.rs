@@ -8,6 +8,7 @@ pub mod adapt;
 pub mod capability;
 pub mod client;
 pub mod content;
+pub mod encoded;
 pub mod error;
 pub mod lines;
 pub mod message;

@@ -91,8 +91,11 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     }
 }
 
-fn skip(bytes: &[u8], at: usize, is_skipped: impl Fn(u8) -> bool) -> usize {
-    at + bytes.iter().skip(at).take_while(|byte| is_skipped(**byte)).count()
+fn skip(bytes: &[u8], mut at: usize, is_skipped: impl Fn(u8) -> bool) -> usize {
+    while bytes.get(at).is_some_and(|byte| is_skipped(*byte)) {
+        at += 1;
+    }
+    at
 }
 
 fn is_space(byte: u8) -> bool {

@@ -82,47 +82,29 @@ impl Envelope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
     Message,
-    /// The message's `params`.
-    Params,
-    /// Their `_meta`.
-    Meta,
+    /// The message's `params`, which begin there.
+    Params(usize),
+    /// The `_meta` of these.
+    Meta(usize),
     /// One in which nothing is looked for.
     Other,
 }
 
-impl Level {
-    /// The level of an object that is the member `name` of this one.
-    fn below(self, name: &str) -> Self {
-        match (self, name) {
-            (Self::Message, "params") => Self::Params,
-            (Self::Params, "_meta") => Self::Meta,
-            _ => Self::Other,
-        }
-    }
-}
-
 const VALUE_COST_BYTES: usize = 32;
-/// Up to here names are compared pairwise; beyond, by a hash set with random keys.
-const PAIRWISE_NAMES: usize = 16;
-/// Names that are open at once in most messages.
-const NAMES_USUAL: usize = 16;
 
 /// Checks `text` and says what it is at its top.
 pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape, ScanError> {
     if u32::try_from(text.len()).is_err() {
         return Err(ScanError::TooExpensive);
     }
-    let names = Vec::with_capacity(NAMES_USUAL);
     let (bytes, left, found) = (text.as_bytes(), limits.cost_bytes, Envelope::default());
-    let mut scanner = Scanner { text, bytes, at: 0, left, names, found, params_at: 0 };
-    scanner.space();
-    let (first, mut elements) = (scanner.peek(), Vec::new());
+    let mut scanner = Scanner { text, bytes, at: 0, left, found };
+    let (first, mut elements) = (scanner.seek(), Vec::new());
     match first {
-        Some(b'[') => scanner.array(limits.depth, &mut |span| elements.push(span))?,
+        Some(b'[') => scanner.array(limits.depth, Some(&mut elements))?,
         _ => scanner.value(limits.depth, Level::Message)?,
     }
-    scanner.space();
-    if scanner.at != text.len() {
+    if scanner.seek().is_some() {
         return scanner.syntax();
     }
     Ok(match first {
@@ -137,26 +119,56 @@ struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     left: usize,
-    /// Names of the objects that are open, innermost last.
-    names: Vec<Quoted>,
     found: Envelope,
-    /// Where the message's `params` begin.
-    params_at: usize,
 }
 
-/// Where a string stands, within its quotes.
-#[derive(Clone, Copy)]
+/// Where a string stands, within its quotes, in a text of less than 4 GiB.
+#[derive(Clone, Copy, Default)]
 struct Quoted {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
     has_escapes: bool,
+}
+
+/// The names of an object so far.
+#[derive(Default)]
+struct Names<'a> {
+    few: [Quoted; PAIRWISE_NAMES],
+    count: usize,
+    /// All of them, when there are more.
+    many: Option<HashSet<Cow<'a, str>>>,
+}
+
+/// Up to here names are compared pairwise; beyond, by a hash set with random keys.
+const PAIRWISE_NAMES: usize = 16;
+
+impl<'a> Names<'a> {
+    /// Takes in `name`; whether it is new.
+    fn claim(&mut self, scanner: &Scanner<'a>, name: Quoted) -> Result<bool, ScanError> {
+        if let Some(many) = &mut self.many {
+            return Ok(many.insert(scanner.decoded(name)?));
+        }
+        for other in &self.few[..self.count] {
+            if scanner.is_same(*other, name)? {
+                return Ok(false);
+            }
+        }
+        if let Some(place) = self.few.get_mut(self.count) {
+            *place = name;
+            self.count += 1;
+        } else {
+            let all = self.few.iter().chain([&name]).map(|name| scanner.decoded(*name));
+            self.many = Some(all.collect::<Result<_, _>>()?);
+        }
+        Ok(true)
+    }
 }
 
 impl<'a> Scanner<'a> {
     fn value(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
         match self.peek() {
             Some(b'{') => self.object(depth, level),
-            Some(b'[') => self.array(depth, &mut |_| ()),
+            Some(b'[') => self.array(depth, None),
             Some(b'"') => {
                 self.spend()?;
                 self.string().map(drop)
@@ -171,69 +183,71 @@ impl<'a> Scanner<'a> {
 
     fn object(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
         let depth = self.enter(depth)?;
-        let base = self.names.len();
-        let mut many: Option<HashSet<Cow<'a, str>>> = None;
-        if !self.take_if(b'}') {
-            loop {
-                self.space();
-                self.spend()?;
-                let name = self.string()?;
-                self.claim_name(name, base, &mut many)?;
-                self.space();
-                self.expect(b':')?;
-                self.space();
-                match level {
-                    Level::Other => self.value(depth, Level::Other)?,
-                    Level::Message | Level::Params | Level::Meta => self.member(depth, level, name)?,
-                }
-                self.space();
-                if self.take_if(b'}') {
-                    break;
-                }
-                self.expect(b',')?;
+        if self.seek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        let mut names = Names::default();
+        loop {
+            self.spend()?;
+            let name = self.string()?;
+            if !names.claim(self, name)? {
+                return Err(ScanError::DuplicateName(name.start as usize));
+            }
+            self.seek();
+            self.expect(b':')?;
+            self.seek();
+            match level {
+                Level::Other => self.value(depth, Level::Other)?,
+                Level::Message | Level::Params(_) | Level::Meta(_) => self.member(depth, level, name)?,
+            }
+            if !self.goes_on(b'}')? {
+                return Ok(());
             }
         }
-        self.names.truncate(base);
-        Ok(())
     }
 
     /// The value of a member where members are looked for.
     fn member(&mut self, depth: usize, level: Level, name: Quoted) -> Result<(), ScanError> {
         let (name, start) = (self.decoded(name)?, self.at);
-        let below = level.below(&name);
-        if below == Level::Params {
-            self.params_at = start;
-        }
-        self.value(depth, below)?;
-        let end = self.at;
         match level {
             Level::Message => {
-                if let Some(part) = Part::called(&name) {
-                    self.found.spans[part as usize] = Span::new(start..end);
+                let part = Part::called(&name);
+                let below = if part == Some(Part::Params) { Level::Params(start) } else { Level::Other };
+                self.value(depth, below)?;
+                if let Some(part) = part {
+                    self.found.spans[part as usize] = Span::new(start..self.at);
                 }
             }
-            Level::Params => self.found.places.note(&name, start - self.params_at..end - self.params_at),
-            Level::Meta => self.found.places.note_meta(&name, start - self.params_at..end - self.params_at),
-            Level::Other => {}
+            Level::Params(origin) => {
+                self.value(depth, if name == "_meta" { Level::Meta(origin) } else { Level::Other })?;
+                self.found.places.note(&name, start - origin..self.at - origin);
+            }
+            Level::Meta(origin) => {
+                self.value(depth, Level::Other)?;
+                self.found.places.note_meta(&name, start - origin..self.at - origin);
+            }
+            Level::Other => self.value(depth, Level::Other)?,
         }
         Ok(())
     }
 
-    fn array(&mut self, depth: usize, element: &mut dyn FnMut(Range<usize>)) -> Result<(), ScanError> {
+    /// Steps over an array; where its elements stand goes to `elements`.
+    fn array(&mut self, depth: usize, mut elements: Option<&mut Vec<Range<usize>>>) -> Result<(), ScanError> {
         let depth = self.enter(depth)?;
-        if self.take_if(b']') {
+        if self.seek() == Some(b']') {
+            self.at += 1;
             return Ok(());
         }
         loop {
-            self.space();
             let start = self.at;
             self.value(depth, Level::Other)?;
-            element(start..self.at);
-            self.space();
-            if self.take_if(b']') {
+            if let Some(elements) = &mut elements {
+                elements.push(start..self.at);
+            }
+            if !self.goes_on(b']')? {
                 return Ok(());
             }
-            self.expect(b',')?;
         }
     }
 
@@ -241,42 +255,23 @@ impl<'a> Scanner<'a> {
     fn enter(&mut self, depth: usize) -> Result<usize, ScanError> {
         self.spend()?;
         self.at += 1;
-        self.space();
         depth.checked_sub(1).ok_or(ScanError::TooDeep)
     }
 
-    /// Refuses `name` if the object whose names start at `base` has it already.
-    fn claim_name(
-        &mut self,
-        name: Quoted,
-        base: usize,
-        many: &mut Option<HashSet<Cow<'a, str>>>,
-    ) -> Result<(), ScanError> {
-        let is_new = match many {
-            Some(seen) => seen.insert(self.decoded(name)?),
-            None => {
-                let known = &self.names[base..];
-                let mut is_new = true;
-                for other in known {
-                    is_new &= !self.is_same(*other, name)?;
-                }
-                if known.len() == PAIRWISE_NAMES {
-                    let mut seen = HashSet::with_capacity(PAIRWISE_NAMES * 2);
-                    for other in known.iter().chain([&name]) {
-                        seen.insert(self.decoded(*other)?);
-                    }
-                    *many = Some(seen);
-                }
-                is_new
+    /// Steps over what follows a member or an element: whether that is another one, which comes next, or the bracket's `end`.
+    fn goes_on(&mut self, end: u8) -> Result<bool, ScanError> {
+        match self.seek() {
+            Some(b',') => {
+                self.at += 1;
+                self.seek();
+                Ok(true)
             }
-        };
-        if !is_new {
-            return Err(ScanError::DuplicateName(name.start));
+            Some(byte) if byte == end => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ => self.syntax(),
         }
-        if many.is_none() {
-            self.names.push(name);
-        }
-        Ok(())
     }
 
     fn is_same(&self, one: Quoted, other: Quoted) -> Result<bool, ScanError> {
@@ -284,19 +279,25 @@ impl<'a> Scanner<'a> {
             return Ok(self.decoded(one)? == self.decoded(other)?);
         }
         let is_as_long = one.end - one.start == other.end - other.start;
-        Ok(is_as_long && self.bytes[one.start..one.end] == self.bytes[other.start..other.end])
+        Ok(is_as_long && self.inside(one) == self.inside(other))
+    }
+
+    fn inside(&self, at: Quoted) -> &'a [u8] {
+        &self.bytes[at.start as usize..at.end as usize]
     }
 
     /// The text of a string, unescaped.
     fn decoded(&self, at: Quoted) -> Result<Cow<'a, str>, ScanError> {
+        let (start, end) = (at.start as usize, at.end as usize);
         if !at.has_escapes {
-            return Ok(Cow::Borrowed(&self.text[at.start..at.end]));
+            return Ok(Cow::Borrowed(&self.text[start..end]));
         }
-        let quoted = &self.text[at.start - 1..=at.end];
-        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(at.start))
+        let quoted = &self.text[start - 1..=end];
+        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(start))
     }
 
     /// Steps over a string.
+    #[inline]
     fn string(&mut self) -> Result<Quoted, ScanError> {
         self.expect(b'"')?;
         let start = self.at;
@@ -305,8 +306,9 @@ impl<'a> Scanner<'a> {
             self.at += plain(&self.bytes[self.at..]);
             match self.peek() {
                 Some(b'"') => {
+                    let end = self.at;
                     self.at += 1;
-                    return Ok(Quoted { start, end: self.at - 1, has_escapes });
+                    return Ok(Quoted { start: start as u32, end: end as u32, has_escapes });
                 }
                 Some(b'\\') => {
                     has_escapes = true;
@@ -385,9 +387,13 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+    /// Steps over space: the byte that stands there then.
+    fn seek(&mut self) -> Option<u8> {
+        loop {
+            match self.peek() {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                byte => return byte,
+            }
         }
     }
 

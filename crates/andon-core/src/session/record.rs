@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::capability::ClientCapabilities;
+use andon_types::encoded::Encoded;
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::RequestId;
 use andon_types::meta::{Implementation, Level};
@@ -175,7 +176,7 @@ pub struct LoggedEvent {
     /// Nothing follows on the stream.
     pub last: bool,
     /// The message.
-    pub text: Arc<str>,
+    pub text: Encoded,
 }
 
 const LAST: u8 = 1;

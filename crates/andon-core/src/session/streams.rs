@@ -1,8 +1,8 @@
 //! Places where messages go, and what is kept of them for a client that comes back.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
+use andon_types::encoded::Encoded;
 use serde::{Deserialize, Serialize};
 
 use super::look::Buffered;
@@ -63,7 +63,7 @@ pub(super) struct Stream {
     /// When its connection was lost, or everything was said: the later of both.
     rests_since: Timestamp,
     sequence: u32,
-    kept: VecDeque<(u32, Arc<str>)>,
+    kept: VecDeque<(u32, Encoded)>,
     kept_bytes: usize,
     /// The sequence of the newest event that is no longer kept; 0 if none was dropped.
     evicted: u32,
@@ -223,7 +223,7 @@ impl Session {
         let (tag, keeps) = (self.tag, self.rules().resumable && self.shape == Shape::Http);
         let events_max = self.limits.replay_events_max;
         let Some(known) = self.stream(stream) else { return };
-        let text: Arc<str> = text.into();
+        let text: Encoded = text.into();
         known.sequence += 1;
         let (sequence, promised) = (known.sequence, known.promised);
         if keeps {
@@ -303,7 +303,7 @@ impl Session {
     fn retell(&mut self, stream: StreamId) {
         let Some(known) = self.stream(stream).filter(|known| !known.retold) else { return };
         known.retold = true;
-        let texts: Vec<Arc<str>> = known.kept.iter().map(|(_, text)| text.clone()).collect();
+        let texts: Vec<Encoded> = known.kept.iter().map(|(_, text)| text.clone()).collect();
         texts.iter().for_each(|text| self.mark_again(text));
     }
 
@@ -368,7 +368,7 @@ impl Session {
         let Some(known) = self.stream(stream).filter(|known| !known.promised) else { return };
         known.promised = true;
         let (finished, newest) = (known.finished, known.sequence);
-        let event = |(sequence, text): &(u32, Arc<str>)| {
+        let event = |(sequence, text): &(u32, Encoded)| {
             let last = finished && *sequence == newest;
             LoggedEvent { stream, sequence: *sequence, answers: None, last, text: text.clone() }
         };

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use andon_core::endpoint::{RoutingHeaders, admit};
 use andon_core::exchange::{Exchange, STREAM};
 use andon_core::io::{Call as Begin, Input};
+use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
@@ -172,7 +173,7 @@ impl Host {
 }
 
 /// The text of a refusal on a pipe, where there is no status.
-pub(super) fn refusal_text(answer: &Answer, id: &RequestId) -> Arc<str> {
+pub(super) fn refusal_text(answer: &Answer, id: &RequestId) -> Encoded {
     match answer {
         Answer::Ready { body: Some(body), .. } | Answer::InsufficientScope { body, .. } => body.clone(),
         _ => encode_error(Some(id), &ErrorObject::internal(), Revision::LATEST.rules()).into(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use andon_core::endpoint;
 use andon_core::io::{Frame, Input, StreamId};
 use andon_core::session::{AttachError, Phase, Session, Shape, StreamKind};
+use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Malformed, Message, Notification, Request, RequestId, encode_error};
 use andon_types::revision::{Era, Revision};
@@ -222,7 +223,7 @@ impl Connection {
         self.say(encode_error(malformed.id.as_ref(), &malformed.error, revision.rules()).into());
     }
 
-    fn say(&self, text: Arc<str>) {
+    fn say(&self, text: Encoded) {
         self.outlet.send(Frame { id: None, text: Some(text), retry_ms: None, last: false, status: 200 }, None);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use andon_core::io::{Frame, StreamId};
+use andon_types::encoded::Encoded;
 
 use super::events::EventStream;
 use super::modern::ExchangeCell;
@@ -16,7 +17,7 @@ pub struct StreamFrame {
     /// The event id, where the stream can be resumed.
     pub id: Option<String>,
     /// The message; without one, only the id or the delay is written.
-    pub data: Option<Arc<str>>,
+    pub data: Option<Encoded>,
     /// How long the client should wait before it comes back, in milliseconds.
     pub retry_ms: Option<u32>,
     /// Nothing follows.
@@ -73,7 +74,7 @@ impl ResponseStream {
 
     /// Moves all messages that are ready to `texts`, which is empty, at most about `bytes_max` bytes of them; waits for the
     /// first. Whether there was one: otherwise it is the end.
-    pub(crate) async fn texts(&mut self, texts: &mut Vec<Arc<str>>, bytes_max: usize) -> bool {
+    pub(crate) async fn texts(&mut self, texts: &mut Vec<Encoded>, bytes_max: usize) -> bool {
         std::future::poll_fn(|cx| self.outlet.poll_texts(cx, bytes_max, texts)).await
     }
 

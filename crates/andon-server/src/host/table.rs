@@ -17,6 +17,15 @@ use crate::storage::hash;
 pub(crate) type SessionCell = Cell<Session>;
 
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// What each byte is as a digit; 255 if it is none.
+const HEX_VALUES: [u8; 256] = {
+    let (mut values, mut value) = ([255; 256], 0);
+    while value < HEX_DIGITS.len() {
+        values[HEX_DIGITS[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 /// As many as a byte has values.
 const SHARDS: usize = 256;
 
@@ -38,16 +47,13 @@ impl SessionKey {
     /// Reads a secret that [`SessionKey::generate`] made, and nothing else.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        };
-        let mut secret = [0; 16];
+        let (mut secret, mut all) = ([0; 16], 0);
         for (byte, pair) in secret.iter_mut().zip(digits.as_chunks::<2>().0) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+            let [high, low] = pair.map(|digit| HEX_VALUES[usize::from(digit)]);
+            *byte = high << 4 | low;
+            all |= high | low;
         }
-        Some(Self::of(secret))
+        (all < 16).then(|| Self::of(secret))
     }
 
     /// What it is stored under.

@@ -83,7 +83,7 @@ async fn read_all(connection: &Connection, mut input: impl AsyncBufRead + Unpin)
 async fn write_all(mut stream: ResponseStream, mut output: impl AsyncWrite + Unpin) -> std::io::Result<()> {
     let (mut texts, mut piece) = (Vec::new(), Vec::new());
     while stream.texts(&mut texts, PIECE_BYTES).await {
-        texts.drain(..).for_each(|text| push_line(&mut piece, &text));
+        texts.drain(..).for_each(|text| push_line(&mut piece, text.as_bytes()));
         let written = match output.write_all(&piece).await {
             Ok(()) => output.flush().await,
             refused => refused,
@@ -99,8 +99,7 @@ async fn write_all(mut stream: ResponseStream, mut output: impl AsyncWrite + Unp
     Ok(())
 }
 
-fn push_line(piece: &mut Vec<u8>, text: &str) {
-    let mut rest = text.as_bytes();
+fn push_line(piece: &mut Vec<u8>, mut rest: &[u8]) {
     // Line ends between tokens, as a handler's own JSON may have them; inside strings JSON has none.
     while let Some(at) = memchr2(b'\n', b'\r', rest) {
         piece.extend_from_slice(&rest[..at]);

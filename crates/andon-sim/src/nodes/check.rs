@@ -1,10 +1,10 @@
 //! What has to hold when something leaves a node, and what was seen so far.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use andon_core::io::{Frame, StreamId, Timestamp};
 use andon_core::session::record::LoggedEvent;
+use andon_types::encoded::Encoded;
 
 use super::node::decode;
 use super::store::Flavour;
@@ -17,7 +17,7 @@ pub(super) struct Check {
     /// When each event was put on its stream for the last time.
     pub(super) created: HashMap<(u128, StreamId, u32), Timestamp>,
     /// What each event said when it first arrived.
-    pub(super) said: HashMap<(u128, StreamId, u32), Arc<str>>,
+    pub(super) said: HashMap<(u128, StreamId, u32), Encoded>,
     /// How often each tool ran, by its token.
     pub(super) ledger: HashMap<u64, u32>,
     /// What marks the event ids of each session.

@@ -1,8 +1,7 @@
 //! What goes over the network: one request and its answer per connection, in order, as far as the connection lasts.
 
-use std::sync::Arc;
-
 use andon_core::io::Frame;
+use andon_types::encoded::Encoded;
 
 /// Names a connection.
 pub(super) type Wire = u64;
@@ -34,7 +33,7 @@ pub(super) enum Reply {
     /// The whole answer.
     Json {
         status: u16,
-        text: Arc<str>,
+        text: Encoded,
         /// The session that was opened.
         session: Option<u128>,
     },
