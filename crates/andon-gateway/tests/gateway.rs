@@ -304,13 +304,13 @@ async fn changed_roots_reach_the_servers_that_a_session_uses() {
     // A server that all share is told while the session has a call open there, which is who can be asked.
     let open = tokio::spawn({
         let client = one.clone();
-        async move { call(&client, "all__wait", json!({ "ms": 3000 })).await }
+        async move { call(&client, "all__wait", json!({ "ms": 60_000 })).await }
     });
     until(|| async { bench.status("all").in_flight == 1 }).await;
     two.set_roots([root("of two")]).await.unwrap();
     one.set_roots([root("later")]).await.unwrap();
     until(|| async { call(&one, "all__roots", json!({})).await.unwrap().contains("file:///later") }).await;
-    open.await.unwrap().unwrap();
+    open.abort();
     bench.gateway.stop().await;
 }
 

@@ -75,9 +75,9 @@ where
     let (mut text, mut room) = (Vec::new(), Vec::new());
     loop {
         let answered = match head(wire, &mut text, patience.head_timeout, &mut beside).await {
-            Ok(true) => answer(wire, service, &text, &mut beside).await,
-            Ok(false) if beside.is_closing => return Left::Finished,
-            Ok(false) => return Left::Resting,
+            Ok(Next::Request) => answer(wire, service, &text, &mut beside).await,
+            Ok(Next::Rest) => return Left::Resting,
+            Ok(Next::End) => return Left::Finished,
             Err(failure) => Err(failure),
         };
         let answer = match answered {
@@ -103,13 +103,22 @@ where
     }
 }
 
-/// Waits for a head, whose `text` is replaced; not so when there is nothing to do for a moment, or when the connection ends.
+/// What a connection comes to between requests.
+enum Next {
+    Request,
+    /// There was nothing to do for a moment.
+    Rest,
+    /// Either side wants no more.
+    End,
+}
+
+/// Waits for a head, by whose text `text` is replaced.
 async fn head<T, C>(
     wire: &mut Wire<T>,
     text: &mut Vec<u8>,
     head_timeout: Duration,
     beside: &mut Beside<'_, C>,
-) -> Result<bool, Failure>
+) -> Result<Next, Failure>
 where
     T: AsyncRead + Unpin,
     C: Future<Output = ()>,
@@ -120,26 +129,24 @@ where
     poll_fn(|cx| {
         loop {
             if !wire.unread.is_empty() && scan.take(&mut wire.unread, text).map_err(refused)? {
-                return Poll::Ready(Ok(true));
+                return Poll::Ready(Ok(Next::Request));
             }
             match wire.poll_fill(cx).map_err(Failure::Broken)? {
-                Poll::Ready(0) if wire.unread.is_empty() => {
-                    beside.is_closing = true;
-                    return Poll::Ready(Ok(false));
-                }
+                Poll::Ready(0) if wire.unread.is_empty() => return Poll::Ready(Ok(Next::End)),
                 Poll::Ready(0) => return Poll::Ready(Err(Failure::Broken(ErrorKind::UnexpectedEof.into()))),
                 Poll::Ready(_) => {}
                 Poll::Pending => break,
             }
         }
-        if beside.poll(cx).is_ready() && (wire.unread.is_empty() || beside.is_closing) {
-            return Poll::Ready(Ok(false));
+        let is_quiet = beside.is_quiet(cx);
+        if beside.is_closing {
+            return Poll::Ready(Ok(Next::End));
         }
         if !wire.unread.is_empty() {
             ready!(late.get_or_insert_with(|| Box::pin(sleep(head_timeout))).as_mut().poll(cx));
             return Poll::Ready(Err(Failure::Refused(408, "the head comes too slowly".to_owned())));
         }
-        Poll::Pending
+        if is_quiet { Poll::Ready(Ok(Next::Rest)) } else { Poll::Pending }
     })
     .await
 }
@@ -301,13 +308,9 @@ impl<'a, C: Future<Output = ()>> Beside<'a, C> {
         Self { aside: Aside::default(), moment, tick, closes, is_closing: false, is_quiet: false }
     }
 
-    /// Ready when there was nothing to do for a moment, or the server closes.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let has_ticked = self.look(cx);
-        if self.is_closing || (has_ticked && std::mem::replace(&mut self.is_quiet, true)) {
-            return Poll::Ready(());
-        }
-        Poll::Pending
+    /// Whether there was nothing to do for a moment.
+    fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        self.look(cx) && std::mem::replace(&mut self.is_quiet, true)
     }
 
     /// Whether a moment has passed since the last time.
