@@ -343,23 +343,9 @@ fn encode_call(id: Option<&RequestId>, method: &str, params: Option<&str>) -> St
 
 fn push_id(text: &mut String, id: &RequestId) {
     match id {
-        RequestId::Number(number) => push_number(text, *number),
+        RequestId::Number(number) => text.push_str(itoa::Buffer::new().format(*number)),
         RequestId::String(id) => push(text, id),
     }
-}
-
-/// Each answer has an id, and most ids are numbers: they do without what formats any value in any way.
-fn push_number(text: &mut String, number: i64) {
-    let (mut digits, mut at, mut rest) = ([0; 19], 19, number.unsigned_abs());
-    while at == digits.len() || rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    if number < 0 {
-        text.push('-');
-    }
-    text.push_str(std::str::from_utf8(&digits[at..]).expect("digits are text"));
 }
 
 fn push<T: Serialize + ?Sized>(text: &mut String, value: &T) {

@@ -98,14 +98,17 @@ pub(crate) fn scan(text: &str, limits: ScanLimits) -> Result<Shape, ScanError> {
         return Err(ScanError::TooExpensive);
     }
     let (bytes, left, found) = (text.as_bytes(), limits.cost_bytes, Envelope::default());
-    let mut scanner = Scanner { text, bytes, at: 0, left, found };
+    let mut scanner = Scanner { text, bytes, at: 0, left, found, why: ScanError::Syntax(0) };
     let (first, mut elements) = (scanner.seek(), Vec::new());
-    match first {
-        Some(b'[') => scanner.array(limits.depth, Some(&mut elements))?,
-        _ => scanner.value(limits.depth, Level::Message)?,
+    let scanned = match first {
+        Some(b'[') => scanner.array(limits.depth, Some(&mut elements)),
+        _ => scanner.value(limits.depth, Level::Message),
+    };
+    if scanned.is_none() {
+        return Err(scanner.why);
     }
     if scanner.seek().is_some() {
-        return scanner.syntax();
+        return Err(ScanError::Syntax(scanner.at));
     }
     Ok(match first {
         Some(b'{') => Shape::Object(scanner.found),
@@ -120,20 +123,29 @@ struct Scanner<'a> {
     at: usize,
     left: usize,
     found: Envelope,
+    /// What is wrong, once something is.
+    why: ScanError,
 }
 
 /// Where a string stands, within its quotes, in a text of less than 4 GiB.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Quoted {
     start: u32,
     end: u32,
     has_escapes: bool,
 }
 
+impl Quoted {
+    fn inside(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
 /// The names of an object so far.
 #[derive(Default)]
 struct Names<'a> {
-    few: [Quoted; PAIRWISE_NAMES],
+    few: [(u32, u32); PAIRWISE_NAMES],
+    have_escapes: [bool; PAIRWISE_NAMES],
     count: usize,
     /// All of them, when there are more.
     many: Option<HashSet<Cow<'a, str>>>,
@@ -144,28 +156,34 @@ const PAIRWISE_NAMES: usize = 16;
 
 impl<'a> Names<'a> {
     /// Takes in `name`; whether it is new.
-    fn claim(&mut self, scanner: &Scanner<'a>, name: Quoted) -> Result<bool, ScanError> {
+    fn claim(&mut self, scanner: &mut Scanner<'a>, name: Quoted) -> Option<bool> {
         if let Some(many) = &mut self.many {
-            return Ok(many.insert(scanner.decoded(name)?));
+            return Some(many.insert(scanner.decoded(name)?));
         }
-        for other in &self.few[..self.count] {
-            if scanner.is_same(*other, name)? {
-                return Ok(false);
+        for index in 0..self.count {
+            if scanner.is_same(self.known(index), name)? {
+                return Some(false);
             }
         }
-        if let Some(place) = self.few.get_mut(self.count) {
-            *place = name;
+        if self.count < PAIRWISE_NAMES {
+            self.few[self.count] = (name.start, name.end);
+            self.have_escapes[self.count] = name.has_escapes;
             self.count += 1;
         } else {
-            let all = self.few.iter().chain([&name]).map(|name| scanner.decoded(*name));
-            self.many = Some(all.collect::<Result<_, _>>()?);
+            let known = (0..self.count).map(|index| self.known(index));
+            self.many = Some(known.chain([name]).map(|name| scanner.decoded(name)).collect::<Option<_>>()?);
         }
-        Ok(true)
+        Some(true)
+    }
+
+    fn known(&self, index: usize) -> Quoted {
+        let ((start, end), has_escapes) = (self.few[index], self.have_escapes[index]);
+        Quoted { start, end, has_escapes }
     }
 }
 
 impl<'a> Scanner<'a> {
-    fn value(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
+    fn value(&mut self, depth: usize, level: Level) -> Option<()> {
         match self.peek() {
             Some(b'{') => self.object(depth, level),
             Some(b'[') => self.array(depth, None),
@@ -181,18 +199,18 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn object(&mut self, depth: usize, level: Level) -> Result<(), ScanError> {
+    fn object(&mut self, depth: usize, level: Level) -> Option<()> {
         let depth = self.enter(depth)?;
         if self.seek() == Some(b'}') {
             self.at += 1;
-            return Ok(());
+            return Some(());
         }
         let mut names = Names::default();
         loop {
             self.spend()?;
             let name = self.string()?;
             if !names.claim(self, name)? {
-                return Err(ScanError::DuplicateName(name.start as usize));
+                return self.fail(ScanError::DuplicateName(name.start as usize));
             }
             self.seek();
             self.expect(b':')?;
@@ -202,13 +220,13 @@ impl<'a> Scanner<'a> {
                 Level::Message | Level::Params(_) | Level::Meta(_) => self.member(depth, level, name)?,
             }
             if !self.goes_on(b'}')? {
-                return Ok(());
+                return Some(());
             }
         }
     }
 
     /// The value of a member where members are looked for.
-    fn member(&mut self, depth: usize, level: Level, name: Quoted) -> Result<(), ScanError> {
+    fn member(&mut self, depth: usize, level: Level, name: Quoted) -> Option<()> {
         let (name, start) = (self.decoded(name)?, self.at);
         match level {
             Level::Message => {
@@ -229,15 +247,15 @@ impl<'a> Scanner<'a> {
             }
             Level::Other => self.value(depth, Level::Other)?,
         }
-        Ok(())
+        Some(())
     }
 
     /// Steps over an array; where its elements stand goes to `elements`.
-    fn array(&mut self, depth: usize, mut elements: Option<&mut Vec<Range<usize>>>) -> Result<(), ScanError> {
+    fn array(&mut self, depth: usize, mut elements: Option<&mut Vec<Range<usize>>>) -> Option<()> {
         let depth = self.enter(depth)?;
         if self.seek() == Some(b']') {
             self.at += 1;
-            return Ok(());
+            return Some(());
         }
         loop {
             let start = self.at;
@@ -246,85 +264,79 @@ impl<'a> Scanner<'a> {
                 elements.push(start..self.at);
             }
             if !self.goes_on(b']')? {
-                return Ok(());
+                return Some(());
             }
         }
     }
 
     /// Steps into a bracket; returns the depth that is left inside.
-    fn enter(&mut self, depth: usize) -> Result<usize, ScanError> {
+    fn enter(&mut self, depth: usize) -> Option<usize> {
         self.spend()?;
         self.at += 1;
-        depth.checked_sub(1).ok_or(ScanError::TooDeep)
+        depth.checked_sub(1).or_else(|| self.fail(ScanError::TooDeep))
     }
 
     /// Steps over what follows a member or an element: whether that is another one, which comes next, or the bracket's `end`.
-    fn goes_on(&mut self, end: u8) -> Result<bool, ScanError> {
+    fn goes_on(&mut self, end: u8) -> Option<bool> {
         match self.seek() {
             Some(b',') => {
                 self.at += 1;
                 self.seek();
-                Ok(true)
+                Some(true)
             }
             Some(byte) if byte == end => {
                 self.at += 1;
-                Ok(false)
+                Some(false)
             }
             _ => self.syntax(),
         }
     }
 
-    fn is_same(&self, one: Quoted, other: Quoted) -> Result<bool, ScanError> {
+    fn is_same(&mut self, one: Quoted, other: Quoted) -> Option<bool> {
         if one.has_escapes || other.has_escapes {
-            return Ok(self.decoded(one)? == self.decoded(other)?);
+            return Some(self.decoded(one)? == self.decoded(other)?);
         }
         let is_as_long = one.end - one.start == other.end - other.start;
-        Ok(is_as_long && self.inside(one) == self.inside(other))
-    }
-
-    fn inside(&self, at: Quoted) -> &'a [u8] {
-        &self.bytes[at.start as usize..at.end as usize]
+        Some(is_as_long && self.bytes[one.inside()] == self.bytes[other.inside()])
     }
 
     /// The text of a string, unescaped.
-    fn decoded(&self, at: Quoted) -> Result<Cow<'a, str>, ScanError> {
-        let (start, end) = (at.start as usize, at.end as usize);
-        if !at.has_escapes {
-            return Ok(Cow::Borrowed(&self.text[start..end]));
-        }
-        let quoted = &self.text[start - 1..=end];
-        serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| ScanError::Syntax(start))
+    #[inline]
+    fn decoded(&mut self, at: Quoted) -> Option<Cow<'a, str>> {
+        if at.has_escapes { self.unescaped(at).map(Cow::Owned) } else { Some(Cow::Borrowed(&self.text[at.inside()])) }
+    }
+
+    #[cold]
+    fn unescaped(&mut self, at: Quoted) -> Option<String> {
+        let Range { start, end } = at.inside();
+        let read = serde_json::from_str(&self.text[start - 1..=end]);
+        read.ok().or_else(|| self.fail(ScanError::Syntax(start)))
     }
 
     /// Steps over a string.
-    #[inline]
-    fn string(&mut self) -> Result<Quoted, ScanError> {
+    #[inline(always)]
+    fn string(&mut self) -> Option<Quoted> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut has_escapes = false;
-        loop {
+        self.at += plain(&self.bytes[start..]);
+        let has_escapes = self.peek() == Some(b'\\');
+        while self.peek() == Some(b'\\') {
+            self.escape()?;
             self.at += plain(&self.bytes[self.at..]);
-            match self.peek() {
-                Some(b'"') => {
-                    let end = self.at;
-                    self.at += 1;
-                    return Ok(Quoted { start: start as u32, end: end as u32, has_escapes });
-                }
-                Some(b'\\') => {
-                    has_escapes = true;
-                    self.escape()?;
-                }
-                _ => return self.syntax(),
-            }
         }
+        let end = self.at;
+        self.expect(b'"')?;
+        Some(Quoted { start: start as u32, end: end as u32, has_escapes })
     }
 
-    fn escape(&mut self) -> Result<(), ScanError> {
+    #[cold]
+    #[inline(never)]
+    fn escape(&mut self) -> Option<()> {
         self.at += 1;
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
                 self.at += 1;
-                Ok(())
+                Some(())
             }
             Some(b'u') => match self.unicode()? {
                 0xD800..=0xDBFF => {
@@ -332,26 +344,27 @@ impl<'a> Scanner<'a> {
                     if self.peek() != Some(b'u') || !(0xDC00..=0xDFFF).contains(&self.unicode()?) {
                         return self.syntax();
                     }
-                    Ok(())
+                    Some(())
                 }
                 0xDC00..=0xDFFF => self.syntax(),
-                _ => Ok(()),
+                _ => Some(()),
             },
             _ => self.syntax(),
         }
     }
 
-    fn unicode(&mut self) -> Result<u32, ScanError> {
+    fn unicode(&mut self) -> Option<u32> {
         let mut unit = 0;
         for offset in 1..=4 {
             let digit = self.bytes.get(self.at + offset).and_then(|byte| char::from(*byte).to_digit(16));
-            unit = unit * 16 + digit.ok_or(ScanError::Syntax(self.at))?;
+            let Some(digit) = digit else { return self.syntax() };
+            unit = unit * 16 + digit;
         }
         self.at += 5;
-        Ok(unit)
+        Some(unit)
     }
 
-    fn number(&mut self) -> Result<(), ScanError> {
+    fn number(&mut self) -> Option<()> {
         self.spend()?;
         self.take_if(b'-');
         if !self.take_if(b'0') {
@@ -367,24 +380,24 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        Ok(())
+        Some(())
     }
 
-    fn digits(&mut self) -> Result<(), ScanError> {
+    fn digits(&mut self) -> Option<()> {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == start { self.syntax() } else { Ok(()) }
+        if self.at == start { self.syntax() } else { Some(()) }
     }
 
-    fn word(&mut self, word: &str) -> Result<(), ScanError> {
+    fn word(&mut self, word: &str) -> Option<()> {
         self.spend()?;
         if !self.bytes[self.at..].starts_with(word.as_bytes()) {
             return self.syntax();
         }
         self.at += word.len();
-        Ok(())
+        Some(())
     }
 
     /// Steps over space: the byte that stands there then.
@@ -407,17 +420,25 @@ impl<'a> Scanner<'a> {
         there
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), ScanError> {
-        if self.take_if(byte) { Ok(()) } else { self.syntax() }
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        if self.take_if(byte) { Some(()) } else { self.syntax() }
     }
 
-    fn spend(&mut self) -> Result<(), ScanError> {
-        self.left = self.left.checked_sub(VALUE_COST_BYTES).ok_or(ScanError::TooExpensive)?;
-        Ok(())
+    fn spend(&mut self) -> Option<()> {
+        let Some(left) = self.left.checked_sub(VALUE_COST_BYTES) else { return self.fail(ScanError::TooExpensive) };
+        self.left = left;
+        Some(())
     }
 
-    fn syntax<T>(&self) -> Result<T, ScanError> {
-        Err(ScanError::Syntax(self.at))
+    #[cold]
+    fn syntax<T>(&mut self) -> Option<T> {
+        self.fail(ScanError::Syntax(self.at))
+    }
+
+    #[cold]
+    fn fail<T>(&mut self, why: ScanError) -> Option<T> {
+        self.why = why;
+        None
     }
 }
 
