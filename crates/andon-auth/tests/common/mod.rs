@@ -138,7 +138,7 @@ impl Mock {
             let used = oauth.headers(&Method::POST, &self.url()).await?;
             let response = client.post(self.url()).headers(used.clone()).send().await.expect("an answer");
             let status = response.status();
-            oauth.answered(response.headers());
+            oauth.answered(|name| response.headers().get(name)?.to_str().ok());
             let is_refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
             if left == 0 || !is_refused || !oauth.challenged(status, response.headers(), &used).await? {
                 return Ok(status);

@@ -15,8 +15,10 @@ use andon_core::client::Loss;
 use andon_types::message::{Body, Message, RequestId};
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -26,7 +28,7 @@ use crate::authorize::Authorizer;
 use crate::carriage::Carriage;
 pub use figures::Figures;
 use request::Exchange;
-use send::{Address, Answer};
+use send::{Address, Answer, Headers};
 
 const SESSION_ID: &str = "mcp-session-id";
 /// Bytes of an error's body that are looked at.
@@ -68,7 +70,7 @@ struct State {
     is_agreed: bool,
     session: Option<HeaderValue>,
     /// What all messages carry, once one was sent.
-    posting: Option<HeaderMap>,
+    posting: Option<Headers>,
     standing: Option<AbortHandle>,
 }
 
@@ -204,12 +206,13 @@ impl Shared {
         if !status.is_success() {
             return Err(Box::pin(self.refusal(response)).await);
         }
-        if is_opening && let Some(session) = response.headers().get(SESSION_ID) {
-            let visible = session.as_bytes().iter().all(|byte| (0x21..=0x7e).contains(byte));
-            if !visible || session.is_empty() || session.len() > 1024 {
+        if is_opening && let Some(session) = response.header(SESSION_ID) {
+            let is_one = session.iter().all(|byte| (0x21..=0x7e).contains(byte)) && (1..=1024).contains(&session.len());
+            let known = HeaderValue::from_bytes(session).ok().filter(|_| is_one);
+            if known.is_none() {
                 return Err(refused(Some(status), "its session id is not visible ASCII of at most 1,024 bytes").into());
             }
-            self.state().set_session(Some(session.clone()));
+            self.state().set_session(known);
         }
         match media_type(&response) {
             Some(kind) if kind.eq_ignore_ascii_case("application/json") => {
@@ -238,21 +241,23 @@ impl Shared {
     fn hear(&self, bytes: &[u8], wire_id: Option<i64>) -> Result<bool, Loss> {
         let body = Body::parse(bytes, ScanLimits::default())
             .map_err(|malformed| refused(None, format!("the server sent no message: {}", malformed.error.message)))?;
+        let hear = |message: Message| {
+            let answers = matches!((&message, wire_id),
+                (Message::Response(response), Some(id)) if response.id == Some(RequestId::Number(id)));
+            (self.ear)(match wire_id {
+                Some(wire_id) => Heard::Related { wire_id, message },
+                None => Heard::Message(message),
+            });
+            answers
+        };
         let messages = match body {
-            Body::Single(message) => vec![Ok(message)],
+            Body::Single(message) => return Ok(hear(message)),
             Body::Batch(messages) => messages,
         };
         let mut answered = false;
         for message in messages {
             match message {
-                Ok(message) => {
-                    answered |= matches!((&message, wire_id),
-                        (Message::Response(response), Some(id)) if response.id == Some(RequestId::Number(id)));
-                    (self.ear)(match wire_id {
-                        Some(wire_id) => Heard::Related { wire_id, message },
-                        None => Heard::Message(message),
-                    });
-                }
+                Ok(message) => answered |= hear(message),
                 Err(malformed) => (self.ear)(Heard::Noise(malformed.error.message)),
             }
         }
@@ -278,24 +283,30 @@ impl Shared {
     }
 
     /// A body of at most `bytes_max`.
-    async fn read(&self, mut response: Answer, bytes_max: usize) -> Result<Vec<u8>, Loss> {
+    async fn read(&self, mut response: Answer, bytes_max: usize) -> Result<Bytes, Loss> {
         let too_large = || refused(None, format!("the server's answer is larger than {bytes_max} bytes"));
         if response.content_length().is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large());
         }
-        let mut body = Vec::new();
-        while let Some(piece) = response.chunk().await? {
-            if body.len() + piece.len() > bytes_max {
+        let Some(first) = response.chunk().await? else { return Ok(Bytes::new()) };
+        let mut more = Vec::new();
+        loop {
+            if more.len().max(first.len()) > bytes_max {
                 return Err(too_large());
             }
-            body.extend_from_slice(&piece);
+            match response.chunk().await? {
+                Some(piece) if more.is_empty() => more = [&*first, &*piece].concat(),
+                Some(piece) => more.extend_from_slice(&piece),
+                // Nearly all come in one piece.
+                None if more.is_empty() => return Ok(first),
+                None => return Ok(more.into()),
+            }
         }
-        Ok(body)
     }
 }
 
 fn media_type(response: &Answer) -> Option<&str> {
-    let value = response.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    let value = str::from_utf8(response.header(CONTENT_TYPE.as_str())?).ok()?;
     Some(value.split_once(';').map_or(value, |(kind, _)| kind).trim_ascii())
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::http::HttpOptions;
-use super::http::send::{Address, Answer, send};
+use super::http::send::{Address, Answer, Headers, send};
 use super::{Ear, Heard, Link, Round, read_messages};
 use crate::carriage::Carriage;
 use andon_types::sse::EventParser;
@@ -33,10 +33,8 @@ impl TwoEndpoints {
     pub(crate) async fn open(options: HttpOptions, ear: Ear) -> Result<Self, Loss> {
         let url = options.url.clone();
         let response = request(&options, Method::GET, url, None).await?;
-        let is_events = response
-            .headers()
-            .get(CONTENT_TYPE)
-            .is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+        let media = response.header(CONTENT_TYPE.as_str());
+        let is_events = media.is_some_and(|media| media.starts_with(b"text/event-stream"));
         if !response.status().is_success() || !is_events {
             let why = "there is no event stream of the transport of 2024-11-05 either".to_owned();
             return Err(Loss::Refused { status: Some(response.status().as_u16()), why });
@@ -113,9 +111,9 @@ async fn request(options: &HttpOptions, method: Method, url: url::Url, text: Opt
             false => headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json")),
             true => headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream")),
         };
-        Ok(headers)
+        Ok(Headers::new(headers))
     };
-    send(options, method, &Address::of(url), headers, text.map(Bytes::from), repeats).await
+    send(options, &method, &Address::of(url), headers, text.map(Bytes::from).as_ref(), repeats).await
 }
 
 async fn listen(mut response: Answer, bytes_max: usize, found: oneshot::Sender<String>, ear: Ear) {

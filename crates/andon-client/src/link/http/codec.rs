@@ -1,5 +1,6 @@
 //! HTTP/1.1 as clients speak it (RFC 9112): the text of a request's head, and what the bytes of an answer mean.
 
+use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -18,23 +19,31 @@ const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed(pub(super) &'static str);
 
-/// The head of a request for `target`, with a body of so many bytes. What says how long the body is, and what becomes of the
-/// connection, is written here and nowhere else.
-pub(super) fn request_head(method: &Method, target: &str, headers: &HeaderMap, body_bytes: usize) -> Vec<u8> {
+/// Writes the line of a header. What says how long the body is, and what becomes of the connection, is written by
+/// [`request_head`] and nowhere else.
+pub(super) fn push_line(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
+    if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
+        return;
+    }
+    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+        head.extend_from_slice(part);
+    }
+}
+
+/// The head of a request for `target` with the headers that `lines` writes, and with a body of so many bytes.
+pub(super) fn request_head(
+    method: &Method,
+    target: &str,
+    lines: impl FnOnce(&mut Vec<u8>),
+    body_bytes: usize,
+) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
     for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
         head.extend_from_slice(part.as_bytes());
     }
-    for (name, value) in headers {
-        if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(name) {
-            continue;
-        }
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            head.extend_from_slice(part);
-        }
-    }
+    lines(&mut head);
     if method == Method::POST {
-        head.extend_from_slice(format!("content-length: {body_bytes}\r\n").as_bytes());
+        write!(head, "content-length: {body_bytes}\r\n").expect("writing to memory does not fail");
     }
     head.extend_from_slice(b"\r\n");
     head
@@ -44,7 +53,7 @@ pub(super) fn request_head(method: &Method, target: &str, headers: &HeaderMap, b
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+    pub(super) fields: Fields,
     pub(super) body: Body,
     /// Whether another request may follow on the connection, when the body is over.
     pub(super) keeps_alive: bool,
@@ -77,31 +86,70 @@ impl Head {
                 continue;
             }
             let is_old = parsed.version != Some(1);
-            let headers = headers(parsed.headers)?;
+            let fields = Fields::of(parsed.headers);
             bytes.advance(length);
-            let (body, is_clear) = Body::of(status, &headers)?;
-            let says_close = headers.get_all(CONNECTION).iter().any(|value| lists(value, "close"));
+            let (body, is_clear) = Body::of(status, &fields)?;
+            let says_close = fields.all(CONNECTION.as_str()).any(|value| lists(value, "close"));
             let keeps_alive = is_clear && !is_old && !says_close && body != Body::UntilEnd;
-            return Ok(Some(Self { status, headers, body, keeps_alive }));
+            return Ok(Some(Self { status, fields, body, keeps_alive }));
         }
     }
 }
 
-fn headers(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Malformed> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
-    for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(field.value)) else {
-            return Err(Malformed("one of its headers is none"));
-        };
-        headers.append(name, value);
+/// The headers of an answer as they came. Few of them are ever looked at.
+#[derive(Debug)]
+pub(super) struct Fields {
+    text: Vec<u8>,
+    /// Where in the text each name ends, and its value.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Fields {
+    fn of(fields: &[httparse::Header<'_>]) -> Self {
+        let bytes = fields.iter().map(|field| field.name.len() + field.value.len()).sum();
+        let mut found = Self { text: Vec::with_capacity(bytes), ends: Vec::with_capacity(fields.len()) };
+        for field in fields {
+            found.text.extend_from_slice(field.name.as_bytes());
+            let name_end = found.text.len();
+            found.text.extend_from_slice(field.value);
+            found.ends.push((name_end, found.text.len()));
+        }
+        found
     }
-    Ok(headers)
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut begin = 0;
+        self.ends.iter().map(move |&(name_end, end)| {
+            let field = (&self.text[begin..name_end], &self.text[name_end..end]);
+            begin = end;
+            field
+        })
+    }
+
+    /// The value of the first that has this name.
+    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// The values of all that have this name.
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// All of them, for those who know what to make of many.
+    pub(super) fn to_map(&self) -> HeaderMap {
+        let header = |(name, value)| Some((HeaderName::from_bytes(name).ok()?, HeaderValue::from_bytes(value).ok()?));
+        let mut headers = HeaderMap::with_capacity(self.ends.len());
+        for (name, value) in self.iter().filter_map(header) {
+            headers.append(name, value);
+        }
+        headers
+    }
 }
 
 /// Whether the list `value` has the token `wanted`.
-fn lists(value: &HeaderValue, wanted: &str) -> bool {
-    let tokens = value.as_bytes().split(|byte| *byte == b',');
+fn lists(value: &[u8], wanted: &str) -> bool {
+    let tokens = value.split(|byte| *byte == b',');
     tokens.into_iter().any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
@@ -142,22 +190,21 @@ pub(super) enum Piece {
 
 impl Body {
     /// Of an answer to anything but HEAD and CONNECT. And whether all agree on where it ends.
-    fn of(status: StatusCode, headers: &HeaderMap) -> Result<(Self, bool), Malformed> {
+    fn of(status: StatusCode, fields: &Fields) -> Result<(Self, bool), Malformed> {
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return Ok((Self::Sized(0), true));
         }
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        let mut lengths = fields.all(CONTENT_LENGTH.as_str());
         let length = lengths.next();
-        if headers.contains_key(TRANSFER_ENCODING) {
-            let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-            let is_chunked = codings.next().is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-            if !is_chunked || codings.next().is_some() {
+        let mut codings = fields.all(TRANSFER_ENCODING.as_str());
+        if let Some(coding) = codings.next() {
+            if !coding.eq_ignore_ascii_case(b"chunked") || codings.next().is_some() {
                 return Err(Malformed("its body has a transfer coding other than \"chunked\""));
             }
             return Ok((Self::Chunked(Chunk::Line), length.is_none()));
         }
         let Some(length) = length else { return Ok((Self::UntilEnd, true)) };
-        let text = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let text = str::from_utf8(length).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let length = text.and_then(|text| text.parse().ok()).filter(|_| lengths.all(|other| other == length));
         length.map(|length| (Self::Sized(length), true)).ok_or(Malformed("its Content-Length is no length"))
     }

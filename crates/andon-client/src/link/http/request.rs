@@ -5,15 +5,16 @@ use andon_schema::headers::wrap;
 use andon_types::method;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 
-use super::send::{Answer, send};
+use super::send::{Answer, Headers, send};
 use super::{SESSION_ID, Shared, State, refused};
 use crate::link::Round;
 
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 
@@ -59,11 +60,12 @@ impl<'a> Exchange<'a> {
 impl Shared {
     /// Sends `exchange`, see [`send`].
     pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Answer, Loss> {
-        let (method, text, repeats) = (exchange.method.clone(), exchange.text.clone(), exchange.repeats());
-        send(&self.options, method, &self.address, || self.headers(&exchange), text, repeats).await
+        let headers = || self.headers(&exchange);
+        let text = exchange.text.as_ref();
+        send(&self.options, &exchange.method, &self.address, headers, text, exchange.repeats()).await
     }
 
-    fn headers(&self, exchange: &Exchange<'_>) -> Result<HeaderMap, Loss> {
+    fn headers(&self, exchange: &Exchange<'_>) -> Result<Headers, Loss> {
         let mut state = self.state();
         let rules = state.revision.rules();
         let mut headers = if exchange.text.is_none() {
@@ -78,25 +80,25 @@ impl Shared {
         drop(state);
         if let Some(id) = exchange.last_event_id {
             let id = HeaderValue::from_str(id).map_err(|_| refused(None, "an event id that no header can carry"))?;
-            headers.insert("last-event-id", id);
+            headers.put(LAST_EVENT_ID, id);
         }
         let Some(round) = exchange.round.filter(|_| rules.routing_headers) else { return Ok(headers) };
         let value =
             |text: &str| HeaderValue::from_str(text).map_err(|_| refused(None, "a value that no header can carry"));
-        headers.insert(MCP_METHOD, value(&round.method)?);
+        headers.put(MCP_METHOD, value(&round.method)?);
         if let Some(name) = &round.name {
-            headers.insert(MCP_NAME, value(&wrap(name))?);
+            headers.put(MCP_NAME, value(&wrap(name))?);
         }
         for (suffix, text) in &round.mirrored {
             let name = HeaderName::from_bytes(format!("mcp-param-{suffix}").as_bytes())
                 .map_err(|_| refused(None, "an argument is mirrored in a header that cannot be named"))?;
-            headers.insert(name, value(text)?);
+            headers.put(name, value(text)?);
         }
         Ok(headers)
     }
 
     /// What all requests have that bring something of `content_type`, or nothing.
-    fn common(&self, state: &State, content_type: Option<HeaderValue>) -> HeaderMap {
+    fn common(&self, state: &State, content_type: Option<HeaderValue>) -> Headers {
         let rules = state.revision.rules();
         let mut headers = self.options.headers.clone();
         match content_type {
@@ -112,6 +114,6 @@ impl Shared {
         if let Some(session) = &state.session {
             headers.insert(SESSION_ID, session.clone());
         }
-        headers
+        Headers::new(headers)
     }
 }

@@ -1,13 +1,19 @@
 //! One HTTP request: its credentials, where it goes, and how often it is sent again.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use andon_core::client::Loss;
 use bytes::Bytes;
-use http::header::LOCATION;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{HOST, LOCATION, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
+use super::codec::push_line;
 use super::wire::{self, Place};
 use super::{HttpOptions, disconnected, refused};
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("andon/", env!("CARGO_PKG_VERSION")));
 
 /// Answers to challenges, and redirects, of one request.
 const RETRIES_MAX: usize = 3;
@@ -32,6 +38,71 @@ impl Address {
     }
 }
 
+/// The headers of a request. Most of them are those of all requests of their kind, which are written once.
+#[derive(Debug, Clone)]
+pub(crate) struct Headers {
+    common: Arc<Common>,
+    /// Names that are not among them.
+    own: Vec<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Debug)]
+struct Common {
+    headers: HeaderMap,
+    /// As a connection of our own has them.
+    lines: Vec<u8>,
+    names_a_host: bool,
+}
+
+impl Headers {
+    /// These, and none of its own.
+    pub(crate) fn new(headers: HeaderMap) -> Self {
+        let mut lines = Vec::new();
+        headers.iter().for_each(|(name, value)| push_line(&mut lines, name, value));
+        if !headers.contains_key(USER_AGENT) {
+            push_line(&mut lines, &USER_AGENT, &AGENT);
+        }
+        let names_a_host = headers.contains_key(HOST);
+        Self { common: Arc::new(Common { headers, lines, names_a_host }), own: Vec::new() }
+    }
+
+    /// Adds one, in place of those of the same name.
+    pub(crate) fn put(&mut self, name: HeaderName, value: HeaderValue) {
+        self.remove(&name);
+        self.own.push((name, value));
+    }
+
+    /// Adds many, in place of those of the same names.
+    fn extend(&mut self, headers: &HeaderMap) {
+        headers.keys().for_each(|name| self.remove(name));
+        self.own.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.own.retain(|(known, _)| known != name);
+        if self.common.headers.contains_key(name) {
+            let mut headers = self.common.headers.clone();
+            headers.remove(name);
+            self.common = Self::new(headers).common;
+        }
+    }
+
+    /// Writes their lines, and `host` unless one of them says which.
+    pub(super) fn push_to(&self, head: &mut Vec<u8>, host: &[u8]) {
+        if !self.common.names_a_host && !self.own.iter().any(|(name, _)| *name == HOST) {
+            head.extend_from_slice(host);
+        }
+        head.extend_from_slice(&self.common.lines);
+        self.own.iter().for_each(|(name, value)| push_line(head, name, value));
+    }
+
+    fn to_map(&self) -> HeaderMap {
+        let mut headers = self.common.headers.clone();
+        headers.extend(self.own.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers
+    }
+}
+
 /// An answer whose body is still to be read.
 pub(crate) enum Answer {
     /// Of a client that was given, or that speaks TLS.
@@ -48,10 +119,19 @@ impl Answer {
         }
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
+    /// The value of the first header with this name.
+    pub(crate) fn header(&self, name: &str) -> Option<&[u8]> {
         match self {
-            Self::Pooled(response) => response.headers(),
-            Self::Wire(answer) => answer.headers(),
+            Self::Pooled(response) => response.headers().get(name).map(HeaderValue::as_bytes),
+            Self::Wire(answer) => answer.header(name),
+        }
+    }
+
+    /// All headers.
+    fn headers(&self) -> Cow<'_, HeaderMap> {
+        match self {
+            Self::Pooled(response) => Cow::Borrowed(response.headers()),
+            Self::Wire(answer) => Cow::Owned(answer.headers()),
         }
     }
 
@@ -76,10 +156,10 @@ impl Answer {
 /// also when it met the end of a connection that had been used before.
 pub(crate) async fn send(
     options: &HttpOptions,
-    method: Method,
+    method: &Method,
     address: &Address,
-    headers: impl Fn() -> Result<HeaderMap, Loss>,
-    body: Option<Bytes>,
+    headers: impl Fn() -> Result<Headers, Loss>,
+    body: Option<&Bytes>,
     repeats: bool,
 ) -> Result<Answer, Loss> {
     let mut retries = 0;
@@ -88,24 +168,24 @@ pub(crate) async fn send(
         let address = redirect.as_ref().unwrap_or(address);
         let credentials = match &options.authorizer {
             Some(authorizer) => {
-                let made = authorizer.headers(&method, address.url.as_str()).await;
+                let made = authorizer.headers(method, address.url.as_str()).await;
                 made.map_err(|error| Loss::Unauthorized(error.to_string()))?
             }
             None => HeaderMap::new(),
         };
         let mut headers = headers()?;
         if !credentials.is_empty() {
-            headers.extend(credentials.clone());
+            headers.extend(&credentials);
         }
         options.figures.add_request();
         let response = match &options.client {
             None => Answer::Wire(Box::new({
-                let body = body.clone().unwrap_or_default();
-                wire::send(method.clone(), address.place()?, headers, body, repeats).await?
+                let body = body.map_or(&[][..], |body| body);
+                wire::send(method, address.place()?, &headers, body, repeats).await?
             })),
             Some(client) => {
-                let mut request = client.request(method.clone(), address.url.clone()).headers(headers);
-                if let Some(body) = &body {
+                let mut request = client.request(method.clone(), address.url.clone()).headers(headers.to_map());
+                if let Some(body) = body {
                     request = request.body(body.clone());
                 }
                 Answer::Pooled(request.send().await.map_err(|error| disconnected(&error))?)
@@ -113,7 +193,7 @@ pub(crate) async fn send(
         };
         options.figures.add_answer(&response);
         if let Some(authorizer) = &options.authorizer {
-            authorizer.answered(response.headers());
+            authorizer.answered(&|name| response.header(name).and_then(|value| str::from_utf8(value).ok()));
         }
         retries += 1;
         match response.status() {
@@ -141,7 +221,7 @@ pub(crate) async fn send(
 /// Whether there are new credentials after this refusal.
 async fn answers_challenge(options: &HttpOptions, response: &Answer, used: &HeaderMap) -> Result<bool, Loss> {
     let Some(authorizer) = &options.authorizer else { return Ok(false) };
-    let answered = authorizer.challenged(response.status(), response.headers(), used).await;
+    let answered = authorizer.challenged(response.status(), &response.headers(), used).await;
     answered.map_err(|error| Loss::Unauthorized(error.to_string()))
 }
 
@@ -158,7 +238,7 @@ fn unanswered(options: &HttpOptions, response: Answer) -> Result<Answer, Loss> {
 
 /// Where to send the request instead: to the same origin alone, since it carries credentials and a message.
 fn redirected(options: &HttpOptions, response: &Answer, from: &Url) -> Result<Url, Loss> {
-    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    let location = response.header(LOCATION.as_str()).and_then(|location| str::from_utf8(location).ok());
     let target = location.and_then(|location| from.join(location).ok());
     match target {
         Some(target) if target.origin() == options.url.origin() => Ok(target),

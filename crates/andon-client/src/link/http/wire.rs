@@ -11,7 +11,7 @@ use std::time::Duration;
 use andon_auth::net::first_cause;
 use andon_core::client::Loss;
 use bytes::{Bytes, BytesMut};
-use http::header::{HOST, USER_AGENT};
+use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -22,6 +22,7 @@ use tower_service::Service as _;
 
 use super::codec::{self, Head, Malformed, Piece};
 use super::refused;
+use super::send::Headers;
 
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(60);
@@ -32,7 +33,6 @@ const PROBE: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 8 << 10;
-const AGENT: HeaderValue = HeaderValue::from_static(concat!("andon/", env!("CARGO_PKG_VERSION")));
 
 /// All shelves of this process.
 static SHELVES: LazyLock<Mutex<HashMap<Authority, Arc<Shelf>>>> = LazyLock::new(Mutex::default);
@@ -59,7 +59,8 @@ pub(super) struct Place {
     shelf: Arc<Shelf>,
     /// What stands in requests.
     target: String,
-    host: HeaderValue,
+    /// The line that says of which host, for requests that do not.
+    host: Vec<u8>,
 }
 
 impl Place {
@@ -67,7 +68,9 @@ impl Place {
         let bad = || refused(None, "a URL that no request can carry");
         let whole: Uri = url.as_str().parse().map_err(|_| bad())?;
         let authority = whole.authority().ok_or_else(bad)?;
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
+        let name = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
+        let mut host = Vec::new();
+        codec::push_line(&mut host, &HOST, &name);
         let target = whole.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let shelf = lock(&SHELVES).entry(authority.clone()).or_default().clone();
         Ok(Self { whole, shelf, target, host })
@@ -77,22 +80,21 @@ impl Place {
 /// Sends a request to `place`, over a connection that is there already if one is. Its server may be closing it at that very
 /// moment: what `repeats` is then sent anew, what might do its work twice is lost (RFC 9112, 9.3.1).
 pub(super) async fn send(
-    method: Method,
+    method: &Method,
     place: &Place,
-    mut headers: HeaderMap,
-    body: Bytes,
+    headers: &Headers,
+    body: &[u8],
     repeats: bool,
 ) -> Result<Answer, Loss> {
-    headers.entry(HOST).or_insert_with(|| place.host.clone());
-    headers.entry(USER_AGENT).or_insert(AGENT);
-    let head = codec::request_head(&method, &place.target, &headers, body.len());
+    let lines = |head: &mut Vec<u8>| headers.push_to(head, &place.host);
+    let head = codec::request_head(method, &place.target, lines, body.len());
     loop {
         let (mut connection, is_first) = match place.shelf.take() {
             Some(connection) => (connection, false),
             // Boxed, since nearly every request finds one.
             None => (Box::pin(Connection::open(place)).await?, true),
         };
-        match connection.exchange(&head, &body).await {
+        match connection.exchange(&head, body).await {
             Ok(head) => return Ok(Answer::new(place.shelf.clone(), connection, (head, is_first))),
             Err(_) if repeats && !is_first => {}
             Err(error) => return Err(lost(&error)),
@@ -189,8 +191,13 @@ impl Answer {
         self.head.status
     }
 
-    pub(super) fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+    /// The value of the first header with this name.
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.fields.first(name)
+    }
+
+    pub(super) fn headers(&self) -> HeaderMap {
+        self.head.fields.to_map()
     }
 
     /// Whether no answer came over its connection before.
