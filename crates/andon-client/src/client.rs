@@ -1,5 +1,6 @@
 //! The client: typed calls and raw calls to one server.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use andon_core::client::{CallError, Loss, Opened, Report, Timing};
 use andon_schema::Validator;
 use andon_schema::headers::{HeaderParam, header_params, mirror};
-use andon_types::capability::{ClientCapabilities, ServerCapabilities};
+use andon_types::capability::ServerCapabilities;
 use andon_types::client::Root;
 use andon_types::content::{Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceTemplate};
 use andon_types::error::ErrorCode;
@@ -62,7 +63,7 @@ pub struct Options {
     on_log: Option<OnLog>,
     tag: Option<u64>,
     capabilities: Option<Json>,
-    meta: RawObject,
+    meta: Arc<RawObject>,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
 }
@@ -71,7 +72,7 @@ impl Options {
     /// Those of the requests about the task that a call of these became.
     pub(crate) fn of_its_task(mut self) -> Self {
         self.on_progress = None;
-        self.meta.take(LOG_LEVEL);
+        Arc::make_mut(&mut self.meta).take(LOG_LEVEL);
         self.taking_tasks()
     }
 
@@ -134,11 +135,11 @@ impl Options {
         self
     }
 
-    /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): for programs
-    /// that make calls for others.
+    /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): the text of
+    /// [`ClientCapabilities`](andon_types::capability::ClientCapabilities), for programs that make calls for others.
     #[must_use]
-    pub fn capabilities(mut self, capabilities: &ClientCapabilities) -> Self {
-        self.capabilities = Some(Json::of(capabilities).expect("capabilities have string keys only"));
+    pub fn capabilities(mut self, capabilities: Json) -> Self {
+        self.capabilities = Some(capabilities);
         self
     }
 
@@ -150,8 +151,8 @@ impl Options {
 
     /// A member of the request's `_meta`.
     #[must_use]
-    pub fn meta(mut self, name: impl Into<String>, value: Value) -> Self {
-        self.meta.put(name.into(), value);
+    pub fn meta(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
+        Arc::make_mut(&mut self.meta).put(name, value);
         self
     }
 }
@@ -542,7 +543,7 @@ impl Client {
     async fn request_with(
         &self,
         method: &str,
-        mut params: RawObject,
+        params: RawObject,
         options: &Options,
         mirrored: impl Fn(&Opened) -> Vec<(String, String)>,
     ) -> Result<Json, Error> {
@@ -550,11 +551,7 @@ impl Client {
         let settings = &driver.settings;
         let max = options.timeout_max.unwrap_or(settings.timeout_max);
         let timing = Timing { timeout: options.timeout.unwrap_or(settings.timeout).min(max), max };
-        if !options.meta.is_empty() {
-            let mut meta = params.take("_meta").map(|meta| RawObject::from(&meta)).unwrap_or_default();
-            options.meta.iter().for_each(|(name, value)| meta.put(name.to_owned(), value.clone()));
-            params.put("_meta", meta);
-        }
+        let params = Arc::new(params);
         let mut is_second = false;
         loop {
             let opened = driver.open().await?;
@@ -566,10 +563,11 @@ impl Client {
                 on_progress: options.on_progress.clone(),
                 on_log: options.on_log.clone(),
                 tag: options.tag,
+                meta: options.meta.clone(),
                 capabilities: options.capabilities.clone(),
                 mirrored: mirrored(&opened),
                 takes_tasks: options.takes_tasks,
-                ..Request::new(method, params.clone())
+                ..Request::again(method, params.clone())
             };
             match driver.call(request).await {
                 // The server did not run it: a new session, and once more.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use andon_core::ascending::Ascending;
 use andon_core::client::{
     Attempt, CallError, CallId, Dialogue, Input, Loss, Newcall, Next, Opened, Opening, Outcome, Output, QuestionId,
     Report, Road, Timing,
@@ -81,7 +82,7 @@ struct State {
     /// The present link ended, perhaps before it was put to use.
     lost: Option<Loss>,
     opened: Option<Arc<Opened>>,
-    waiting: HashMap<CallId, Waiter>,
+    waiting: Ascending<CallId, Waiter>,
     questions: HashMap<QuestionId, AbortHandle>,
     /// When the dialogue is woken next.
     wakes_at: Option<Timestamp>,
@@ -129,7 +130,7 @@ impl Driver {
             generation: 0,
             lost: None,
             opened: None,
-            waiting: HashMap::new(),
+            waiting: Ascending::default(),
             questions: HashMap::new(),
             wakes_at: None,
             is_closed: false,
@@ -224,6 +225,7 @@ impl Driver {
             let new = Newcall {
                 method: request.method,
                 params: request.params,
+                meta: request.meta,
                 timing: request.timing,
                 wants_progress: request.on_progress.is_some(),
                 mirrored: request.mirrored,
@@ -232,7 +234,7 @@ impl Driver {
             };
             let (call, outputs) = state.dialogue.request(self.now(), new);
             let Request { on_progress, on_ack, on_log, tag, .. } = request;
-            state.waiting.insert(call, Waiter { answer, on_progress, on_ack, on_log, tag, carrier: None });
+            state.waiting.push(call, Waiter { answer, on_progress, on_ack, on_log, tag, carrier: None });
             let left = self.perform(&mut state, outputs);
             self.set_alarm(&mut state);
             (call, left.carriages.into_iter().next().map(|(_, carriage)| carriage))
@@ -482,7 +484,7 @@ impl Driver {
         let outputs = state.dialogue.handle(self.now(), input);
         let Left { told, carriages } = self.perform(&mut state, outputs);
         for (call, carriage) in carriages {
-            if let Some(waiter) = state.waiting.get_mut(&call) {
+            if let Some(waiter) = state.waiting.get_mut(call) {
                 waiter.carrier = Some(Carrier::start(carriage));
             }
         }
@@ -514,7 +516,7 @@ impl Driver {
                 },
                 Output::Say { text } => self.say(state.link.as_ref(), text),
                 Output::Cancel { call, text } => {
-                    if let Some(waiter) = state.waiting.get_mut(&call) {
+                    if let Some(waiter) = state.waiting.get_mut(call) {
                         waiter.carrier = None;
                     }
                     let is_told = state.link.as_ref().is_some_and(|link| link.hears_hang_up());
@@ -523,18 +525,18 @@ impl Driver {
                     }
                 }
                 Output::Answered { call, outcome } => {
-                    if let Some(waiter) = state.waiting.remove(&call) {
+                    if let Some(waiter) = state.waiting.remove(call) {
                         // Whoever gave up waiting needs no answer.
                         drop(waiter.answer.send(outcome));
                     }
                 }
                 Output::Progress { call, report } => {
-                    if let Some(on_progress) = state.waiting.get(&call).and_then(|waiter| waiter.on_progress.clone()) {
+                    if let Some(on_progress) = state.waiting.get(call).and_then(|waiter| waiter.on_progress.clone()) {
                         told.push(Box::new(move || on_progress(report)));
                     }
                 }
                 Output::Asked { question, request, call, key } => {
-                    let tag = call.and_then(|call| state.waiting.get(&call)?.tag);
+                    let tag = call.and_then(|call| state.waiting.get(call)?.tag);
                     let task = self.ask(question, Question { request, tag, key });
                     state.questions.insert(question, task);
                 }
@@ -544,7 +546,7 @@ impl Driver {
                     }
                 }
                 Output::Acknowledged { call } => {
-                    if let Some(acknowledged) = state.waiting.get_mut(&call).and_then(|waiter| waiter.on_ack.take()) {
+                    if let Some(acknowledged) = state.waiting.get_mut(call).and_then(|waiter| waiter.on_ack.take()) {
                         // Whoever listens may have gone.
                         let _ = acknowledged.send(());
                     }
@@ -555,7 +557,7 @@ impl Driver {
                     tracing::warn!(method = &*notification.method, "a notification was too large and is lost");
                 }
                 Output::Logged { call, notification } => {
-                    let on_log = state.waiting.get(&call).and_then(|waiter| waiter.on_log.clone());
+                    let on_log = state.waiting.get(call).and_then(|waiter| waiter.on_log.clone());
                     told.extend(self.log_or_tell(on_log.as_ref(), Event::from(notification)));
                 }
                 Output::Heard(notification) => {
@@ -644,7 +646,7 @@ struct Abandon<'a> {
 
 impl Drop for Abandon<'_> {
     fn drop(&mut self) {
-        self.driver.state().waiting.remove(&self.call);
+        self.driver.state().waiting.remove(self.call);
         self.driver.input(Input::Abandon { call: self.call });
     }
 }

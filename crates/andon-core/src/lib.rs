@@ -5,6 +5,7 @@
 //! Up to 2025-11-25 a conversation is a [`Session`](session::Session); from 2026-07-28 each request is an
 //! [`Exchange`](exchange::Exchange) of its own. The other side of both is [`Dialogue`](client::Dialogue). Read [`io::Input`] and [`io::Output`] first.
 
+pub mod ascending;
 pub mod client;
 pub mod descriptions;
 pub mod endpoint;

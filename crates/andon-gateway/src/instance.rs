@@ -14,6 +14,7 @@ use andon_server::call::{Call, Voice};
 use andon_types::capability::{ClientCapabilities, Settings as Capabilities};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
+use andon_types::message::Json;
 use andon_types::revision::Era;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
@@ -80,6 +81,8 @@ pub(crate) struct Instance {
     ending: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
     traffic: Mutex<Traffic>,
+    /// What the server was told last that the client of a call can do, and what of it.
+    declared: Mutex<Option<(ClientCapabilities, Json)>>,
     watches: Mutex<HashMap<String, Watch>>,
     /// What the session that it is for, by the number of its endpoint, was subscribed to before the conversation began:
     /// its server does not know of that yet.
@@ -116,6 +119,7 @@ impl Instance {
             ending: watch::Sender::new(false),
             task: Mutex::default(),
             traffic: Mutex::default(),
+            declared: Mutex::default(),
             watches: Mutex::default(),
             inherited: Mutex::new(inherited),
             owner: Mutex::new(owner),

@@ -98,6 +98,25 @@ impl ObjectText {
         text.push_str(value);
     }
 
+    /// Adds members as another one has written them: see [`ObjectText::members`].
+    pub fn push_members(&mut self, members: &str) {
+        if self.0.len() > 1 && !members.is_empty() {
+            self.0.push(',');
+        }
+        self.0.push_str(members);
+    }
+
+    /// Whether there are no members.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The members alone.
+    pub fn members(mut self) -> String {
+        self.0.remove(0);
+        self.0
+    }
+
     /// All of it.
     pub fn end(self) -> String {
         let Self(mut text) = self;

@@ -1,5 +1,7 @@
 //! What a program wants of the driver.
 
+use std::sync::Arc;
+
 use andon_core::client::Timing;
 use andon_types::message::Json;
 use andon_types::raw_object::RawObject;
@@ -10,7 +12,9 @@ use super::{OnLog, OnProgress};
 /// One call, as the program wants it.
 pub(crate) struct Request {
     pub(crate) method: Box<str>,
-    pub(crate) params: RawObject,
+    pub(crate) params: Arc<RawObject>,
+    /// What it says in `_meta` beside that.
+    pub(crate) meta: Arc<RawObject>,
     pub(crate) timing: Timing,
     pub(crate) on_progress: Option<OnProgress>,
     /// For `subscriptions/listen`: told when the server has acknowledged it.
@@ -29,9 +33,15 @@ pub(crate) struct Request {
 impl Request {
     /// A call without bounds in time and without arguments in headers.
     pub(crate) fn new(method: &str, params: impl Into<RawObject>) -> Self {
+        Self::again(method, Arc::new(params.into()))
+    }
+
+    /// The same, with parameters that are sent more than once.
+    pub(crate) fn again(method: &str, params: Arc<RawObject>) -> Self {
         Self {
             method: method.into(),
-            params: params.into(),
+            params,
+            meta: Arc::default(),
             timing: Timing::UNBOUNDED,
             on_progress: None,
             on_ack: None,

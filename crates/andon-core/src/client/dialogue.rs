@@ -1,7 +1,6 @@
 //! The conversation of a client: what becomes of each request, and who answers what the server asks.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use andon_types::capability::ClientCapabilities;
@@ -19,6 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::asks::Asks;
 use super::io::{CallError, CallId, Input, Loss, Newcall, Output, Report};
+use crate::ascending::Ascending;
 use crate::io::Timestamp;
 
 /// Rounds of one call: a server that asks more often never ends.
@@ -26,7 +26,9 @@ const ROUNDS_MAX: u32 = 16;
 /// The wait before a round that brings no answers, for each such round so far.
 const EMPTY_ROUND_DELAY: Duration = Duration::from_millis(200);
 /// Room for what most calls say in `_meta`.
-const META_BYTES: usize = 256;
+const META_BYTES: usize = 320;
+/// Room for the parameters of most calls.
+const PARAMS_BYTES: usize = 512;
 /// How long the program may take to answer questions before calls run out of time again.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -36,9 +38,9 @@ pub struct Dialogue {
     revision: Revision,
     info: Implementation,
     capabilities: ClientCapabilities,
-    /// What calls say of both (2026-07-28).
-    told: (Json, Json),
-    calls: BTreeMap<CallId, InFlight>,
+    /// What calls say of the revision and of this client in `_meta`, as members; and what it can do (2026-07-28).
+    told: (String, Json),
+    calls: Ascending<CallId, Box<InFlight>>,
     pub(super) asks: Asks,
     next_call: u64,
     next_wire_id: i64,
@@ -100,13 +102,13 @@ struct CancelledParams {
 impl Dialogue {
     /// A conversation of a client that is `info` and can do `capabilities`.
     pub fn new(info: Implementation, capabilities: ClientCapabilities) -> Self {
-        let told = (json!(info).into(), json!(capabilities).into());
+        let told = (told(Revision::LATEST, &info), json!(capabilities).into());
         Self {
             revision: Revision::LATEST,
             info,
             capabilities,
             told,
-            calls: BTreeMap::new(),
+            calls: Ascending::default(),
             asks: Asks::default(),
             next_call: 0,
             next_wire_id: 0,
@@ -117,6 +119,7 @@ impl Dialogue {
     /// Speaks `revision` from here on.
     pub fn speak(&mut self, revision: Revision) {
         self.revision = revision;
+        self.told.0 = told(revision, &self.info);
     }
 
     /// The revision that is spoken.
@@ -156,7 +159,7 @@ impl Dialogue {
             answers: Map::new(),
             resume_at: None,
         };
-        self.calls.insert(call, flight);
+        self.calls.push(call, Box::new(flight));
         self.is_due(ends_at);
         self.send_round(call, &mut out);
         (call, out)
@@ -165,7 +168,9 @@ impl Dialogue {
     /// The text of a notification to the server.
     pub fn notification(&self, method: &str, params: Map<String, Value>) -> String {
         let mut params = RawObject::from(params);
-        self.add_meta(&mut params, None, None);
+        if let Some(meta) = self.meta(params.get("_meta"), None, None) {
+            params.put("_meta", meta);
+        }
         encode_notification(method, Some(&params.encode()))
     }
 
@@ -177,7 +182,7 @@ impl Dialogue {
         match input {
             Input::Message(message) => self.message(now, message, None, &mut out),
             Input::Related { wire_id, message } => {
-                let call = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| *call);
+                let call = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| call);
                 self.message(now, message, call, &mut out);
             }
             Input::Refused { call, status, error } => {
@@ -186,7 +191,7 @@ impl Dialogue {
             Input::Failed { call, loss } => self.end(call, Err(CallError::Lost(loss)), &mut out),
             Input::Unreadable { wire_id, loss } => self.unreadable(wire_id, &loss, &mut out),
             Input::Abandon { call } => {
-                if let Some(flight) = self.calls.remove(&call) {
+                if let Some(flight) = self.calls.remove(call) {
                     self.cancel(call, &flight, "the caller no longer waits", &mut out);
                 }
             }
@@ -195,7 +200,7 @@ impl Dialogue {
             Input::Tick => self.tick(now, &mut out),
         }
         if was_paused && !self.asks.is_open() {
-            self.calls.values_mut().for_each(|flight| flight.extend(now));
+            self.calls.iter_mut().for_each(|(_, flight)| flight.extend(now));
         }
         if is_tick || was_paused != self.asks.is_open() || self.is_idle() {
             self.due = self.soonest();
@@ -221,7 +226,7 @@ impl Dialogue {
             None if self.asks.is_open() => flight.hard_end(),
             None => flight.ends_at,
         };
-        self.calls.values().map(due).chain(asked).min()
+        self.calls.iter().map(|(_, flight)| due(flight)).chain(asked).min()
     }
 
     /// Whether nothing is in flight.
@@ -234,63 +239,84 @@ impl Dialogue {
     }
 
     fn send_round(&mut self, call: CallId, out: &mut Vec<Output>) {
-        let Some(flight) = self.calls.get_mut(&call) else { return };
+        let Some(flight) = self.calls.get_mut(call) else { return };
         self.next_wire_id += 1;
         let wire_id = self.next_wire_id;
         flight.wire_id = Some(wire_id);
         flight.rounds += 1;
         flight.resume_at = None;
-        let mut params = flight.new.params.clone();
-        if !flight.answers.is_empty() {
-            params.put("inputResponses", std::mem::take(&mut flight.answers));
+        let answers = std::mem::take(&mut flight.answers);
+        let state = flight.request_state.take();
+        let Some(InFlight { new, token, .. }) = self.calls.get(call).map(|flight| &**flight) else { return };
+        let is_opening = &*new.method == Method::Initialize.as_str();
+        let token = new.wants_progress.then_some(*token);
+        let given = new.params.get("_meta");
+        let meta = if is_opening { None } else { self.meta(given, token, Some(new)) };
+        // Calls are many, so that it is written as it travels.
+        let mut params = ObjectText::with_capacity(PARAMS_BYTES);
+        for (name, value) in new.params.iter() {
+            let is_replaced = match name {
+                "_meta" => meta.is_some(),
+                "inputResponses" => !answers.is_empty(),
+                "requestState" => state.is_some(),
+                _ => false,
+            };
+            if !is_replaced {
+                params.push(name, value.as_str());
+            }
         }
-        if let Some(state) = flight.request_state.take() {
-            params.put("requestState", state);
+        if !answers.is_empty() {
+            params.push("inputResponses", Json::from(answers).as_str());
         }
-        let token = flight.new.wants_progress.then_some(flight.token);
-        let method = flight.new.method.clone();
-        let mirrored = flight.new.mirrored.clone();
-        let named_by = Method::find(&method, self.revision).and_then(Method::named_by);
-        let name = named_by.and_then(|member| params.text(member)).map(Cow::into_owned);
-        if &*method != Method::Initialize.as_str() {
-            self.add_meta(&mut params, token, self.calls.get(&call).map(|flight| &flight.new));
+        if let Some(state) = state {
+            params.push("requestState", Json::from(state).as_str());
         }
-        let params = (!params.is_empty()).then(|| params.encode());
-        let text = encode_request(&RequestId::Number(wire_id), &method, params.as_deref());
+        if let Some(meta) = meta {
+            params.push("_meta", &meta.end());
+        }
+        let params = (!params.is_empty()).then(|| params.end());
+        let text = encode_request(&RequestId::Number(wire_id), &new.method, params.as_deref());
+        let named_by = Method::find(&new.method, self.revision).and_then(Method::named_by);
+        let name = named_by.and_then(|member| new.params.text(member)).map(Cow::into_owned);
+        let (method, mirrored) = (new.method.clone(), new.mirrored.clone());
         out.push(Output::Send { call, wire_id, method, name, mirrored, text });
     }
 
-    /// What the revision wants in `_meta` of `call`, or of a notification, beside what the program put there. Calls are many,
-    /// so that it is written as it travels.
-    fn add_meta(&self, params: &mut RawObject, token: Option<i64>, call: Option<&Newcall>) {
+    /// The `_meta` of `call`, or of a notification: what the revision wants, beside what the program put there, of which some is
+    /// `given` with the parameters. `None` if those are to stay as they are.
+    fn meta(&self, given: Option<&Json>, token: Option<i64>, call: Option<&Newcall>) -> Option<ObjectText> {
         let tells = self.rules().result_type;
-        if !tells && token.is_none() {
-            return;
+        let put = call.map(|call| &call.meta).filter(|meta| !meta.is_empty());
+        if !tells && token.is_none() && put.is_none() {
+            return None;
         }
         let mut meta = ObjectText::with_capacity(META_BYTES);
-        let given = params.take("_meta");
-        for (name, value) in given.iter().flat_map(Json::members) {
-            let is_ours = (token.is_some() && name == PROGRESS_TOKEN)
-                || (tells && [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES].contains(&&*name));
-            if !is_ours {
+        let is_ours = |name: &str| {
+            (token.is_some() && name == PROGRESS_TOKEN)
+                || (tells && [PROTOCOL_VERSION, CLIENT_INFO, CLIENT_CAPABILITIES].contains(&name))
+        };
+        for (name, value) in given.into_iter().flat_map(Json::members) {
+            if !is_ours(&name) && put.is_none_or(|put| put.get(&name).is_none()) {
                 meta.push(&name, value);
             }
+        }
+        for (name, value) in put.into_iter().flat_map(|put| put.iter()).filter(|(name, _)| !is_ours(name)) {
+            meta.push(name, value.as_str());
         }
         if let Some(token) = token {
             meta.push(PROGRESS_TOKEN, Json::number(token).as_str());
         }
         if tells {
-            let (info, all) = &self.told;
+            let (told, all) = &self.told;
+            meta.push_members(told);
             let declared = call.and_then(|call| call.capabilities.as_ref()).unwrap_or(all);
-            meta.push(PROTOCOL_VERSION, Json::string(self.revision.as_str()).as_str());
-            meta.push(CLIENT_INFO, info.as_str());
             if call.is_some_and(|call| call.takes_tasks) {
                 meta.push(CLIENT_CAPABILITIES, with_tasks(declared).as_str());
             } else {
                 meta.push(CLIENT_CAPABILITIES, declared.as_str());
             }
         }
-        params.put("_meta", meta);
+        Some(meta)
     }
 
     fn message(&mut self, now: Timestamp, message: Message, call: Option<CallId>, out: &mut Vec<Output>) {
@@ -310,7 +336,7 @@ impl Dialogue {
         let Some(RequestId::Number(wire_id)) = response.id else {
             return out.push(Output::Dropped("a response without an id of ours"));
         };
-        let found = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| *call);
+        let found = self.calls.iter().find(|(_, flight)| flight.wire_id == Some(wire_id)).map(|(call, _)| call);
         let Some(call) = found else { return out.push(Output::Dropped("a response without a request")) };
         match response.outcome {
             Err(error) => self.end(call, Err(CallError::Protocol { error, status: None }), out),
@@ -334,7 +360,7 @@ impl Dialogue {
     /// Only calls of tools become tasks, and only where that was declared (tasks extension, "Capability Negotiation").
     fn takes_task(&self, call: CallId) -> bool {
         let declares = declares_tasks(self.capabilities.extensions.as_ref());
-        self.calls.get(&call).is_some_and(|flight| {
+        self.calls.get(call).is_some_and(|flight| {
             &*flight.new.method == Method::ToolsCall.as_str() && (declares || flight.new.takes_tasks)
         })
     }
@@ -345,7 +371,7 @@ impl Dialogue {
             Ok(asked) => asked,
             Err(error) => return self.end(call, Err(CallError::Invalid(error.to_string())), out),
         };
-        let Some(flight) = self.calls.get_mut(&call) else { return };
+        let Some(flight) = self.calls.get_mut(call) else { return };
         flight.wire_id = None;
         // The server is at work: that is as good as progress.
         flight.extend(now);
@@ -378,7 +404,7 @@ impl Dialogue {
         match outcome {
             Err(error) => self.end(call, Err(CallError::Unanswerable(error)), out),
             Ok(answer) => {
-                let Some(flight) = self.calls.get_mut(&call) else { return };
+                let Some(flight) = self.calls.get_mut(call) else { return };
                 flight.answers.insert(key, answer);
                 if !self.asks.waits_for(call) {
                     flight.extend(now);
@@ -403,7 +429,7 @@ impl Dialogue {
                 let wire_id = params.and_then(|params| params.get("_meta")?.get(SUBSCRIPTION_ID)?.as_i64());
                 let found = self.calls.iter().find(|(_, flight)| flight.wire_id.is_some() && flight.wire_id == wire_id);
                 match found {
-                    Some((call, _)) => out.push(Output::Acknowledged { call: *call }),
+                    Some((call, _)) => out.push(Output::Acknowledged { call }),
                     None => out.push(Output::Dropped("an acknowledgement of no call")),
                 }
             }
@@ -423,25 +449,25 @@ impl Dialogue {
         flight.last_progress = Some(params.progress);
         flight.extend(now);
         let report = Report { progress: params.progress, total: params.total, message: params.message };
-        out.push(Output::Progress { call: *call, report });
+        out.push(Output::Progress { call, report });
     }
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         self.asks.expire(now, QUESTION_TIMEOUT, self.rules(), out);
         let paused = self.asks.is_open();
         let (mut late, mut due) = (Vec::new(), Vec::new());
-        for (call, flight) in &self.calls {
+        for (call, flight) in self.calls.iter() {
             match flight.resume_at {
-                Some(at) if at <= now => due.push(*call),
+                Some(at) if at <= now => due.push(call),
                 _ => {}
             }
             let ends_at = if paused { flight.hard_end() } else { flight.ends_at };
             if ends_at <= now {
-                late.push(*call);
+                late.push(call);
             }
         }
         for call in late {
-            if let Some(flight) = self.calls.remove(&call) {
+            if let Some(flight) = self.calls.remove(call) {
                 self.cancel(call, &flight, "it took too long", out);
                 out.push(Output::Answered { call, outcome: Err(CallError::TimedOut) });
             }
@@ -475,13 +501,13 @@ impl Dialogue {
             None => flight.wire_id.is_some() && &*flight.new.method != Method::Listen.as_str(),
         };
         let calls: Vec<CallId> =
-            self.calls.iter().filter(|(_, flight)| may_be_answered(flight)).map(|(call, _)| *call).collect();
+            self.calls.iter().filter(|(_, flight)| may_be_answered(flight)).map(|(call, _)| call).collect();
         if calls.is_empty() {
             out.push(Output::Dropped("a message that cannot be read"));
         }
         let is_sure = calls.len() == 1;
         for call in calls {
-            let flight = self.calls.get(&call).filter(|_| !is_sure);
+            let flight = self.calls.get(call).filter(|_| !is_sure);
             // The server may still be at work on it.
             if let Some(text) = flight.and_then(|flight| self.cancellation(flight, "its answer may have been lost")) {
                 out.push(Output::Cancel { call, text: Some(text) });
@@ -491,7 +517,7 @@ impl Dialogue {
     }
 
     fn end(&mut self, call: CallId, outcome: Result<Json, CallError>, out: &mut Vec<Output>) {
-        if self.calls.remove(&call).is_none() {
+        if self.calls.remove(call).is_none() {
             return;
         }
         self.asks.forget(call, out);
@@ -499,12 +525,20 @@ impl Dialogue {
     }
 
     fn closed(&mut self, loss: &Loss, out: &mut Vec<Output>) {
-        for call in std::mem::take(&mut self.calls).into_keys() {
+        for (call, _) in std::mem::take(&mut self.calls).iter() {
             self.asks.forget(call, out);
             out.push(Output::Answered { call, outcome: Err(CallError::Lost(loss.clone())) });
         }
         self.asks.clear(out);
     }
+}
+
+/// What every call says of the revision and of the client that is `info`.
+fn told(revision: Revision, info: &Implementation) -> String {
+    let mut told = ObjectText::with_capacity(META_BYTES);
+    told.push(PROTOCOL_VERSION, Json::string(revision.as_str()).as_str());
+    told.push(CLIENT_INFO, Json::from(json!(info)).as_str());
+    told.members()
 }
 
 /// The same capabilities, and tasks.

@@ -1,6 +1,7 @@
 //! What can happen to a client's conversation, and what it can want done.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::client::InputRequest;
@@ -37,7 +38,9 @@ pub struct Newcall {
     /// What it calls.
     pub method: Box<str>,
     /// Its parameters; what the revision wants in `_meta` is added.
-    pub params: RawObject,
+    pub params: Arc<RawObject>,
+    /// What else `_meta` says, in place of what the parameters have of the same names.
+    pub meta: Arc<RawObject>,
     /// How long it may take.
     pub timing: Timing,
     /// Whether somebody listens to its progress.

@@ -3,14 +3,16 @@
 //! Over HTTP a server says so. Over stdio servers of older revisions do not: then it belongs to the call that is open, if
 //! all open calls are of one client, and to nobody else.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use andon_client::{Client, Error, Listen, Listening, Options, Question, Task};
+use andon_core::ascending::Ascending;
 use andon_server::call::{Call, Voice};
+use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
@@ -26,6 +28,9 @@ use tokio::time::Instant;
 use super::{Instance, Key, Ready, bridged};
 use crate::flight::{Asked, Flight, Held, Inbox, Line, lock};
 use crate::upstream::Admission;
+
+/// What is asked for of a server's log where sessions filter by themselves.
+static EVERYTHING: LazyLock<Json> = LazyLock::new(|| json!(Level::Debug).into());
 
 /// How long a call that was given up may still be what a server speaks of.
 const GHOST_FOR: Duration = Duration::from_secs(60);
@@ -52,7 +57,7 @@ enum Caller {
 #[derive(Default)]
 pub(super) struct Traffic {
     last: u64,
-    open: BTreeMap<u64, Open>,
+    open: Ascending<u64, Open>,
     /// Calls that wait until they can be made.
     reserved: usize,
     /// Calls that nobody waits for any more, and of which the server may not know yet.
@@ -128,7 +133,7 @@ impl Instance {
                 (_, Some(session)) => Caller::Session(endpoint, session),
                 (_, None) => Caller::Alone(id),
             };
-            traffic.open.insert(id, Open { caller, line: line.clone(), questions: questions.clone(), task: None });
+            traffic.open.push(id, Open { caller, line: line.clone(), questions: questions.clone(), task: None });
             id
         };
         if matches!(self.key, Key::Session(..)) {
@@ -170,17 +175,30 @@ impl Instance {
         }
         if revision.era() == Era::Modern {
             // A server that asks only those who can be asked finds it out here.
-            options = options.capabilities(&bridged(call.client_capabilities()));
+            options = options.capabilities(self.declared(call.client_capabilities()));
         }
         if revision.rules().log_level_per_request {
             // A session filters by itself.
-            let wanted = call.meta().and_then(|meta| meta.get(LOG_LEVEL)).cloned();
-            let level = wanted.or_else(|| call.session().map(|_| json!(Level::Debug)));
+            let wanted = call.meta().and_then(|meta| meta.get(LOG_LEVEL)).cloned().map(Json::from);
+            let level = wanted.or_else(|| call.session().map(|_| EVERYTHING.clone()));
             if let Some(level) = level {
                 options = options.meta(LOG_LEVEL, level);
             }
         }
         options
+    }
+
+    /// What of the capabilities of a client its server is told, which most clients have in common.
+    fn declared(&self, capabilities: &ClientCapabilities) -> Json {
+        let mut known = lock(&self.declared);
+        if let Some((of, declared)) = &*known
+            && of == capabilities
+        {
+            return declared.clone();
+        }
+        let declared = Json::of(&bridged(capabilities)).expect("capabilities have string keys only");
+        *known = Some((capabilities.clone(), declared.clone()));
+        declared
     }
 
     /// Puts a question of the server to the client that it is for.
@@ -248,7 +266,8 @@ impl Instance {
             _ if self.upstream.has_one_client() => Caller::Owner,
             _ => Caller::Session(endpoint, session),
         };
-        let open = lock(&self.traffic).open.values().find(|open| open.caller == caller).map(|open| open.line.clone());
+        let open =
+            lock(&self.traffic).open.iter().find(|(_, open)| open.caller == caller).map(|(_, open)| open.line.clone());
         // Of those who share it, only who uses it now can be asked.
         if open.is_some() || caller == Caller::Owner {
             self.roots_stale.store(true, Ordering::SeqCst);
@@ -417,7 +436,7 @@ async fn send_as_task(
     let (result, watched) = created(client.clone(), outgoing, options).await?;
     let Some((task, mut watched)) = watched else { return Ok(result) };
     if let Some(instance) = instance.upgrade()
-        && let Some(open) = lock(&instance.traffic).open.get_mut(&id)
+        && let Some(open) = lock(&instance.traffic).open.get_mut(id)
     {
         open.task = Some(task.id().to_owned());
     }
@@ -493,16 +512,16 @@ impl Traffic {
     /// In words that go to the server.
     fn whose(&mut self, tag: Option<u64>, task: Option<&str>) -> Result<&Open, &'static str> {
         if let Some(task) = task {
-            let open = self.open.values().find(|open| open.task.as_deref() == Some(task));
-            return open.ok_or("the task that this belongs to is over");
+            let open = self.open.iter().find(|(_, open)| open.task.as_deref() == Some(task));
+            return open.map(|(_, open)| open).ok_or("the task that this belongs to is over");
         }
         if let Some(tag) = tag {
-            return self.open.get(&tag).ok_or("the call that this belongs to is over");
+            return self.open.get(tag).ok_or("the call that this belongs to is over");
         }
         let now = Instant::now();
         self.ghosts.retain(|(_, until)| *until > now);
         // What belongs to a task says so (2025-11-25, "Associating Task-Related Messages").
-        let calls = || self.open.values().filter(|open| open.task.is_none());
+        let calls = || self.open.iter().map(|(_, open)| open).filter(|open| open.task.is_none());
         let Some(newest) = calls().next_back() else {
             return Err("no call is open that this could belong to, and there is nobody to ask");
         };
@@ -558,7 +577,7 @@ impl Held for Aboard {
 impl Drop for Aboard {
     fn drop(&mut self) {
         let mut traffic = lock(&self.instance.traffic);
-        let Some(open) = traffic.open.remove(&self.id) else { return };
+        let Some(open) = traffic.open.remove(self.id) else { return };
         traffic.is_silent = self.was_silent.unwrap_or(traffic.is_silent);
         let now = Instant::now();
         traffic.used_at = Some(now);

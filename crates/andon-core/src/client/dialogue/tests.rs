@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use andon_types::capability::{ClientCapabilities, Settings};
@@ -26,7 +27,8 @@ fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId
     let params = Map::from_iter([("name".to_owned(), json!("t"))]);
     let new = Newcall {
         method: method.into(),
-        params: params.into(),
+        params: Arc::new(params.into()),
+        meta: Arc::default(),
         timing: TIMING,
         wants_progress,
         mirrored: Vec::new(),
@@ -307,7 +309,8 @@ fn initialize_carries_no_metadata_and_is_not_cancelled() {
     let params = dialogue.initialize_params(Revision::LATEST_LEGACY);
     let new = Newcall {
         method: "initialize".into(),
-        params,
+        params: Arc::new(params),
+        meta: Arc::default(),
         timing: TIMING,
         wants_progress: false,
         mirrored: Vec::new(),
