@@ -256,6 +256,12 @@ impl OAuth {
         Ok(headers)
     }
 
+    /// Whether it is known that there is no token, and so no header, for requests to `url`.
+    pub fn has_none_for(&self, url: &str) -> bool {
+        let state = self.state();
+        state.is_loaded && state.token.is_none() && url == self.0.server_url.as_str()
+    }
+
     /// The server answered with 401 or 403. Does what it asks for: a nonce, a token, more permission. Whether the
     /// request should be sent again. `used` are the headers that it had, so that many refusals of one token lead to one
     /// new token.

@@ -13,6 +13,11 @@ pub trait Authorizer: Send + Sync {
     /// repeated.
     fn headers<'a>(&'a self, method: &'a Method, url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>>;
 
+    /// The same headers, if they are known without waiting: asked first.
+    fn known_headers(&self, _url: &str) -> Option<HeaderMap> {
+        None
+    }
+
     /// The server answered with 401 or 403. `used` are the headers that the refused request had, so that many
     /// refusals of one old token lead to one new one. Whether it makes sense to send the request again.
     fn challenged<'a>(
@@ -61,6 +66,10 @@ impl Bearer {
         value.set_sensitive(true);
         Ok(Self(value))
     }
+
+    fn own_headers(&self) -> HeaderMap {
+        HeaderMap::from_iter([(AUTHORIZATION, self.0.clone())])
+    }
 }
 
 impl fmt::Debug for Bearer {
@@ -71,9 +80,12 @@ impl fmt::Debug for Bearer {
 
 impl Authorizer for Bearer {
     fn headers<'a>(&'a self, _method: &'a Method, _url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>> {
-        let mut headers = HeaderMap::new();
-        headers.insert(AUTHORIZATION, self.0.clone());
+        let headers = self.own_headers();
         async { Ok(headers) }.boxed()
+    }
+
+    fn known_headers(&self, _url: &str) -> Option<HeaderMap> {
+        Some(self.own_headers())
     }
 
     fn challenged<'a>(
@@ -89,6 +101,10 @@ impl Authorizer for Bearer {
 impl Authorizer for andon_auth::OAuth {
     fn headers<'a>(&'a self, method: &'a Method, url: &'a str) -> BoxFuture<'a, Result<HeaderMap, AuthorizeError>> {
         async move { self.headers(method, url).await.map_err(|error| AuthorizeError::new(error.to_string())) }.boxed()
+    }
+
+    fn known_headers(&self, url: &str) -> Option<HeaderMap> {
+        self.has_none_for(url).then(HeaderMap::new)
     }
 
     fn challenged<'a>(

@@ -63,7 +63,7 @@ pub struct Options {
     on_log: Option<OnLog>,
     tag: Option<u64>,
     capabilities: Option<Json>,
-    meta: Arc<RawObject>,
+    meta: Option<Arc<RawObject>>,
     task_ttl: Option<Duration>,
     takes_tasks: bool,
 }
@@ -72,7 +72,9 @@ impl Options {
     /// Those of the requests about the task that a call of these became.
     pub(crate) fn of_its_task(mut self) -> Self {
         self.on_progress = None;
-        Arc::make_mut(&mut self.meta).take(LOG_LEVEL);
+        if let Some(meta) = &mut self.meta {
+            Arc::make_mut(meta).take(LOG_LEVEL);
+        }
         self.taking_tasks()
     }
 
@@ -152,7 +154,15 @@ impl Options {
     /// A member of the request's `_meta`.
     #[must_use]
     pub fn meta(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
-        Arc::make_mut(&mut self.meta).put(name, value);
+        Arc::make_mut(self.meta.get_or_insert_default()).put(name, value);
+        self
+    }
+
+    /// The members of the request's `_meta`, in place of those that were given before: for programs that say the same of
+    /// many calls.
+    #[must_use]
+    pub fn all_meta(mut self, meta: Arc<RawObject>) -> Self {
+        self.meta = Some(meta);
         self
     }
 }
@@ -377,13 +387,23 @@ impl Client {
     /// # Errors
     /// See [`Error`]. A tool that fails is a result.
     pub async fn call_tool_raw(&self, name: &str, arguments: impl Into<Json>, options: Options) -> Result<Json, Error> {
-        let arguments = arguments.into();
-        let mut result = self.try_tool(name, &arguments, &options).await;
+        let mut params = RawObject::default();
+        params.put("name", Json::string(name));
+        params.put("arguments", arguments);
+        self.call_tool_with(Arc::new(params), options).await
+    }
+
+    /// The same with parameters that came as they are: `name`, and `arguments` that are an object.
+    ///
+    /// # Errors
+    /// See [`Error`]. A tool that fails is a result.
+    pub async fn call_tool_with(&self, params: Arc<RawObject>, options: Options) -> Result<Json, Error> {
+        let mut result = self.try_tool(&params, &options).await;
         // The server mirrors other arguments than we know of: look again, once (Streamable HTTP, "Custom Headers").
         if matches!(&result, Err(Error::Protocol(error)) if error.code == ErrorCode::HeaderMismatch as i32) {
             self.0.driver.cache.clear();
             Box::pin(self.tools()).await?;
-            result = Box::pin(self.try_tool(name, &arguments, &options)).await;
+            result = Box::pin(self.try_tool(&params, &options)).await;
         }
         result
     }
@@ -504,7 +524,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn request(&self, method: &str, params: impl Into<RawObject>, options: Options) -> Result<Json, Error> {
-        self.request_with(method, params.into(), &options, |_| Vec::new()).await
+        self.request_with(method, Arc::new(params.into()), &options, |_| Vec::new()).await
     }
 
     /// Any notification, as it is.
@@ -522,18 +542,19 @@ impl Client {
         self.0.driver.close().await;
     }
 
-    async fn try_tool(&self, name: &str, arguments: &Json, options: &Options) -> Result<Json, Error> {
-        let mut params = RawObject::default();
-        params.put("name", Json::string(name));
-        params.put("arguments", arguments.clone());
+    async fn try_tool(&self, params: &Arc<RawObject>, options: &Options) -> Result<Json, Error> {
+        let mut params = params.clone();
         if options.takes_tasks && self.0.driver.open().await?.revision.rules().execution {
             let ttl_ms = options.task_ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
-            params.put("task", ttl_ms.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl })));
+            let task = ttl_ms.map_or_else(|| json!({}), |ttl| json!({ "ttl": ttl }));
+            Arc::make_mut(&mut params).put("task", task);
         }
-        let known = self.known().get(name).cloned();
+        let known = params.text("name").and_then(|name| self.known().get(&*name).cloned());
+        let arguments = params.get("arguments").cloned();
         self.request_with("tools/call", params, options, |opened| match &known {
             Some(known) if opened.revision.rules().routing_headers && !known.headers.is_empty() => {
-                mirror(&known.headers, &arguments.parse_owned().unwrap_or_default())
+                let arguments = arguments.as_ref().and_then(|arguments| arguments.parse_owned().ok());
+                mirror(&known.headers, &arguments.unwrap_or_default())
             }
             _ => Vec::new(),
         })
@@ -543,7 +564,7 @@ impl Client {
     async fn request_with(
         &self,
         method: &str,
-        params: RawObject,
+        params: Arc<RawObject>,
         options: &Options,
         mirrored: impl Fn(&Opened) -> Vec<(String, String)>,
     ) -> Result<Json, Error> {
@@ -551,7 +572,6 @@ impl Client {
         let settings = &driver.settings;
         let max = options.timeout_max.unwrap_or(settings.timeout_max);
         let timing = Timing { timeout: options.timeout.unwrap_or(settings.timeout).min(max), max };
-        let params = Arc::new(params);
         let mut is_second = false;
         loop {
             let opened = driver.open().await?;

@@ -62,10 +62,13 @@ pub(crate) struct Front {
 /// A request that was understood: who serves it, and what it is there.
 struct Routed {
     upstream: Arc<Upstream>,
-    params: RawObject,
+    /// As the server knows them.
+    params: Arc<RawObject>,
     /// Whether it may be sent twice.
     is_repeatable: bool,
-    tasking: Tasking,
+    way: Way,
+    /// Whether the server is to make a task of it.
+    wish: TaskWish,
     /// What the names are of.
     view: Arc<View>,
 }
@@ -118,28 +121,40 @@ impl Front {
     /// Has the server answer that the request is for.
     async fn pass_on(self: &Arc<Self>, call: &Call, method: Method, params: RawObject) -> Result<Reply, ErrorObject> {
         let asked = params.text("uri").map(Cow::into_owned);
-        let mut routed = self.route(call, method, params).await?;
+        let routed = self.route(call, method, params).await?;
         let settings = &routed.upstream.settings;
         // The server's own time runs out first, and says what happened.
         call.set_timeout(settings.start_timeout + settings.timeout + Duration::from_secs(5));
-        let (way, wish) = match method {
-            Method::ToolsCall => tasks::way(call, routed.tasking, &mut routed.params)?,
-            _ => (Way::Call, TaskWish::No),
-        };
-        let (front, tasks) = (self.clone(), self.tasks());
-        match way {
-            Way::Call => Ok(self.carry(call, (method, routed, wish), asked).await?.0),
+        match routed.way {
+            Way::Call => Ok(self.carry(call, method, &routed, asked.as_deref()).await?.0),
             // Boxed, so that calls which are no tasks do not carry what those need.
-            Way::Task(ttl) => {
-                let work = |call: Call| async move { front.carry(&call, (method, routed, wish), asked).await };
-                Box::pin(tasks?.run(call, ttl, work)).await
-            }
-            Way::Late => {
-                let own = call.clone();
-                let running = async move { front.carry(&own, (method, routed, wish), asked).await };
-                Box::pin(tasks?.run_late(call, running)).await
-            }
+            Way::Task(ttl) => Box::pin(self.run_task(call, method, (routed, ttl), asked)).await,
+            Way::Late => Box::pin(self.run_late(call, method, routed, asked)).await,
         }
+    }
+
+    async fn run_task(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        (routed, ttl): (Routed, Option<Duration>),
+        asked: Option<String>,
+    ) -> Result<Reply, ErrorObject> {
+        let front = self.clone();
+        let work = |call: Call| async move { front.carry(&call, method, &routed, asked.as_deref()).await };
+        self.tasks()?.run(call, ttl, work).await
+    }
+
+    async fn run_late(
+        self: &Arc<Self>,
+        call: &Call,
+        method: Method,
+        routed: Routed,
+        asked: Option<String>,
+    ) -> Result<Reply, ErrorObject> {
+        let (front, own) = (self.clone(), call.clone());
+        let running = async move { front.carry(&own, method, &routed, asked.as_deref()).await };
+        self.tasks()?.run_late(call, running).await
     }
 
     fn tasks(&self) -> Result<&Arc<Tasks>, ErrorObject> {
@@ -147,19 +162,15 @@ impl Front {
     }
 
     /// Makes the call, and gives what it comes to. `asked` is the URI that it named.
-    async fn carry(
-        &self,
-        call: &Call,
-        (method, routed, mut wish): (Method, Routed, TaskWish),
-        asked: Option<String>,
-    ) -> Ran {
+    async fn carry(&self, call: &Call, method: Method, routed: &Routed, asked: Option<&str>) -> Ran {
+        let mut wish = routed.wish;
         let hub = self.hub()?;
         let mut flight = resume(call, &hub.parking)?;
         let mut is_second = false;
         loop {
             let next = match flight.take() {
                 Some(flight) => flight,
-                None => self.depart(&routed, call, (method, wish)).await?,
+                None => self.depart(routed, call, (method, wish)).await?,
             };
             let (outcome, revision) = follow(next, call, &hub.parking).await;
             match outcome {
@@ -176,7 +187,7 @@ impl Front {
                     is_second = true;
                 }
                 Err(error) => {
-                    return Err(results::failure(&routed.upstream.name, error, asked.as_deref()));
+                    return Err(results::failure(&routed.upstream.name, error, asked));
                 }
             }
         }
@@ -216,6 +227,10 @@ impl Front {
             }
         };
         let Located { server: name, own, is_repeatable, tasking } = located;
+        let (way, wish) = match method {
+            Method::ToolsCall => tasks::way(call, tasking, &mut params)?,
+            _ => (Way::Call, TaskWish::No),
+        };
         match method {
             Method::Complete => {
                 if let Some(mut reference) = params.get("ref").map(RawObject::from) {
@@ -224,13 +239,20 @@ impl Front {
                     params.put("ref", reference);
                 }
             }
-            Method::ResourcesRead => params.put("uri", Json::string(&own)),
-            _ => params.put("name", Json::string(&own)),
+            Method::ResourcesRead => put_name(&mut params, "uri", &own),
+            _ => put_name(&mut params, "name", &own),
+        }
+        params.take("_meta");
+        if method == Method::ToolsCall {
+            params.keep(&["name", "arguments"]);
+            if !params.get("arguments").is_some_and(|arguments| arguments.as_str().starts_with('{')) {
+                params.put("arguments", Map::new());
+            }
         }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
         let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
-        Ok(Routed { upstream, params, is_repeatable, tasking, view })
+        Ok(Routed { upstream, params: Arc::new(params), is_repeatable, way, wish, view })
     }
 
     async fn subscribe(self: &Arc<Self>, call: &Call, params: &RawObject) -> Result<Reply, ErrorObject> {
@@ -306,7 +328,7 @@ fn twice_is_as_good(tool: &Tool) -> bool {
 struct Located {
     server: Arc<str>,
     /// What its server calls it.
-    own: String,
+    own: Arc<str>,
     /// Whether it may be sent twice.
     is_repeatable: bool,
     tasking: Tasking,
@@ -317,27 +339,27 @@ fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, Er
     let unknown = |what: &str, asked: &str| ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)));
     match method {
         Method::ToolsCall => {
-            let asked = text_of(params, "name")?;
+            let asked = known_text(params, "name")?;
             let shown = view.tools.find(&asked).ok_or_else(|| unknown("tool", &asked))?;
             let (is_repeatable, tasking) = (twice_is_as_good(&shown.wire), view.tasking(shown));
             Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable, tasking })
         }
         Method::PromptsGet => {
-            let asked = text_of(params, "name")?;
+            let asked = known_text(params, "name")?;
             let shown = view.prompts.find(&asked).ok_or_else(|| unknown("prompt", &asked))?;
             Ok(plain(shown.server.clone(), shown.own.clone()))
         }
         Method::ResourcesRead => {
-            let asked = text_of(params, "uri")?;
+            let asked = known_text(params, "uri")?;
             let home = view.home(&asked).ok_or_else(|| ErrorObject::resource_not_found(&asked))?;
-            Ok(plain(home.server, home.uri))
+            Ok(plain(home.server, home.uri.into()))
         }
         _ => reference(view, params),
     }
 }
 
 /// What is no call of a tool.
-fn plain(server: Arc<str>, own: String) -> Located {
+fn plain(server: Arc<str>, own: Arc<str>) -> Located {
     Located { server, own, is_repeatable: true, tasking: Tasking::Never }
 }
 
@@ -356,7 +378,7 @@ fn reference(view: &View, params: &RawObject) -> Result<Located, ErrorObject> {
             Some(shown) => Ok(plain(shown.server.clone(), shown.own.clone())),
             None => {
                 let home = view.home(uri).ok_or_else(|| unknown(uri))?;
-                Ok(plain(home.server, home.uri))
+                Ok(plain(home.server, home.uri.into()))
             }
         },
         _ => Err(wrong()),
@@ -373,8 +395,18 @@ fn name_in(params: &RawObject) -> String {
 }
 
 fn text_of(params: &RawObject, name: &str) -> Result<String, ErrorObject> {
-    let text = params.text(name).map(Cow::into_owned);
-    text.ok_or_else(|| ErrorObject::invalid_params(format!("\"{name}\" is a text")))
+    known_text(params, name).map(Cow::into_owned)
+}
+
+fn known_text<'a>(params: &'a RawObject, name: &str) -> Result<Cow<'a, str>, ErrorObject> {
+    params.text(name).ok_or_else(|| ErrorObject::invalid_params(format!("\"{name}\" is a text")))
+}
+
+/// Has `member` say `own`, which it does already where a server's names are not changed.
+fn put_name(params: &mut RawObject, member: &'static str, own: &str) {
+    if params.text(member).as_deref() != Some(own) {
+        params.put(member, Json::string(own));
+    }
 }
 
 impl Service for Front {

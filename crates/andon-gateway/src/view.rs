@@ -66,7 +66,7 @@ pub(crate) struct Shown<T> {
     pub(crate) wire: T,
     pub(crate) server: Arc<str>,
     /// What its server calls it.
-    pub(crate) own: String,
+    pub(crate) own: Arc<str>,
 }
 
 /// Who serves a URI, and what it is there.
@@ -156,7 +156,7 @@ impl View {
     /// Who serves `uri`: whoever lists it, else the first whose template it fits, else the only one who has resources.
     pub(crate) fn home(&self, uri: &str) -> Option<Home> {
         if let Some(shown) = self.resources.find(uri) {
-            return Some(Home { server: shown.server.clone(), uri: shown.own.clone() });
+            return Some(Home { server: shown.server.clone(), uri: shown.own.to_string() });
         }
         let named = self.parts.iter().find_map(|part| Some((part, uri.strip_prefix(&scheme_prefix(&part.server))?)));
         if let Some((part, own)) = named {
@@ -239,7 +239,7 @@ impl<T: Listed + Adapt> Listing<T> {
             return;
         }
         self.by_name.insert(name, self.items.len());
-        self.items.push(Shown { wire, server: part.server.clone(), own: own.to_owned() });
+        self.items.push(Shown { wire, server: part.server.clone(), own: own.into() });
     }
 
     fn has(&self, name: &str) -> bool {

@@ -59,6 +59,11 @@ impl RawObject {
         Some(self.0.remove(index).1)
     }
 
+    /// Leaves out all but those with these names.
+    pub fn keep(&mut self, names: &[&str]) {
+        self.0.retain(|(known, _)| names.contains(&&**known));
+    }
+
     /// The text of the object.
     pub fn encode(&self) -> String {
         let bytes: usize = self.0.iter().map(|(name, value)| name.len() + value.as_str().len() + 4).sum();

@@ -14,7 +14,7 @@ pub(crate) struct Request {
     pub(crate) method: Box<str>,
     pub(crate) params: Arc<RawObject>,
     /// What it says in `_meta` beside that.
-    pub(crate) meta: Arc<RawObject>,
+    pub(crate) meta: Option<Arc<RawObject>>,
     pub(crate) timing: Timing,
     pub(crate) on_progress: Option<OnProgress>,
     /// For `subscriptions/listen`: told when the server has acknowledged it.
@@ -41,7 +41,7 @@ impl Request {
         Self {
             method: method.into(),
             params,
-            meta: Arc::default(),
+            meta: None,
             timing: Timing::UNBOUNDED,
             on_progress: None,
             on_ack: None,

@@ -40,7 +40,7 @@ pub struct Newcall {
     /// Its parameters; what the revision wants in `_meta` is added.
     pub params: Arc<RawObject>,
     /// What else `_meta` says, in place of what the parameters have of the same names.
-    pub meta: Arc<RawObject>,
+    pub meta: Option<Arc<RawObject>>,
     /// How long it may take.
     pub timing: Timing,
     /// Whether somebody listens to its progress.

@@ -21,7 +21,7 @@ use andon_types::method::Method;
 use andon_types::raw_object::RawObject;
 use andon_types::revision::{Era, Revision};
 use futures_util::FutureExt as _;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -30,7 +30,11 @@ use crate::flight::{Asked, Flight, Held, Inbox, Line, lock};
 use crate::upstream::Admission;
 
 /// What is asked for of a server's log where sessions filter by themselves.
-static EVERYTHING: LazyLock<Json> = LazyLock::new(|| json!(Level::Debug).into());
+static EVERYTHING: LazyLock<Arc<RawObject>> = LazyLock::new(|| {
+    let mut meta = RawObject::default();
+    meta.put(LOG_LEVEL, json!(Level::Debug));
+    Arc::new(meta)
+});
 
 /// How long a call that was given up may still be what a server speaks of.
 const GHOST_FOR: Duration = Duration::from_secs(60);
@@ -97,7 +101,8 @@ impl Watch {
 /// A request on its way out.
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
-    pub(crate) params: RawObject,
+    /// Without `_meta`, and as the server knows them.
+    pub(crate) params: Arc<RawObject>,
     pub(crate) task: TaskWish,
 }
 
@@ -169,21 +174,18 @@ impl Instance {
                 reports.with(|call| call.progress(report.progress, report.total, report.message.clone()));
             })
             .on_log(move |level, logger, data| logs.with(|call| call.log(level, logger.as_deref(), &data)));
-        let meta = call.meta().into_iter().flatten();
-        for (name, value) in meta.filter(|(name, _)| !is_ours(name)) {
-            options = options.meta(name.clone(), value.clone());
+        if revision.rules().log_level_per_request && call.session().is_some() {
+            // A session filters by itself.
+            options = options.all_meta(EVERYTHING.clone());
+        }
+        for (name, value) in call.meta().into_iter().flatten() {
+            if !is_ours(name) || (name == LOG_LEVEL && revision.rules().log_level_per_request) {
+                options = options.meta(name.clone(), value.clone());
+            }
         }
         if revision.era() == Era::Modern {
             // A server that asks only those who can be asked finds it out here.
             options = options.capabilities(self.declared(call.client_capabilities()));
-        }
-        if revision.rules().log_level_per_request {
-            // A session filters by itself.
-            let wanted = call.meta().and_then(|meta| meta.get(LOG_LEVEL)).cloned().map(Json::from);
-            let level = wanted.or_else(|| call.session().map(|_| EVERYTHING.clone()));
-            if let Some(level) = level {
-                options = options.meta(LOG_LEVEL, level);
-            }
         }
         options
     }
@@ -491,14 +493,11 @@ impl Drop for Watched {
 }
 
 async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<Json, Error> {
-    let Outgoing { method, mut params, .. } = outgoing;
-    params.take("_meta");
-    if method != Method::ToolsCall {
-        return client.request(method.as_str(), params, options).await;
+    let Outgoing { method, params, .. } = outgoing;
+    if method == Method::ToolsCall {
+        return client.call_tool_with(params, options).await;
     }
-    let name = params.text("name").unwrap_or_default().into_owned();
-    let arguments = params.take("arguments").filter(|arguments| arguments.as_str().starts_with('{'));
-    client.call_tool_raw(&name, arguments.unwrap_or_else(|| Map::new().into()), options).await
+    client.request(method.as_str(), Arc::unwrap_or_clone(params), options).await
 }
 
 impl Traffic {

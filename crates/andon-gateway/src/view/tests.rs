@@ -51,7 +51,7 @@ fn tools_are_renamed_hidden_and_found_again() {
     let view = View::new(vec![one, part("b", "b__", Settings::default(), catalogue(&["read"], &[], &[]))]);
     assert_eq!(names(&view), ["a__look", "b__read"]);
     let shown = view.tools.find("a__look").expect("it is there");
-    assert_eq!((&*shown.server, shown.own.as_str(), shown.wire.description.as_deref()), ("a", "read", Some("Looks.")));
+    assert_eq!((&*shown.server, &*shown.own, shown.wire.description.as_deref()), ("a", "read", Some("Looks.")));
     assert!(view.tools.find("a__drop_all").is_none());
 }
 

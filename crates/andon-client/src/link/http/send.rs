@@ -167,10 +167,13 @@ pub(crate) async fn send(
     loop {
         let address = redirect.as_ref().unwrap_or(address);
         let credentials = match &options.authorizer {
-            Some(authorizer) => {
-                let made = authorizer.headers(method, address.url.as_str()).await;
-                made.map_err(|error| Loss::Unauthorized(error.to_string()))?
-            }
+            Some(authorizer) => match authorizer.known_headers(address.url.as_str()) {
+                Some(known) => known,
+                None => {
+                    let made = authorizer.headers(method, address.url.as_str()).await;
+                    made.map_err(|error| Loss::Unauthorized(error.to_string()))?
+                }
+            },
             None => HeaderMap::new(),
         };
         let mut headers = headers()?;

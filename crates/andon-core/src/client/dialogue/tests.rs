@@ -28,7 +28,7 @@ fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId
     let new = Newcall {
         method: method.into(),
         params: Arc::new(params.into()),
-        meta: Arc::default(),
+        meta: None,
         timing: TIMING,
         wants_progress,
         mirrored: Vec::new(),
@@ -310,7 +310,7 @@ fn initialize_carries_no_metadata_and_is_not_cancelled() {
     let new = Newcall {
         method: "initialize".into(),
         params: Arc::new(params),
-        meta: Arc::default(),
+        meta: None,
         timing: TIMING,
         wants_progress: false,
         mirrored: Vec::new(),
