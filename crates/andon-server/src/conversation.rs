@@ -31,6 +31,7 @@ use crate::outlet::{Held, Outlet};
 use crate::principal::Principal;
 use crate::room::{SMALL_BYTES, Share};
 use crate::values::ValuesError;
+use crate::work::Work;
 use machine::Machine;
 use places::Places;
 
@@ -209,7 +210,7 @@ where
     ) -> Result<StreamId, E> {
         let (mut core, now) = (self.core(), host.now());
         let (stream, frames) = open(&mut core.machine, now)?;
-        core.places.put(stream, Place::StandBy(None));
+        core.places.put(stream, Place::stand_by());
         for frame in frames {
             core.places.send(host, stream, Held { frame, until: None });
         }
@@ -219,7 +220,7 @@ where
     }
 
     /// What was said to whoever stands by on `stream`. `None` if another connection has its place now.
-    pub(crate) fn early(&self, host: &Host, stream: StreamId) -> Option<Early> {
+    pub(crate) fn early(&self, host: &Host, stream: StreamId) -> Option<(Early, Option<Work>)> {
         self.core().places.early(host, stream)
     }
 
@@ -444,8 +445,20 @@ where
                 Poll::Pending => {}
             }
         }
-        tokio::spawn(drive(self.me.clone(), runs.on(), handling).instrument(Span::current()));
+        let call = handling.call.id();
+        let work = Work::new(drive(self.me.clone(), runs.on(), handling).instrument(Span::current()));
+        // What nobody carries is a task now.
+        drop(self.carry(call, work));
         true
+    }
+
+    /// Leaves `work` to whoever stands by for the answer of `call`; it is given back if nobody does.
+    fn carry(&self, call: CallId, work: Work) -> Option<Work> {
+        let mut core = self.core();
+        match core.machine.stream_of(call) {
+            Some(stream) => core.places.carry(stream, work),
+            None => Some(work),
+        }
     }
 
     /// Lets the handler run until it waits. If it waits for answers that only a new request can bring, the call

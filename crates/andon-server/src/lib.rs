@@ -49,3 +49,4 @@ pub mod tasks;
 pub mod testing;
 pub mod transport;
 pub mod values;
+mod work;

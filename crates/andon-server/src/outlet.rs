@@ -176,6 +176,11 @@ impl Outlet {
         Poll::Ready(true)
     }
 
+    /// Who reads is not to be woken: it looks again by itself.
+    pub(crate) fn forget_reader(&self) {
+        self.lock().reader = None;
+    }
+
     /// How the answer begins, as soon as that is known. Only a message that is the whole answer is taken.
     pub(crate) fn poll_whole(&self, cx: &mut Context<'_>) -> Poll<First> {
         let mut state = self.lock();

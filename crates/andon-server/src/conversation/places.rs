@@ -4,12 +4,13 @@ use andon_core::io::StreamId;
 
 use crate::host::Host;
 use crate::outlet::{Held, Outlet};
+use crate::work::Work;
 
 /// Where what is said on a stream goes.
 pub(crate) enum Place {
-    /// To whoever sent a request and stands by until its handler waits: what was said so far. Most handlers do not wait, and
-    /// their answers need no outlet.
-    StandBy(Option<Early>),
+    /// To whoever sent a request and stands by until its handler waits: what was said so far, and the handler. Most handlers do
+    /// not wait, and their answers need no outlet.
+    StandBy(Option<Early>, Option<Work>),
     /// To a connection.
     Outlet(Outlet),
 }
@@ -23,9 +24,14 @@ pub(crate) enum Early {
 }
 
 impl Place {
+    /// For whoever is about to send a request.
+    pub(crate) fn stand_by() -> Self {
+        Self::StandBy(None, None)
+    }
+
     /// The outlet, which is made now if there is none. After a whole answer nothing follows, and none is made.
     fn outlet(&mut self, host: &Host) -> Option<&Outlet> {
-        if let Self::StandBy(early @ None) = self {
+        if let Self::StandBy(early @ None, _) = self {
             *early = Some(Early::More(host.outlet()));
         }
         self.known()
@@ -33,8 +39,8 @@ impl Place {
 
     fn known(&self) -> Option<&Outlet> {
         match self {
-            Self::Outlet(outlet) | Self::StandBy(Some(Early::More(outlet))) => Some(outlet),
-            Self::StandBy(None | Some(Early::Whole(_))) => None,
+            Self::Outlet(outlet) | Self::StandBy(Some(Early::More(outlet)), _) => Some(outlet),
+            Self::StandBy(None | Some(Early::Whole(_)), _) => None,
         }
     }
 }
@@ -77,7 +83,7 @@ impl Places {
         let Some(index) = self.find(stream) else { return };
         let (place, last) = (&mut self.0[index].1, held.frame.last);
         match place {
-            Place::StandBy(early @ None) if last && held.frame.text.is_some() => *early = Some(Early::Whole(held)),
+            Place::StandBy(early @ None, _) if last && held.frame.text.is_some() => *early = Some(Early::Whole(held)),
             place => {
                 if let Some(outlet) = place.outlet(host) {
                     outlet.send(held.frame, held.until);
@@ -105,18 +111,31 @@ impl Places {
                 outlet.leave();
             }
         }
-        self.0.retain(|(_, place)| matches!(place, Place::StandBy(_)));
+        self.0.retain(|(_, place)| matches!(place, Place::StandBy(..)));
     }
 
-    /// What was said to whoever stands by on `stream`; what follows goes to the outlet. `None` if another connection has the
-    /// place now.
-    pub(super) fn early(&mut self, host: &Host, stream: StreamId) -> Option<Early> {
+    /// Leaves `work` to whoever stands by on `stream`. It is given back if nobody does, or they have one already.
+    pub(super) fn carry(&mut self, stream: StreamId, work: Work) -> Option<Work> {
+        let place = self.find(stream).map(|index| &mut self.0[index].1);
+        match place {
+            Some(Place::StandBy(_, place @ None)) => {
+                *place = Some(work);
+                None
+            }
+            _ => Some(work),
+        }
+    }
+
+    /// What was said to whoever stands by on `stream`, and the handler that goes on if that waits; what follows goes to the outlet.
+    /// `None` if another connection has the place now.
+    pub(super) fn early(&mut self, host: &Host, stream: StreamId) -> Option<(Early, Option<Work>)> {
         let index = self.find(stream)?;
-        let Place::StandBy(early) = &mut self.0[index].1 else { return None };
-        match early.take() {
+        let Place::StandBy(early, work) = &mut self.0[index].1 else { return None };
+        let work = work.take();
+        let early = match early.take() {
             Some(Early::Whole(held)) => {
                 self.0.swap_remove(index);
-                Some(Early::Whole(held))
+                Early::Whole(held)
             }
             more => {
                 let outlet = if let Some(Early::More(outlet)) = more { outlet } else { host.outlet() };
@@ -125,9 +144,10 @@ impl Places {
                 } else {
                     self.0[index].1 = Place::Outlet(outlet.clone());
                 }
-                Some(Early::More(outlet))
+                Early::More(outlet)
             }
-        }
+        };
+        Some((early, work))
     }
 
     pub(super) fn shrink(&mut self) {

@@ -233,7 +233,7 @@ impl Host {
             cell.input(Input::Message { stream: id, message });
         }
         match cell.early(self, id) {
-            Some(Early::Whole(Held { frame, until })) => {
+            Some((Early::Whole(Held { frame, until }), _)) => {
                 if let Err(refused) = when_durable(until).await {
                     return refused.answer(answered.as_ref());
                 }
@@ -241,8 +241,8 @@ impl Host {
                 let retry_after_s = retry_after(frame.status);
                 Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
             }
-            Some(Early::More(outlet)) => {
-                let stream = ResponseStream::new(outlet, Source::Session(cell, id));
+            Some((Early::More(outlet), work)) => {
+                let stream = ResponseStream::new(outlet, Source::Session(cell, id)).carrying(work);
                 Answer::Stream { stream, session_id: None }
             }
             None => Answer::empty(202),

@@ -46,18 +46,18 @@ impl Host {
                 return Answer::error(400, response.id.as_ref(), &error);
             }
         };
-        let place = Place::StandBy(None);
+        let place = Place::stand_by();
         let cell = match self.open_exchange(request, Some(&inbound.head), &inbound.principal, place) {
             Ok(cell) => cell,
             Err(refused) => return *refused,
         };
         match cell.early(self, STREAM) {
-            Some(Early::Whole(Held { frame, .. })) => {
+            Some((Early::Whole(Held { frame, .. }), _)) => {
                 let retry_after_s = retry_after(frame.status);
                 Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
             }
-            Some(Early::More(outlet)) => {
-                let stream = ResponseStream::new(outlet, Source::Exchange(cell));
+            Some((Early::More(outlet), work)) => {
+                let stream = ResponseStream::new(outlet, Source::Exchange(cell)).carrying(work);
                 Answer::Stream { stream, session_id: None }
             }
             None => Answer::empty(202),

@@ -10,6 +10,7 @@ use super::events::EventStream;
 use super::modern::ExchangeCell;
 use super::table::SessionCell;
 use crate::outlet::{First, Outlet};
+use crate::work::Work;
 
 /// A message for the transport to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +42,13 @@ pub enum Beginning {
 
 /// Messages for one connection. Dropping it says that the connection is gone: a modern request is cancelled, a
 /// legacy one runs on and what it says is kept for a client that comes back.
+///
+/// A handler that waits may run within [`ResponseStream::beginning`], as long as that is polled: whoever was given the stream
+/// uses it, or drops it.
 pub struct ResponseStream {
     outlet: Outlet,
+    /// The handler, until it is known how the answer begins.
+    work: Option<Work>,
     source: Source,
 }
 
@@ -59,11 +65,18 @@ pub(super) enum Source {
 
 impl ResponseStream {
     pub(super) fn new(outlet: Outlet, source: Source) -> Self {
-        Self { outlet, source }
+        Self { outlet, work: None, source }
+    }
+
+    /// One whose reader carries `work`, as long as it waits for the beginning.
+    pub(super) fn carrying(mut self, work: Option<Work>) -> Self {
+        self.work = work;
+        self
     }
 
     /// The next message, or `None` at the end.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamFrame>> {
+        self.work = None;
         self.outlet.poll_next(cx).map(|frame| frame.map(written))
     }
 
@@ -75,12 +88,19 @@ impl ResponseStream {
     /// Moves all messages that are ready to `texts`, which is empty, at most about `bytes_max` bytes of them; waits for the
     /// first. Whether there was one: otherwise it is the end.
     pub(crate) async fn texts(&mut self, texts: &mut Vec<Encoded>, bytes_max: usize) -> bool {
+        self.work = None;
         std::future::poll_fn(|cx| self.outlet.poll_texts(cx, bytes_max, texts)).await
     }
 
-    /// Waits until it is known how the answer begins.
+    /// Waits until it is known how the answer begins. The handler runs meanwhile; when this returns, or is dropped, it goes on
+    /// by itself.
     pub async fn beginning(&mut self) -> Beginning {
-        match std::future::poll_fn(|cx| self.outlet.poll_whole(cx)).await {
+        let (mut work, outlet) = (self.work.take(), &self.outlet);
+        let first = std::future::poll_fn(|cx| match &mut work {
+            Some(work) => work.poll_whole(outlet, cx),
+            None => outlet.poll_whole(cx),
+        });
+        match first.await {
             First::Whole(frame) => Beginning::Whole(written(frame)),
             First::Part => Beginning::Events,
             First::Nothing => Beginning::Nothing,
