@@ -34,6 +34,7 @@ use crate::upstream::Upstream;
 use crate::view::View;
 use tasks::Way;
 
+pub(crate) use results::Dull;
 pub(crate) use tasks::Tasking;
 
 /// Which servers an endpoint serves.
@@ -49,6 +50,9 @@ const LISTEN_RESOURCES_MAX: usize = 1_000;
 const VIEWS_MAX: usize = 16;
 /// How long somebody may take to subscribe again before a server is told that nobody listens.
 const LINGER: Duration = Duration::from_secs(1);
+/// What is looked at, or passed on, of the parameters of a call of a tool.
+const OF_A_TOOL: [(&str, Member); 3] =
+    [("name", Member::Name), ("arguments", Member::Arguments), ("task", Member::Task)];
 
 pub(crate) struct Front {
     scope: Scope,
@@ -92,26 +96,35 @@ impl Front {
     fn upstreams(&self) -> Vec<Arc<Upstream>> {
         let Some(hub) = self.hub.upgrade() else { return Vec::new() };
         let all = hub.upstreams();
+        all.iter().filter(|upstream| self.shows(upstream)).cloned().collect()
+    }
+
+    fn shows(&self, upstream: &Upstream) -> bool {
         match &self.scope {
-            Scope::All => all.to_vec(),
-            Scope::One(name) => all.iter().filter(|upstream| upstream.name == *name).cloned().collect(),
+            Scope::All => true,
+            Scope::One(name) => upstream.name == *name,
         }
     }
 
     async fn serve(self: Arc<Self>, call: Call, method: Method, given: Option<Params>) -> Result<Reply, ErrorObject> {
+        if method == Method::ToolsCall {
+            let params = given.as_ref().map(|given| RawObject::some_of(given, &OF_A_TOOL)).unwrap_or_default();
+            return self.pass_on(&call, method, params).await;
+        }
         let params = given.as_ref().map(RawObject::from).unwrap_or_default();
+        // Boxed, so that the many calls of tools do not carry what the others need.
         match method {
             Method::ToolsList | Method::PromptsList | Method::ResourcesList | Method::TemplatesList => {
-                self.list(&call, method, &params).await
+                Box::pin(self.list(&call, method, &params)).await
             }
-            Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
-                self.pass_on(&call, method, params).await
+            Method::PromptsGet | Method::ResourcesRead | Method::Complete => {
+                Box::pin(self.pass_on(&call, method, params)).await
             }
-            Method::Subscribe => self.subscribe(&call, &params).await,
+            Method::Subscribe => Box::pin(self.subscribe(&call, &params)).await,
             Method::Unsubscribe => Ok(Reply { subject: Some(text_of(&params, "uri")?.into()), ..Reply::default() }),
-            Method::Listen => self.listen(&call, &params).await,
+            Method::Listen => Box::pin(self.listen(&call, &params)).await,
             Method::TasksGet | Method::TasksList | Method::TasksResult | Method::TasksUpdate | Method::TasksCancel => {
-                self.tasks()?.serve(&call, method, given.as_ref()).await
+                Box::pin(self.tasks()?.serve(&call, method, given.as_ref())).await
             }
             // The machines answer the rest themselves.
             _ => Err(ErrorObject::method_not_found(method.as_str())),
@@ -177,7 +190,10 @@ impl Front {
                 Ok(result) => {
                     let is_failure = call.is_task() && results::is_failure(&result);
                     let other_name = |own: &str| routed.view.other_name(&routed.upstream.name, own);
-                    return Ok((results::reply(call, method, (&result, revision), other_name)?, is_failure));
+                    return Ok((
+                        results::reply(call, method, (&result, revision), &routed.upstream.dull, other_name)?,
+                        is_failure,
+                    ));
                 }
                 Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
                     wish = TaskWish::Yes(None);
@@ -243,11 +259,10 @@ impl Front {
             _ => put_name(&mut params, "name", &own),
         }
         params.take("_meta");
-        if method == Method::ToolsCall {
-            params.keep(&["name", "arguments"]);
-            if !params.get("arguments").is_some_and(|arguments| arguments.as_str().starts_with('{')) {
-                params.put("arguments", Map::new());
-            }
+        if method == Method::ToolsCall
+            && !params.get("arguments").is_some_and(|arguments| arguments.as_str().starts_with('{'))
+        {
+            params.put("arguments", Map::new());
         }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;

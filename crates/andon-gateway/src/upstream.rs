@@ -19,6 +19,7 @@ use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
 use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, Stale, without_words};
+use crate::service::Dull;
 
 /// How long a call waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ pub(crate) struct Upstream {
     held: Mutex<Arc<Vec<String>>>,
     figures: Figures,
     last_error: Mutex<Option<Arc<str>>>,
+    /// Of its results.
+    pub(crate) dull: Dull,
 }
 
 #[derive(Default)]
@@ -111,6 +114,7 @@ impl Upstream {
             held: Mutex::default(),
             figures: Figures::default(),
             last_error: Mutex::default(),
+            dull: Dull::default(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! What the clients of one endpoint see: the lists of several servers as one, and who serves which name.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -127,8 +128,9 @@ impl View {
     }
 
     /// Whether it is made of these parts.
-    pub(crate) fn is_of(&self, parts: &[Part]) -> bool {
-        self.parts.len() == parts.len() && self.parts.iter().zip(parts).all(|(own, other)| own.is_same(other))
+    pub(crate) fn is_of(&self, mut parts: impl Iterator<Item: Borrow<Part>>) -> bool {
+        let own = self.parts.iter().all(|own| parts.next().is_some_and(|other| own.is_same(other.borrow())));
+        own && parts.next().is_none()
     }
 
     /// Whether a server has a part in it.

@@ -7,13 +7,19 @@ use serde_json::{Map, Value};
 
 use crate::message::Json;
 use crate::object;
-use crate::params::Params;
+use crate::params::{Member, Params};
 
 /// An object whose values are texts, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawObject(Vec<(Cow<'static, str>, Json)>);
 
 impl RawObject {
+    /// Those of `params` that are among `members`, by their names.
+    pub fn some_of(params: &Params, members: &[(&'static str, Member)]) -> Self {
+        let found = members.iter().filter_map(|(name, member)| Some((*name, params.member(*member)?)));
+        Self(found.map(|(name, value)| (name.into(), Json::part(value))).collect())
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -57,11 +63,6 @@ impl RawObject {
     pub fn take(&mut self, name: &str) -> Option<Json> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.remove(index).1)
-    }
-
-    /// Leaves out all but those with these names.
-    pub fn keep(&mut self, names: &[&str]) {
-        self.0.retain(|(known, _)| names.contains(&&**known));
     }
 
     /// The text of the object.

@@ -88,10 +88,15 @@ impl Front {
 
     /// What clients see who have no conversation of their own.
     pub(crate) fn known_view(&self) -> Arc<View> {
-        let upstreams = self.upstreams();
-        let count = upstreams.len();
-        let parts = upstreams.iter().filter_map(|upstream| Some(self.part(upstream, upstream.known()?, count)));
-        self.view_of(parts.collect())
+        let Some(hub) = self.hub.upgrade() else { return self.view_of(Vec::new()) };
+        let all = hub.upstreams();
+        let shown = || all.iter().filter(|upstream| self.shows(upstream));
+        let count = shown().count();
+        let parts = || shown().filter_map(|upstream| Some(self.part(upstream, upstream.known()?, count)));
+        if let Some(view) = lock(&self.views).iter().find(|view| view.is_of(parts())) {
+            return view.clone();
+        }
+        self.view_of(parts().collect())
     }
 
     fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
@@ -111,7 +116,7 @@ impl Front {
 
     fn view_of(&self, parts: Vec<Part>) -> Arc<View> {
         let mut views = lock(&self.views);
-        if let Some(view) = views.iter().find(|view| view.is_of(&parts)) {
+        if let Some(view) = views.iter().find(|view| view.is_of(parts.iter())) {
             return view.clone();
         }
         let view = Arc::new(View::new(parts));

@@ -1,5 +1,7 @@
 //! Results and errors of a server as its clients may have them.
 
+use std::sync::Mutex;
+
 use andon_client::{Error, Loss};
 use andon_server::call::Call;
 use andon_server::service::{Reply, Text};
@@ -17,7 +19,11 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::flight::lock;
 use crate::instance::without_words;
+
+/// Bytes of what is remembered to be dull.
+const DULL_BYTES_MAX: usize = 1024;
 
 /// The result of a server that speaks `revision`, in the shape that the client of `call` knows, where `other_name` gives
 /// the URIs that resources of the server have there, if they are others.
@@ -28,6 +34,7 @@ pub(super) fn reply(
     call: &Call,
     method: Method,
     (result, revision): (&Json, Revision),
+    dull: &Dull,
     other_name: impl Fn(&str) -> Option<String>,
 ) -> Result<Reply, ErrorObject> {
     let text = result.as_str();
@@ -46,7 +53,7 @@ pub(super) fn reply(
     let (mut meta, mut ttl_ms, mut cache_scope, mut is_structured) = (None, None, None, false);
     for (name, value) in result.members() {
         match &*name {
-            "_meta" => meta = kept_meta(value),
+            "_meta" => meta = dull.kept(value),
             "resultType" => {}
             "ttlMs" => ttl_ms = serde_json::from_str::<Value>(value).ok(),
             "cacheScope" => cache_scope = serde_json::from_str::<Value>(value).ok(),
@@ -68,7 +75,25 @@ pub(super) fn reply(
     Ok(Reply { body: Text::Owned(body), meta, cache, ..Reply::default() })
 }
 
-/// What a client is told of a result's `_meta`: not who the server is, nor what it calls a task, which is between it and us.
+/// The last `_meta` of a result that has nothing for clients in it: most servers say the same with each.
+#[derive(Default)]
+pub(crate) struct Dull(Mutex<Box<str>>);
+
+impl Dull {
+    /// What a client is told of a result's `_meta`.
+    fn kept(&self, meta: &str) -> Option<Map<String, Value>> {
+        if **lock(&self.0) == *meta {
+            return None;
+        }
+        let kept = kept_meta(meta);
+        if kept.is_none() && meta.len() <= DULL_BYTES_MAX {
+            *lock(&self.0) = meta.into();
+        }
+        kept
+    }
+}
+
+/// The same: not who the server is, nor what it calls a task, which is between it and us.
 fn kept_meta(meta: &str) -> Option<Map<String, Value>> {
     let is_kept = |name: &str| name != SERVER_INFO && name != RELATED_TASK;
     if !members(meta).any(|(name, _)| is_kept(&name)) {

@@ -1,6 +1,5 @@
 //! HTTP/1.1 as clients speak it (RFC 9112): the text of a request's head, and what the bytes of an answer mean.
 
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -30,6 +29,13 @@ pub(super) fn push_line(head: &mut Vec<u8>, name: &HeaderName, value: &HeaderVal
     }
 }
 
+fn push_decimal(head: &mut Vec<u8>, number: usize) {
+    if number >= 10 {
+        push_decimal(head, number / 10);
+    }
+    head.extend(b"0123456789".get(number % 10));
+}
+
 /// The head of a request for `target` with the headers that `lines` writes, and with a body of so many bytes.
 pub(super) fn request_head(
     method: &Method,
@@ -43,7 +49,9 @@ pub(super) fn request_head(
     }
     lines(&mut head);
     if method == Method::POST {
-        write!(head, "content-length: {body_bytes}\r\n").expect("writing to memory does not fail");
+        head.extend_from_slice(b"content-length: ");
+        push_decimal(&mut head, body_bytes);
+        head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head
@@ -128,12 +136,12 @@ impl Fields {
 
     /// The value of the first that has this name.
     pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.iter().find(|(known, _)| is_named(known, name)).map(|(_, value)| value)
     }
 
     /// The values of all that have this name.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.iter().filter(move |(known, _)| is_named(known, name)).map(|(_, value)| value)
     }
 
     /// All of them, for those who know what to make of many.
@@ -145,6 +153,11 @@ impl Fields {
         }
         headers
     }
+}
+
+/// Whether a header is called `name`, which most spell alike.
+fn is_named(known: &[u8], name: &str) -> bool {
+    known.len() == name.len() && (known == name.as_bytes() || known.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// Whether the list `value` has the token `wanted`.

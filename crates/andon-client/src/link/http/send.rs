@@ -106,7 +106,7 @@ impl Headers {
 /// An answer whose body is still to be read.
 pub(crate) enum Answer {
     /// Of a client that was given, or that speaks TLS.
-    Pooled(reqwest::Response),
+    Pooled(Box<reqwest::Response>),
     /// Over a connection of our own.
     Wire(Box<wire::Answer>),
 }
@@ -146,7 +146,7 @@ impl Answer {
     /// The next piece of the body.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Loss> {
         match self {
-            Self::Pooled(response) => response.chunk().await.map_err(|error| disconnected(&error)),
+            Self::Pooled(response) => Box::pin(response.chunk()).await.map_err(|error| disconnected(&error)),
             Self::Wire(answer) => answer.chunk().await,
         }
     }
@@ -191,7 +191,8 @@ pub(crate) async fn send(
                 if let Some(body) = body {
                     request = request.body(body.clone());
                 }
-                Answer::Pooled(request.send().await.map_err(|error| disconnected(&error))?)
+                // Boxed, so that what goes over connections of our own does not carry it.
+                Answer::Pooled(Box::new(Box::pin(request.send()).await.map_err(|error| disconnected(&error))?))
             }
         };
         options.figures.add_answer(&response);
@@ -205,7 +206,7 @@ pub(crate) async fn send(
                     let why = "the server refuses the credentials again and again".to_owned();
                     return Err(Loss::Unauthorized(why));
                 }
-                if !answers_challenge(options, &response, &credentials).await? {
+                if !Box::pin(answers_challenge(options, &response, &credentials)).await? {
                     return unanswered(options, response);
                 }
                 options.figures.add_challenge();
