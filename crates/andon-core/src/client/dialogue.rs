@@ -300,7 +300,7 @@ impl Dialogue {
                 meta.push(&name, value);
             }
         }
-        for (name, value) in put.into_iter().flat_map(|put| put.iter()).filter(|(name, _)| !is_ours(name)) {
+        for (name, value) in put.into_iter().flat_map(RawObject::iter).filter(|(name, _)| !is_ours(name)) {
             meta.push(name, value.as_str());
         }
         if let Some(token) = token {
