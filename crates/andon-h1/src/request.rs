@@ -1,12 +1,13 @@
-//! Heads of requests, as servers read them.
+//! Heads of requests, as servers read them and clients write them.
 
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, BytesMut};
+use http::Method;
 use httparse::Status;
 use memchr::memchr;
 
-use crate::{Body, HEAD_BYTES_MAX, Malformed, decimal, lists};
+use crate::{Body, HEAD_BYTES_MAX, Malformed, decimal, lists, push_length};
 
 /// Headers of a request.
 pub const HEADERS_MAX: usize = 100;
@@ -135,6 +136,21 @@ pub fn fields(text: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
         let (name, value) = line.split_at_checked(memchr(b':', line)?)?;
         Some((std::str::from_utf8(name).ok()?, value[1..].trim_ascii()))
     })
+}
+
+/// The head of a request for `target` with the headers that `fields` adds ([`push_field`](crate::push_field)), and with a body of
+/// so many bytes.
+pub fn write(method: &Method, target: &str, fields: impl FnOnce(&mut Vec<u8>), body_bytes: usize) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    for part in [method.as_str(), " ", target, " HTTP/1.1\r\n"] {
+        head.extend_from_slice(part.as_bytes());
+    }
+    fields(&mut head);
+    if method == Method::POST {
+        push_length(&mut head, body_bytes as u64);
+    }
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// What says where the request ends (RFC 9112, 6.3).

@@ -68,7 +68,8 @@ impl<'a> Authority<'a> {
             None if rest.is_empty() => None,
             _ => return None,
         };
-        (!host.is_empty() && host.bytes().all(may_stand)).then_some(Self { host, port })
+        (!host.is_empty() && host.bytes().fold(true, |is_good, byte| is_good & may_stand(byte)))
+            .then_some(Self { host, port })
     }
 }
 

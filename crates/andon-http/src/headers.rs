@@ -54,8 +54,14 @@ impl Field {
             20 => &[Self::ProtocolVersion],
             _ => &[],
         };
-        known.iter().copied().find(|known| NAMES[*known as usize].eq_ignore_ascii_case(name))
+        known.iter().copied().find(|known| is_same(name.as_bytes(), NAMES[*known as usize].as_bytes()))
     }
+}
+
+/// Whether `name` is `known`, which has the same length and no capitals. Looking at all of it at once takes less than stopping at
+/// the first byte that differs.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    name.iter().zip(known).fold(true, |is_same, (byte, known)| is_same & (byte.to_ascii_lowercase() == *known))
 }
 
 /// In the order of the enum.

@@ -1,6 +1,5 @@
 //! Streamable HTTP, as a client: a POST for each message, one standing GET for a legacy session.
 
-mod codec;
 mod figures;
 mod request;
 pub(crate) mod send;

@@ -1,8 +1,9 @@
 use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, Method};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof, proptest};
 
-use super::{Fault, Scan, fields, read};
-use crate::Piece;
+use super::{Fault, Scan, fields, read, write};
+use crate::{Piece, push_field};
 
 /// The requests that `bytes` have when they come in pieces of `size`: what each says in its first line, and its body. Then why
 /// what follows is none, or how many bytes of one there are that is not whole.
@@ -187,6 +188,20 @@ fn a_head_says_what_follows() {
     let text = head("A:b\r\nc-d :  e: f  \r\n").replace(" :", ":");
     let expected = [("Host", "localhost"), ("A", "b"), ("c-d", "e: f")].map(|(name, value)| (name, value.as_bytes()));
     assert_eq!(fields(text.as_bytes()).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_request_says_once_how_long_it_is() {
+    let lines = |head: &mut Vec<u8>| {
+        for (name, value) in
+            [("x-own", "1"), ("content-length", "7"), ("transfer-encoding", "chunked"), ("connection", "close")]
+        {
+            push_field(head, &HeaderName::from_static(name), &HeaderValue::from_static(value));
+        }
+    };
+    let head = |method, body_bytes| String::from_utf8(write(method, "/mcp?a", lines, body_bytes)).unwrap();
+    assert_eq!(head(&Method::POST, 2), "POST /mcp?a HTTP/1.1\r\nx-own: 1\r\ncontent-length: 2\r\n\r\n");
+    assert_eq!(head(&Method::GET, 0), "GET /mcp?a HTTP/1.1\r\nx-own: 1\r\n\r\n");
 }
 
 fn request() -> impl Strategy<Value = Vec<u8>> {

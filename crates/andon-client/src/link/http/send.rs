@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use andon_core::client::Loss;
+use andon_h1::push_field;
 use bytes::Bytes;
 use http::header::{HOST, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
-use super::codec::push_line;
 use super::wire::{self, Place};
 use super::{HttpOptions, disconnected, refused};
 
@@ -58,9 +58,9 @@ impl Headers {
     /// These, and none of its own.
     pub(crate) fn new(headers: HeaderMap) -> Self {
         let mut lines = Vec::new();
-        headers.iter().for_each(|(name, value)| push_line(&mut lines, name, value));
+        headers.iter().for_each(|(name, value)| push_field(&mut lines, name, value));
         if !headers.contains_key(USER_AGENT) {
-            push_line(&mut lines, &USER_AGENT, &AGENT);
+            push_field(&mut lines, &USER_AGENT, &AGENT);
         }
         let names_a_host = headers.contains_key(HOST);
         Self { common: Arc::new(Common { headers, lines, names_a_host }), own: Vec::new() }
@@ -93,7 +93,7 @@ impl Headers {
             head.extend_from_slice(host);
         }
         head.extend_from_slice(&self.common.lines);
-        self.own.iter().for_each(|(name, value)| push_line(head, name, value));
+        self.own.iter().for_each(|(name, value)| push_field(head, name, value));
     }
 
     fn to_map(&self) -> HeaderMap {

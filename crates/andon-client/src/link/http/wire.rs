@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use andon_auth::net::first_cause;
 use andon_core::client::Loss;
+use andon_h1::response::Head;
+use andon_h1::{Body, Malformed, Piece, push_field, request};
 use bytes::{Bytes, BytesMut};
 use http::header::HOST;
 use http::uri::Authority;
@@ -20,7 +22,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
-use super::codec::{self, Head, Malformed, Piece};
 use super::refused;
 use super::send::Headers;
 
@@ -70,7 +71,7 @@ impl Place {
         let authority = whole.authority().ok_or_else(bad)?;
         let name = HeaderValue::from_str(authority.as_str()).map_err(|_| bad())?;
         let mut host = Vec::new();
-        codec::push_line(&mut host, &HOST, &name);
+        push_field(&mut host, &HOST, &name);
         let target = whole.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let shelf = lock(&SHELVES).entry(authority.clone()).or_default().clone();
         Ok(Self { whole, shelf, target, host })
@@ -87,7 +88,7 @@ pub(super) async fn send(
     repeats: bool,
 ) -> Result<Answer, Loss> {
     let lines = |head: &mut Vec<u8>| headers.push_to(head, &place.host);
-    let head = codec::request_head(method, &place.target, lines, body.len());
+    let head = request::write(method, &place.target, lines, body.len());
     loop {
         let (mut connection, is_first) = match place.shelf.take() {
             Some(connection) => (connection, false),
@@ -208,8 +209,8 @@ impl Answer {
     /// Bytes that are left of the body, where that is known.
     pub(super) fn content_length(&self) -> Option<u64> {
         match self.head.body {
-            codec::Body::Sized(bytes) => Some(bytes),
-            codec::Body::Chunked(_) | codec::Body::UntilEnd => None,
+            Body::Sized(bytes) => Some(bytes),
+            Body::Chunked(_) | Body::UntilEnd => None,
         }
     }
 

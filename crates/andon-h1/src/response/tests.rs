@@ -1,7 +1,7 @@
 use bytes::BytesMut;
-use http::{HeaderName, HeaderValue, Method};
 
-use super::{Body, Head, Malformed, Piece, push_line, request_head};
+use super::Head;
+use crate::{Malformed, Piece};
 
 /// What an answer says, if it comes in pieces of `step` bytes, and what is left after it.
 fn read(text: &[u8], step: usize) -> Result<(u16, Vec<u8>, bool, Vec<u8>), Malformed> {
@@ -107,19 +107,4 @@ fn what_has_no_end_is_bounded() {
     ] {
         assert!(read(text.as_bytes(), 8 << 10).is_err(), "{}", &text[..60]);
     }
-}
-
-#[test]
-fn a_request_says_once_how_long_it_is() {
-    let lines = |head: &mut Vec<u8>| {
-        for (name, value) in
-            [("x-own", "1"), ("content-length", "7"), ("transfer-encoding", "chunked"), ("connection", "close")]
-        {
-            push_line(head, &HeaderName::from_static(name), &HeaderValue::from_static(value));
-        }
-    };
-    let head = |method, body_bytes| String::from_utf8(request_head(method, "/mcp?a", lines, body_bytes)).unwrap();
-    assert_eq!(head(&Method::POST, 2), "POST /mcp?a HTTP/1.1\r\nx-own: 1\r\ncontent-length: 2\r\n\r\n");
-    assert_eq!(head(&Method::GET, 0), "GET /mcp?a HTTP/1.1\r\nx-own: 1\r\n\r\n");
-    assert!(Body::Sized(0).is_over());
 }
