@@ -548,15 +548,10 @@ where
 {
     let cancel = handling.call.cancel_token().clone();
     let turns = std::future::poll_fn(|cx| match cell.upgrade() {
-        Some(cell) => cell.run(&mut handling, cx).map(Some),
-        None => Poll::Ready(None),
+        Some(cell) if cancel.poll_cancelled(cx).is_pending() => cell.run(&mut handling, cx).map(Some),
+        _ => Poll::Ready(None),
     });
-    let outcome = tokio::select! {
-        biased;
-        () = cancel.cancelled() => None,
-        outcome = turns => outcome,
-    };
-    if let (Some(outcome), Some(cell)) = (outcome, cell.upgrade()) {
+    if let (Some(outcome), Some(cell)) = (turns.await, cell.upgrade()) {
         cell.finish(running.host(), &handling, outcome);
     }
 }

@@ -114,7 +114,7 @@ impl Link for HttpLink {
     fn say(&self, text: String) -> BoxFuture<'static, ()> {
         let shared = self.0.clone();
         async move {
-            match shared.request(Exchange::post(text)).await {
+            match shared.request(&Exchange::post(text)).await {
                 Ok(response) if response.status().is_success() => {}
                 Ok(response) => tracing::debug!(status = response.status().as_u16(), "the server refused a message"),
                 Err(loss) => tracing::debug!(%loss, "a message was not delivered"),
@@ -164,7 +164,8 @@ impl Link for HttpLink {
                 state.session.is_some()
             };
             if session {
-                let ending = self.0.request(Exchange::bare(Method::DELETE));
+                let farewell = Exchange::bare(Method::DELETE);
+                let ending = self.0.request(&farewell);
                 drop(tokio::time::timeout(FAREWELL, ending).await);
                 self.0.state().set_session(None);
             }
@@ -197,7 +198,7 @@ impl Shared {
             self.state().set_session(None);
         }
         let had_session = self.state().session.is_some();
-        let response = self.request(Exchange::round(round, text)).await?;
+        let response = self.request(&Exchange::round(round, text)).await?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && had_session {
             return Err(Loss::SessionGone.into());
@@ -305,7 +306,12 @@ impl Shared {
 }
 
 fn media_type(response: &Answer) -> Option<&str> {
-    let value = str::from_utf8(response.header(CONTENT_TYPE.as_str())?).ok()?;
+    const JSON: &str = "application/json";
+    let value = response.header(CONTENT_TYPE.as_str())?;
+    if value == JSON.as_bytes() {
+        return Some(JSON);
+    }
+    let value = str::from_utf8(value).ok()?;
     Some(value.split_once(';').map_or(value, |(kind, _)| kind).trim_ascii())
 }
 

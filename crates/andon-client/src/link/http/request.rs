@@ -59,8 +59,8 @@ impl<'a> Exchange<'a> {
 
 impl Shared {
     /// Sends `exchange`, see [`send`].
-    pub(super) async fn request(&self, exchange: Exchange<'_>) -> Result<Answer, Loss> {
-        let headers = || self.headers(&exchange);
+    pub(super) async fn request(&self, exchange: &Exchange<'_>) -> Result<Answer, Loss> {
+        let headers = || self.headers(exchange);
         let text = exchange.text.as_ref();
         send(&self.options, &exchange.method, &self.address, headers, text, exchange.repeats()).await
     }
@@ -85,9 +85,9 @@ impl Shared {
         let Some(round) = exchange.round.filter(|_| rules.routing_headers) else { return Ok(headers) };
         let value =
             |text: &str| HeaderValue::from_str(text).map_err(|_| refused(None, "a value that no header can carry"));
-        headers.put(MCP_METHOD, value(&round.method)?);
+        headers.add(MCP_METHOD, value(&round.method)?);
         if let Some(name) = &round.name {
-            headers.put(MCP_NAME, value(&wrap(name))?);
+            headers.add(MCP_NAME, value(&wrap(name))?);
         }
         for (suffix, text) in &round.mirrored {
             let name = HeaderName::from_bytes(format!("mcp-param-{suffix}").as_bytes())
@@ -101,6 +101,10 @@ impl Shared {
     fn common(&self, state: &State, content_type: Option<HeaderValue>) -> Headers {
         let rules = state.revision.rules();
         let mut headers = self.options.headers.clone();
+        // Those of a round are its own.
+        for name in [MCP_METHOD, MCP_NAME].into_iter().filter(|_| rules.routing_headers) {
+            headers.remove(name);
+        }
         match content_type {
             Some(content_type) => {
                 headers.insert(CONTENT_TYPE, content_type);

@@ -66,6 +66,11 @@ impl Headers {
         Self { common: Arc::new(Common { headers, lines, names_a_host }), own: Vec::new() }
     }
 
+    /// Adds one of which there is none.
+    pub(super) fn add(&mut self, name: HeaderName, value: HeaderValue) {
+        self.own.push((name, value));
+    }
+
     /// Adds one, in place of those of the same name.
     pub(crate) fn put(&mut self, name: HeaderName, value: HeaderValue) {
         self.remove(&name);
@@ -165,7 +170,7 @@ pub(crate) async fn send(
     let mut retries = 0;
     let mut redirect = None;
     loop {
-        let address = redirect.as_ref().unwrap_or(address);
+        let address = redirect.as_deref().unwrap_or(address);
         let credentials = match &options.authorizer {
             Some(authorizer) => match authorizer.known_headers(address.url.as_str()) {
                 Some(known) => known,
@@ -212,7 +217,7 @@ pub(crate) async fn send(
                 options.figures.add_challenge();
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT if retries <= RETRIES_MAX => {
-                redirect = Some(Address::of(redirected(options, &response, &address.url)?));
+                redirect = Some(Box::new(Address::of(redirected(options, &response, &address.url)?)));
             }
             status if status.is_redirection() => {
                 return Err(refused(Some(status), "it redirects, and a message is not sent elsewhere"));

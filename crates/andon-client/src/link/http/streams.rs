@@ -80,7 +80,7 @@ impl Shared {
             }
             tokio::time::sleep(thread.delay(attempts)).await;
             let id = thread.last_event_id.clone();
-            end = match self.request(Exchange::resume(&id)).await {
+            end = match self.request(&Exchange::resume(&id)).await {
                 Ok(response) if is_events(&response) => {
                     self.options.figures.add_resumed();
                     self.read_events(response, &mut thread, Some(round.wire_id)).await?
@@ -107,7 +107,7 @@ impl Shared {
                 "" => Exchange::bare(Method::GET),
                 id => Exchange::resume(id),
             };
-            let outcome = self.request(exchange).await;
+            let outcome = self.request(&exchange).await;
             // Dropped, it tells that somebody may go on, whatever the answer is.
             drop(opened.take());
             let brought_something = match outcome {

@@ -122,7 +122,9 @@ impl Connection {
     async fn exchange(&mut self, head: &[u8], body: &[u8]) -> io::Result<Head> {
         self.is_sent = self.write(head, body).await?;
         loop {
-            if let Some(head) = Head::take(&mut self.read).map_err(no_http)? {
+            if !self.read.is_empty()
+                && let Some(head) = Head::take(&mut self.read).map_err(no_http)?
+            {
                 return Ok(head);
             }
             if self.fill().await? == 0 {
