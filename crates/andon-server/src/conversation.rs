@@ -219,9 +219,16 @@ where
         Ok(stream)
     }
 
-    /// What was said to whoever stands by on `stream`. `None` if another connection has its place now.
+    /// What was said to whoever stands by on `stream`; `None` if another connection has its place now. A whole answer that
+    /// waits for nothing is delivered with that.
     pub(crate) fn early(&self, host: &Host, stream: StreamId) -> Option<(Early, Option<Work>)> {
-        self.core().places.early(host, stream)
+        let mut core = self.core();
+        let early = core.places.early(host, stream);
+        if let Some((Early::Whole(Held { until: None, .. }), _)) = &early {
+            core.machine.delivered(stream);
+            self.submit(&mut core);
+        }
+        early
     }
 
     /// The connection behind `outlet` is gone; says so to the machine unless another one took its place.

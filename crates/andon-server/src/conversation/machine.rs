@@ -16,6 +16,9 @@ pub(crate) trait Machine: Send + 'static {
     /// Where what belongs to a call goes.
     fn stream_of(&self, call: CallId) -> Option<StreamId>;
 
+    /// The whole of `stream` left in one piece; nothing of it need be kept.
+    fn delivered(&mut self, _stream: StreamId) {}
+
     /// What the last turn changed of what outlives the process.
     fn take_changes(&mut self) -> Changes {
         Changes::default()
@@ -42,6 +45,10 @@ impl Machine for Session {
 
     fn stream_of(&self, call: CallId) -> Option<StreamId> {
         self.stream_of(call)
+    }
+
+    fn delivered(&mut self, stream: StreamId) {
+        self.delivered(stream);
     }
 
     fn take_changes(&mut self) -> Changes {

@@ -234,10 +234,12 @@ impl Host {
         }
         match cell.early(self, id) {
             Some((Early::Whole(Held { frame, until }), _)) => {
-                if let Err(refused) = when_durable(until).await {
-                    return refused.answer(answered.as_ref());
+                if until.is_some() {
+                    if let Err(refused) = when_durable(until).await {
+                        return refused.answer(answered.as_ref());
+                    }
+                    cell.delivered(id);
                 }
-                cell.delivered(id);
                 let retry_after_s = retry_after(frame.status);
                 Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
             }
