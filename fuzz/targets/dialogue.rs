@@ -3,6 +3,7 @@
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use andon_core::client::{CallId, Dialogue, Input, Loss, Newcall, Output, QuestionId, Timing};
@@ -56,7 +57,8 @@ fuzz_target!(|input: (bool, Vec<Step>)| {
                 let params = Map::from_iter([("name".to_owned(), json!("x"))]);
                 let new = Newcall {
                     method: "tools/call".into(),
-                    params: params.into(),
+                    params: Arc::new(params.into()),
+                    meta: None,
                     timing,
                     wants_progress: progress,
                     mirrored: vec![],

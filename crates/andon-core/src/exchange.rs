@@ -108,7 +108,7 @@ impl Exchange {
                 self.ends_at = now.after(timeout).min(self.begun_at.after(self.limits.call_timeout_max));
             }
             Input::Changed(kind) => self.changed(now, kind, &mut out),
-            Input::Updated(uri) => self.updated(now, &uri, &mut out),
+            Input::Updated(update) => self.updated(now, &update, &mut out),
             Input::TaskChanged { id, members } => self.task_changed(&id, &members, &mut out),
             // The client went away, or said so: nothing more is sent (Streamable HTTP, "Cancellation").
             Input::Detached { .. } | Input::Message { .. } => self.cancel(&mut out),

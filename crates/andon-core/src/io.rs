@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::event::EventId;
 use crate::facts::Facts;
 use crate::session::record::Life;
+use crate::update::Update;
 
 /// Milliseconds of a clock that never goes back; its origin is the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -237,8 +238,8 @@ pub enum Input {
     },
     /// A list of the server changed.
     Changed(ListKind),
-    /// The resource with this canonical URI changed.
-    Updated(Arc<str>),
+    /// A resource changed.
+    Updated(Update),
     /// The task `id` changed. Modern: said to who listens for it. Its creator's session hears by [`Input::Notify`].
     TaskChanged {
         /// Its id.

@@ -19,5 +19,6 @@ pub mod offer;
 pub mod port;
 pub mod session;
 pub mod task;
+pub mod update;
 pub mod values;
 pub mod violation;

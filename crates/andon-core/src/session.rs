@@ -30,7 +30,7 @@ use crate::offer::Offer;
 use crate::values::{TooLarge, Values};
 
 pub(crate) use calls::log_params;
-pub(crate) use notices::Notices;
+pub(crate) use notices::{Due, Notices};
 use record::{Dirty, Life};
 use streams::Answered;
 pub use streams::{AttachError, StreamKind};
@@ -148,7 +148,7 @@ impl Session {
             Input::Extend { call, timeout } => self.extend(now, call, timeout),
             Input::CloseConnection { call, retry_ms } => self.close_connection(call, retry_ms, &mut out),
             Input::Changed(kind) => self.changed(now, kind, &mut out),
-            Input::Updated(uri) => self.updated(now, &uri, &mut out),
+            Input::Updated(update) => self.updated(now, &update, &mut out),
             Input::Notify { method, params, level } => self.notify(now, method, &params, level, &mut out),
             Input::Detached { stream } => self.detached(now, stream),
             Input::Keep(life) => {

@@ -23,6 +23,7 @@ use andon_core::endpoint;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
 use andon_core::port::{Store, StoreError};
+use andon_core::update::Update;
 use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message, Request, RequestId, encode_error};
@@ -518,10 +519,10 @@ impl Listener for Host {
         let subscribers = self.subscribers(uri);
         // Who may no longer read it hears no more of it.
         let needed = if subscribers.is_empty() { Vec::new() } else { self.service.scopes_of_resource(uri) };
-        let uri = uri.clone();
+        let update = Update::from(uri.clone());
         crowd::tell(subscribers, move |listener| {
             if needed.is_empty() || listener.principal().has_scopes(&needed) {
-                listener.input(Input::Updated(uri.clone()));
+                listener.input(Input::Updated(update.clone()));
             }
         });
     }

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::Exchange;
 use crate::io::{ListKind, Output, Reply, Timestamp};
 use crate::limits::Limits;
-use crate::session::Notices;
+use crate::session::{Due, Notices};
+use crate::update::{self, Update};
 
 /// What is listened to: the part of the client's wish that the server honours.
 #[derive(Debug, Default, Deserialize)]
@@ -82,10 +83,10 @@ impl Exchange {
         }
     }
 
-    pub(super) fn updated(&mut self, now: Timestamp, uri: &Arc<str>, out: &mut Vec<Output>) {
+    pub(super) fn updated(&mut self, now: Timestamp, update: &Update, out: &mut Vec<Output>) {
         let Some(listening) = &mut self.listening else { return };
-        if listening.filter.resource_subscriptions.contains(uri) {
-            listening.notices.mark_update(uri);
+        if listening.filter.resource_subscriptions.contains(update.uri()) {
+            listening.notices.mark_update(update);
             self.flush(now, out);
         }
     }
@@ -110,8 +111,11 @@ impl Exchange {
     pub(super) fn flush(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         let interval = self.limits.change_interval;
         let Some(listening) = &mut self.listening else { return };
-        for (method, uri) in listening.notices.take_due(now, interval) {
-            let uri = uri.map_or(String::new(), |uri| format!(r#","uri":{}"#, json!(&*uri)));
+        for due in listening.notices.take_due(now, interval) {
+            let (method, uri) = match due {
+                Due::List(kind) => (kind.notification(), String::new()),
+                Due::Update(update) => (update::METHOD, format!(r#","uri":{}"#, json!(update.uri()))),
+            };
             let params = format!(r#"{{"_meta":{}{uri}}}"#, tag(&self.id));
             self.send(encode_notification(method, Some(&params)), 200, false, out);
         }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use andon_types::message::encode_notification;
 use andon_types::meta::Level;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::{Phase, Session};
 use crate::io::{ListKind, Output, Timestamp};
 use crate::limits::Limits;
 use crate::meter::Bucket;
+use crate::update::Update;
 
 /// One thing that changes: when that was last said, and whether it has changed since.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +28,13 @@ impl Notice {
     }
 }
 
+/// What may be said.
+#[derive(Debug, Clone)]
+pub(crate) enum Due {
+    List(ListKind),
+    Update(Update),
+}
+
 /// Most conversations have none most of the time.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
@@ -39,7 +46,7 @@ pub(crate) struct Notices {
 #[derive(Debug, Default)]
 struct Known {
     lists: [Notice; 3],
-    updates: BTreeMap<Arc<str>, Notice>,
+    updates: BTreeMap<Update, Notice>,
     log: Option<Bucket>,
     logs_dropped: u64,
 }
@@ -55,8 +62,8 @@ impl Notices {
         self.known().lists[kind as usize].pending = true;
     }
 
-    pub(crate) fn mark_update(&mut self, uri: &Arc<str>) {
-        self.known().updates.entry(uri.clone()).or_default().pending = true;
+    pub(crate) fn mark_update(&mut self, update: &Update) {
+        self.known().updates.entry(update.clone()).or_default().pending = true;
     }
 
     pub(crate) fn forget(&mut self, uri: &str) {
@@ -84,22 +91,20 @@ impl Notices {
         known.all().filter(|notice| notice.pending).map(|notice| notice.due_at(limits.change_interval)).min()
     }
 
-    /// Takes what may be said now: method and parameters.
-    pub(crate) fn take_due(&mut self, now: Timestamp, interval: Duration) -> Vec<(&'static str, Option<Arc<str>>)> {
+    /// Takes what may be said now.
+    pub(crate) fn take_due(&mut self, now: Timestamp, interval: Duration) -> Vec<Due> {
         let mut due = Vec::new();
         let Some(known) = &mut self.known else { return due };
-        let mut take = |notice: &mut Notice, method, uri: Option<&Arc<str>>| {
-            if notice.pending && notice.due_at(interval) <= now {
+        let take = |notice: &mut Notice| {
+            let is_due = notice.pending && notice.due_at(interval) <= now;
+            if is_due {
                 *notice = Notice { said_at: Some(now), pending: false };
-                due.push((method, uri.cloned()));
             }
+            is_due
         };
-        for kind in ListKind::ALL {
-            take(&mut known.lists[kind as usize], kind.notification(), None);
-        }
-        for (uri, notice) in &mut known.updates {
-            take(notice, "notifications/resources/updated", Some(uri));
-        }
+        due.extend(ListKind::ALL.into_iter().filter(|kind| take(&mut known.lists[*kind as usize])).map(Due::List));
+        let updates = known.updates.iter_mut().filter_map(|(update, notice)| take(notice).then_some(update));
+        due.extend(updates.cloned().map(Due::Update));
         // What was said and has rested needs no memory.
         known.updates.retain(|_, notice| notice.pending || notice.due_at(interval) > now);
         due
@@ -127,9 +132,9 @@ impl Session {
         self.flush_notices(now, out);
     }
 
-    pub(super) fn updated(&mut self, now: Timestamp, uri: &Arc<str>, out: &mut Vec<Output>) {
-        if self.subscriptions.contains(uri) {
-            self.notices.mark_update(uri);
+    pub(super) fn updated(&mut self, now: Timestamp, update: &Update, out: &mut Vec<Output>) {
+        if self.subscriptions.contains(update.uri()) {
+            self.notices.mark_update(update);
             self.flush_notices(now, out);
         }
     }
@@ -169,7 +174,7 @@ impl Session {
         let list = ListKind::ALL.into_iter().find(|kind| kind.notification() == announced.method);
         match (list, announced.params.uri) {
             (Some(kind), _) => self.notices.mark_list(kind),
-            (None, Some(uri)) if self.subscriptions.contains(&uri) => self.notices.mark_update(&uri),
+            (None, Some(uri)) if self.subscriptions.contains(&uri) => self.notices.mark_update(&uri.into()),
             (None, _) => {}
         }
     }
@@ -180,9 +185,12 @@ impl Session {
         let stream = self.standing_stream().filter(|_| self.phase == Phase::Initialized);
         self.notices.set_heard(stream.is_some());
         let Some(stream) = stream else { return };
-        for (method, uri) in self.notices.take_due(now, self.limits.change_interval) {
-            let params = uri.map(|uri| json!({ "uri": &*uri }).to_string());
-            self.send(stream, encode_notification(method, params.as_deref()), 200, out);
+        for due in self.notices.take_due(now, self.limits.change_interval) {
+            let text = match due {
+                Due::List(kind) => encode_notification(kind.notification(), None).into(),
+                Due::Update(update) => update.text(),
+            };
+            self.send(stream, text, 200, out);
         }
     }
 }

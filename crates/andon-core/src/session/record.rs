@@ -402,7 +402,7 @@ impl Session {
         }
         let mut out = Vec::new();
         for uri in record.subscriptions {
-            session.notices.mark_update(&uri);
+            session.notices.mark_update(&uri.clone().into());
             session.subscriptions.insert(uri.clone());
             out.push(Output::Subscription { uri, present: true });
         }

@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Puts `text` on `stream`, kept for resumption where the revision has it.
-    pub(super) fn send(&mut self, stream: StreamId, text: String, status: u16, out: &mut Vec<Output>) {
+    pub(super) fn send(&mut self, stream: StreamId, text: impl Into<Encoded>, status: u16, out: &mut Vec<Output>) {
         let (tag, keeps) = (self.tag, self.rules().resumable && self.shape == Shape::Http);
         let events_max = self.limits.replay_events_max;
         let Some(known) = self.stream(stream) else { return };

@@ -279,7 +279,7 @@ fn sub11_x4_changes_are_coalesced_and_the_last_is_not_lost() {
     assert!(bench.wait(Duration::from_secs(1)).is_empty());
 
     let uri: Arc<str> = "demo://x".into();
-    assert!(bench.input(Input::Updated(uri.clone())).is_empty(), "nobody subscribed");
+    assert!(bench.input(Input::Updated(uri.clone().into())).is_empty(), "nobody subscribed");
     let text =
         json!({"jsonrpc": "2.0", "id": 5, "method": "resources/subscribe", "params": {"uri": "demo://x"}}).to_string();
     let out = bench.say(&text);
@@ -290,7 +290,7 @@ fn sub11_x4_changes_are_coalesced_and_the_last_is_not_lost() {
         matches!(&out[..], [Output::Subscription { present: true, .. }, Output::Send { .. }]),
         "in force before it is said"
     );
-    assert_eq!(sent(&bench.input(Input::Updated(uri)))[0]["params"]["uri"], "demo://x");
+    assert_eq!(sent(&bench.input(Input::Updated(uri.into())))[0]["params"]["uri"], "demo://x");
     let ended = bench.input(Input::End);
     assert!(ended.iter().any(|output| matches!(output, Output::Subscription { present: false, .. })));
 }
