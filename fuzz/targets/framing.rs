@@ -51,7 +51,7 @@ fn reference(bytes: &[u8]) -> Vec<usize> {
     let mut at = 0;
     while at < bytes.len() {
         begins.push(at);
-        let mut headers = [httparse::EMPTY_HEADER; 64];
+        let mut headers = [httparse::EMPTY_HEADER; 100];
         let mut request = httparse::Request::new(&mut headers);
         let Ok(httparse::Status::Complete(length)) = request.parse(&bytes[at..]) else { break };
         at += length;

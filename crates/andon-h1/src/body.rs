@@ -1,14 +1,14 @@
 //! Bodies: so many bytes, or pieces of which each says how long it is (RFC 9112, 6 and 7).
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use memchr::{memchr, memrchr};
+use memchr::memchr;
 
 use crate::Malformed;
 
-/// Bytes of the line before a piece, extensions included, without its end.
+/// Bytes of the line before a piece, without its end.
 const LINE_BYTES_MAX: usize = 1 << 10;
-/// Bytes of all that may follow the last piece.
-const TRAILER_BYTES_MAX: usize = 4 << 10;
+/// Bytes of a whole body that are none of it, and that nobody uses: extensions of those lines, and what follows the last piece.
+const EXTRA_BYTES_MAX: usize = 4 << 10;
 
 /// What is still to come of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +23,22 @@ pub enum Body {
 
 /// Where in a chunked body reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Chunk {
+pub struct Chunk {
+    step: Step,
+    /// Extensions and trailers that were passed over.
+    extra_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
     /// Before the line that says how long the next piece is.
     Line,
     /// Within a piece of which so many bytes are left.
     Data(u64),
     /// Before the end of the line that ends a piece.
     DataEnd,
-    /// After the last piece: so many bytes of trailers were passed over.
-    Trailers(usize),
+    /// After the last piece.
+    Trailers,
     /// After all of it.
     Over,
 }
@@ -49,11 +56,11 @@ pub enum Piece {
 
 impl Body {
     /// In pieces.
-    pub const CHUNKED: Self = Self::Chunked(Chunk::Line);
+    pub const CHUNKED: Self = Self::Chunked(Chunk { step: Step::Line, extra_bytes: 0 });
 
     /// Whether nothing of it is left.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Sized(0) | Self::Chunked(Chunk::Over))
+        matches!(self, Self::Sized(0) | Self::Chunked(Chunk { step: Step::Over, .. }))
     }
 
     /// Takes what `bytes` have of it.
@@ -87,37 +94,43 @@ impl Body {
 impl Chunk {
     fn take(&mut self, bytes: &mut BytesMut) -> Result<Piece, Malformed> {
         loop {
-            match self {
-                Self::Line => {
-                    let Some(end) = line(bytes, LINE_BYTES_MAX)? else { return Ok(Piece::Wanting) };
-                    let size = size(&bytes[..end])?;
+            match &mut self.step {
+                Step::Line => {
+                    let Some(end) = line(bytes)? else { return Ok(Piece::Wanting) };
+                    let (size, extra_bytes) = size(&bytes[..end])?;
+                    self.pass(extra_bytes)?;
                     bytes.advance(end + LINE_END.len());
-                    *self = if size == 0 { Self::Trailers(0) } else { Self::Data(size) };
+                    self.step = if size == 0 { Step::Trailers } else { Step::Data(size) };
                 }
-                Self::Data(0) => *self = Self::DataEnd,
-                Self::Data(left) => return Ok(data(bytes, left)),
-                Self::DataEnd if bytes.starts_with(LINE_END) => {
+                Step::Data(0) => self.step = Step::DataEnd,
+                Step::Data(left) => return Ok(data(bytes, left)),
+                Step::DataEnd if bytes.starts_with(LINE_END) => {
                     bytes.advance(LINE_END.len());
-                    *self = Self::Line;
+                    self.step = Step::Line;
                 }
-                Self::DataEnd if LINE_END.starts_with(bytes) => return Ok(Piece::Wanting),
-                Self::DataEnd => return Err(Malformed("a chunk of the body is longer than it says")),
-                Self::Trailers(passed) => {
-                    let Some(end) = line(bytes, TRAILER_BYTES_MAX.saturating_sub(*passed))? else {
-                        return Ok(Piece::Wanting);
-                    };
-                    let whole = end + LINE_END.len();
-                    *passed += whole;
-                    bytes.advance(whole);
+                Step::DataEnd if LINE_END.starts_with(bytes) => return Ok(Piece::Wanting),
+                Step::DataEnd => return Err(Malformed("a chunk of the body is longer than it says")),
+                Step::Trailers => {
+                    let Some(end) = line(bytes)? else { return Ok(Piece::Wanting) };
+                    self.pass(end + LINE_END.len())?;
+                    bytes.advance(end + LINE_END.len());
                     if end == 0 {
-                        *self = Self::Over;
-                    } else if *passed > TRAILER_BYTES_MAX {
-                        return Err(Malformed(TOO_LONG));
+                        self.step = Step::Over;
                     }
                 }
-                Self::Over => return Ok(Piece::Over),
+                Step::Over => return Ok(Piece::Over),
             }
         }
+    }
+
+    /// Counts bytes that are passed over.
+    fn pass(&mut self, bytes: usize) -> Result<(), Malformed> {
+        let extra_bytes = self.extra_bytes + bytes;
+        if extra_bytes > EXTRA_BYTES_MAX {
+            return Err(Malformed(TOO_LONG));
+        }
+        self.extra_bytes = extra_bytes;
+        Ok(())
     }
 }
 
@@ -125,27 +138,25 @@ const LINE_END: &[u8] = b"\r\n";
 const TOO_LONG: &str = "a line within the body, or what follows it, is too long";
 
 /// How long the line is that `bytes` begin with, without its end; `None` if that has to come.
-fn line(bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, Malformed> {
+fn line(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
     let Some(end) = memchr(b'\n', bytes) else {
-        return if bytes.len() > bytes_max + 1 { Err(Malformed(TOO_LONG)) } else { Ok(None) };
+        return if bytes.len() > LINE_BYTES_MAX + 1 { Err(Malformed(TOO_LONG)) } else { Ok(None) };
     };
-    if !bytes[..end].ends_with(b"\r") {
-        return Err(Malformed("a line within the body does not end with CR and LF"));
-    }
-    if end - 1 > bytes_max { Err(Malformed(TOO_LONG)) } else { Ok(Some(end - 1)) }
+    // A CR alone is an end of the line to some.
+    let text = bytes[..end].strip_suffix(b"\r").filter(|text| memchr(b'\r', text).is_none());
+    let length = text.ok_or(Malformed("a line within the body does not end with CR and LF"))?.len();
+    if length > LINE_BYTES_MAX { Err(Malformed(TOO_LONG)) } else { Ok(Some(length)) }
 }
 
-/// Hexadecimal digits, and extensions after a semicolon, which nobody uses.
-fn size(line: &[u8]) -> Result<u64, Malformed> {
+/// Hexadecimal digits, and how many bytes of extensions after a semicolon, which nobody uses.
+fn size(line: &[u8]) -> Result<(u64, usize), Malformed> {
     let end = memchr(b';', line).unwrap_or(line.len());
-    let digits = line[..end].trim_ascii_end();
-    // A CR in an extension is an end of the line to some.
-    let is_good = (1..=16).contains(&digits.len())
-        && digits.iter().all(u8::is_ascii_hexdigit)
-        && memrchr(b'\r', &line[end..]).is_none();
+    let blanks = line[..end].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = &line[..end - blanks];
+    let is_good = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(digits).ok().filter(|_| is_good);
-    text.and_then(|text| u64::from_str_radix(text, 16).ok())
-        .ok_or(Malformed("a chunk of the body does not say how long it is"))
+    let size = text.and_then(|text| u64::from_str_radix(text, 16).ok());
+    Ok((size.ok_or(Malformed("a chunk of the body does not say how long it is"))?, line.len() - digits.len()))
 }
 
 /// Takes what is there of the `left` bytes. Copied, so that the room for what comes next is used again.

@@ -158,7 +158,7 @@ where
 {
     let patience = Patience { head_timeout: HEAD_TIMEOUT, idle_timeout: REQUEST_TIMEOUT };
     let (_open, never) = watch::channel(false);
-    let served = connection::attend(io, Desk { pass, resources }, patience, never);
+    let served = connection::attend(io, Operators { pass, resources }, patience, never);
     if tokio::time::timeout(REQUEST_TIMEOUT, served).await.is_err() {
         tracing::debug!("an operator's request took too long");
     }
@@ -166,13 +166,15 @@ where
 
 /// Answers whoever came in by a door.
 #[derive(Clone)]
-struct Desk {
+struct Operators {
     pass: Pass,
     resources: Arc<Resources>,
 }
 
-impl Answers for Desk {
+impl Answers for Operators {
     type Body = Full<Bytes>;
+
+    const HAS_HTTP2: bool = false;
 
     async fn answer(&self, head: &RequestHead<'_>, _body: RequestBody) -> Response<Full<Bytes>> {
         match answer(head, &self.pass, &self.resources).await {

@@ -43,6 +43,9 @@ pub(crate) trait Answers: Clone + Send + Sync + 'static {
     /// What an answer says.
     type Body: AnswerBody;
 
+    /// Whether they may come by HTTP/2 too.
+    const HAS_HTTP2: bool = true;
+
     /// Answers the request that begins with `head`. It is dropped when its client hangs up.
     fn answer(&self, head: &RequestHead<'_>, body: RequestBody) -> impl Future<Output = Response<Self::Body>> + Send;
 
@@ -75,8 +78,10 @@ where
 {
     let mut wire = Wire::new(io);
     match version(&mut wire, patience.head_timeout, &mut closing).await {
-        Some(Version::Http1) => {}
-        Some(Version::Http2) => return Box::pin(http2::serve(wire, service, patience.idle_timeout, closing)).await,
+        Some(Version::Http2) if A::HAS_HTTP2 => {
+            return Box::pin(http2::serve(wire, service, patience.idle_timeout, closing)).await;
+        }
+        Some(Version::Http1 | Version::Http2) => {}
         None => return end(wire).await,
     }
     loop {
@@ -108,6 +113,7 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     let by = Instant::now() + head_timeout;
+    wire.first_by = Some(by);
     while wire.unread.is_empty() || wire.may_become_http2() {
         if !wait(wire, by, closing).await {
             // What begins as a head is told why it is none.

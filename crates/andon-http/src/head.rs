@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use http::Method;
 use http::request::Parts;
+use http::{Method, Uri};
 
 use crate::headers::Headers;
 
@@ -38,7 +38,10 @@ pub(crate) struct Target<'a> {
 impl<'a> Target<'a> {
     /// The target of a request with this method, if it is one.
     pub(crate) fn parse(method: &Method, text: &'a str) -> Option<Self> {
-        if text.contains('#') {
+        // Nearly all are plain. What else may stand in a target is for those to say who read it next.
+        let is_plain = |byte| matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'?' | b'=' | b'&' | b'%' | b'+');
+        let fold = |plain, byte: u8| plain & (byte.is_ascii_alphanumeric() | is_plain(byte));
+        if !text.bytes().fold(text.starts_with('/'), fold) && (text.contains('#') || Uri::try_from(text).is_err()) {
             return None;
         }
         let local = |text: &'a str| {
@@ -49,6 +52,7 @@ impl<'a> Target<'a> {
             return Some(local(text));
         }
         if method == Method::CONNECT {
+            http::uri::Authority::try_from(text).ok()?;
             return Some(Self { authority: Some(text), path: "", query: None });
         }
         if text == "*" {

@@ -87,7 +87,7 @@ impl Porch {
         };
         let Ok(Ok(length)) = looked else { return };
         if HEALTH.iter().any(|health| first[..length].starts_with(health)) {
-            attend(socket, Desk { service: self.service, beats }, self.patience, self.closing).await;
+            attend(socket, Health { service: self.service, beats }, self.patience, self.closing).await;
             return drop(slot);
         }
         let Ok(socket) = socket.into_std() else { return };
@@ -104,12 +104,12 @@ impl Porch {
 
 /// Answers questions after health.
 #[derive(Clone)]
-struct Desk {
+struct Health {
     service: HttpService,
     beats: Arc<Beats>,
 }
 
-impl Answers for Desk {
+impl Answers for Health {
     type Body = ResponseBody;
 
     async fn answer(&self, head: &RequestHead<'_>, body: RequestBody) -> Response<ResponseBody> {

@@ -51,6 +51,15 @@ impl Operated {
         self.folder.path().join("admin.sock")
     }
 
+    /// What is said to who sends `bytes` to the port.
+    fn raw(&self, bytes: &[u8]) -> String {
+        let mut socket = std::net::TcpStream::connect(self.port).unwrap();
+        socket.write_all(bytes).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     async fn ask(&self, method: &str, path: &str) -> (u16, Value) {
         let answer = by_socket(&self.socket(), method, path, "").await;
         (answer.status, answer.json())
@@ -313,4 +322,14 @@ async fn l4_another_user_is_refused_even_if_the_socket_lets_them_in() {
     std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).unwrap();
     assert_eq!(as_nobody(socket).await.unwrap().unwrap(), 403, "and by who they are");
     assert_eq!(operated.ask("GET", "/v1/status").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_have_one_request_a_connection() {
+    let operated = Operated::start().await;
+    let preface = operated.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    assert!(preface.starts_with("HTTP/1.1 400"), "{preface}");
+    let status = format!("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    let answers = operated.raw(status.repeat(2).as_bytes());
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 1, "{answers}");
 }

@@ -51,6 +51,8 @@ async fn h9_h10_h12_h13_h14_h18_bad_framing_is_400_and_ends_the_connection() {
         ("H18", head("Transfer-Encoding: chunked\r\n") + "0x5\r\nabcde\r\n0\r\n\r\n"),
         ("H18", head("Transfer-Encoding: chunked\r\n") + "5\nabcde\n0\n\n"),
         ("H18", head("Transfer-Encoding: chunked\r\n") + &format!("{length:x};{}\r\n", "x".repeat(1 << 20)) + &body),
+        ("H18", head("Transfer-Encoding: chunked\r\n") + &format!("{length:x}\r\r\n{body}\r\n0\r\n\r\n")),
+        ("H19", head("Transfer-Encoding: chunked\r\n") + &format!("{length:x}\r\n{body}\r\n0\r\n\r\r\n\r\n")),
         (
             "H19",
             head("Transfer-Encoding: chunked\r\n")
@@ -78,6 +80,41 @@ async fn h19_trailers_are_ignored_and_never_merged() {
     let answer =
         raw(server.address, format!("{bytes}{:x}\r\n{body}\r\n0\r\n{trailers}\r\n", body.len()).as_bytes()).await;
     assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn what_follows_a_refused_head_is_no_request() {
+    let server = start().await;
+    for (target, status) in [("/nowhere", 404), ("/mcp", 415)] {
+        let length = SMUGGLED.len();
+        let head = format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        let mut connection = Open::with(server.address, &head).await;
+        connection.until("connection: close").await;
+        connection.send(SMUGGLED).await;
+        let answer = connection.finish().await;
+        assert_eq!((answer.status, answer.head.matches("HTTP/1.1").count()), (status, 1), "{}", answer.head);
+        assert!(!answer.body.contains("HTTP/1.1"), "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_body_and_the_next_one_is_where_it_belongs() {
+    let server = start().await;
+    let close = SMUGGLED.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let answer = raw(server.address, (SMUGGLED.replace("GET", "HEAD") + &close).as_bytes()).await;
+    assert!(!answer.head.contains("content-length: 0"), "{}", answer.head);
+    assert!(answer.body.starts_with("HTTP/1.1 200 OK\r\n") && answer.body.ends_with("\r\n\r\nok\n"), "{}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn h25_the_first_head_has_its_time_once() {
+    let server = start().await;
+    for begun in ["P", "PRI * HT", "\r\n"] {
+        let began_at = tokio::time::Instant::now();
+        assert_eq!(raw(server.address, begun.as_bytes()).await.status, 408, "{begun:?}");
+        let took = began_at.elapsed();
+        assert!((Duration::from_secs(9)..Duration::from_secs(15)).contains(&took), "{begun:?}: {took:?}");
+    }
 }
 
 #[tokio::test]

@@ -491,7 +491,7 @@ where
         }
     }
 
-    fn park(&self, handling: &Handling) {
+    fn park(&self, handling: &mut Handling) {
         let Some(host) = self.host.upgrade() else { return };
         let mut core = self.core();
         let parks = core.machine.handle(host.now(), Input::Park);
@@ -504,7 +504,11 @@ where
         }
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
         let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
-        let (start, _) = self.perform_all(&mut core, &host, outputs);
+        // The machine is over and says nothing else meanwhile. What the handler leaves behind for the next request is there
+        // before its client is told to make that.
+        drop(core);
+        handling.handler = AssertUnwindSafe(std::future::pending().boxed()).catch_unwind();
+        let (start, _) = self.perform_all(&mut self.core(), &host, outputs);
         debug_assert!(start.is_none(), "a call that ends starts no other");
     }
 

@@ -1,5 +1,6 @@
 //! Handlers that wait, and who carries them meanwhile.
 
+use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
@@ -13,15 +14,25 @@ pub(crate) struct Work(Option<BoxFuture<'static, ()>>);
 
 impl Work {
     pub(crate) fn new(handler: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Some(handler.boxed()))
+        // What panics here is not the handler, whose panics are answered, but may be what it leaves behind. That is not the fault
+        // of who carries it.
+        let carried = AssertUnwindSafe(handler).catch_unwind().map(|ended| {
+            if ended.is_err() {
+                tracing::error!("a handler panicked when it was let go");
+            }
+        });
+        Self(Some(carried.boxed()))
     }
 
     /// Lets it run until it waits, and says how the answer at `outlet` begins if that is known then.
     pub(crate) fn poll_whole(&mut self, outlet: &Outlet, cx: &mut Context<'_>) -> Poll<First> {
         // Who is here already need not be woken.
         outlet.forget_reader();
-        if self.0.as_mut().is_some_and(|handler| handler.poll_unpin(cx).is_ready()) {
-            self.0 = None;
+        // Taken while it runs: one that panics is not run again.
+        if let Some(mut handler) = self.0.take()
+            && handler.poll_unpin(cx).is_pending()
+        {
+            self.0 = Some(handler);
         }
         outlet.poll_whole(cx)
     }

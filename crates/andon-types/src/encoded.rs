@@ -38,6 +38,11 @@ impl Deref for Encoded {
 
 impl From<String> for Encoded {
     fn from(text: String) -> Self {
+        let mut text = text;
+        // What is kept is counted by its length.
+        if text.capacity() > text.len() + text.len() / 4 + SPARE_BYTES_MAX {
+            text.shrink_to_fit();
+        }
         Self(text.into())
     }
 }
@@ -53,6 +58,9 @@ impl From<Encoded> for Bytes {
         text.0
     }
 }
+
+/// Room beyond a text, and beyond a quarter of it, that is not worth giving back.
+const SPARE_BYTES_MAX: usize = 64;
 
 impl fmt::Display for Encoded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -288,7 +288,11 @@ pub fn encode_result(id: &RequestId, result: &str) -> String {
 
 /// The text of a successful response, whose result object of about `bytes` is put there by `push`.
 pub fn encode_result_with(id: &RequestId, bytes: usize, push: impl FnOnce(&mut String)) -> String {
-    let mut text = String::with_capacity(bytes + 64);
+    let id_bytes = match id {
+        RequestId::String(id) => id.len(),
+        RequestId::Number(_) => 20,
+    };
+    let mut text = String::with_capacity(bytes + id_bytes + 40);
     text.push_str(r#"{"jsonrpc":"2.0","id":"#);
     push_id(&mut text, id);
     text.push_str(r#","result":"#);

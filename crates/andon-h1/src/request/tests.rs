@@ -134,10 +134,15 @@ fn h18_chunks_are_framed_exactly() {
         " 3\r\nabc\r\n",
         "g\r\n",
         "3;\r;\r\nabc\r\n",
+        "3\r\r\nabc\r\n0\r\n\r\n",
+        "3\x0c\r\nabc\r\n0\r\n\r\n",
+        "0\r\n\r\r\n\r\n",
+        "0\r\na: b\rc\r\n\r\n",
     ] {
         assert!(is_refused(chunked(body)), "{body:?}");
     }
     assert!(is_refused(chunked(&format!("3;{}\r\nabc\r\n", "x".repeat(1 << 20)))));
+    assert!(is_refused(chunked(&format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(5))), "of all pieces together");
     assert!(!is_refused(chunked("3;a=b\r\nabc\r\n00\r\n\r\n")));
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use andon_h1::request::{self, Fault, HEADERS_MAX, Scan};
-use andon_h1::{Body, HEAD_BYTES_MAX, Piece};
+use andon_h1::request::{self, Fault, Scan};
+use andon_h1::{Body, Piece};
 use bytes::{Buf as _, Bytes};
 use http::header::CONNECTION;
 use http::{HeaderMap, Method, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::aside::Aside;
 use super::body::Hatch;
@@ -123,7 +123,7 @@ where
     T: AsyncRead + Unpin,
     C: Future<Output = ()>,
 {
-    let mut scan = Scan::default();
+    let (mut scan, first_by) = (Scan::default(), wire.first_by.take());
     let mut late: Option<Pin<Box<Sleep>>> = None;
     beside.is_quiet = false;
     poll_fn(|cx| {
@@ -142,8 +142,9 @@ where
         if beside.is_closing {
             return Poll::Ready(Ok(Next::End));
         }
-        if !wire.unread.is_empty() {
-            ready!(late.get_or_insert_with(|| Box::pin(sleep(head_timeout))).as_mut().poll(cx));
+        if !wire.unread.is_empty() || first_by.is_some() {
+            let begin = || Box::pin(sleep_until(first_by.unwrap_or_else(|| Instant::now() + head_timeout)));
+            ready!(late.get_or_insert_with(begin).as_mut().poll(cx));
             return Poll::Ready(Err(Failure::Refused(408, "the head comes too slowly".to_owned())));
         }
         if is_quiet { Poll::Ready(Ok(Next::Rest)) } else { Poll::Pending }
@@ -154,10 +155,8 @@ where
 fn refused(fault: Fault) -> Failure {
     let (status, why) = match fault {
         Fault::Malformed(why) => (400, why.to_owned()),
-        Fault::TargetTooLong => (414, format!("a target of less than {HEAD_BYTES_MAX} bytes")),
-        Fault::TooLarge => {
-            (431, format!("less than {HEADERS_MAX} headers, and a head of at most {HEAD_BYTES_MAX} bytes"))
-        }
+        Fault::TargetTooLong => (414, "the target is too long".to_owned()),
+        Fault::TooLarge => (431, "too many headers, or too long ones".to_owned()),
     };
     Failure::Refused(status, why)
 }
@@ -181,15 +180,15 @@ where
     let target = Target::parse(&method, read.target).ok_or_else(|| bad("the target is neither a path nor a URL"))?;
     let head = RequestHead { method, target, headers };
     let expects = !read.is_old && head.headers.contains(Field::Expect);
-    let (mut rest, body) = Rest::begin(wire, read.body, expects);
+    let (mut coming, body) = Coming::begin(wire, read.body, expects);
     let mut answering = pin!(service.answer(&head, body));
     let answered = poll_fn(|cx| {
         loop {
             if let Poll::Ready(response) = answering.as_mut().poll(cx) {
                 return Poll::Ready(Ok(response));
             }
-            if rest.is_wanted() {
-                ready!(rest.poll_feed(wire, cx));
+            if coming.is_wanted() {
+                ready!(coming.poll_feed(wire, cx));
                 continue;
             }
             // One read, and no more: what else comes is held back by the system until it is this request's turn.
@@ -203,7 +202,10 @@ where
         }
     });
     let response = answered.await.map_err(Failure::Broken)?;
-    let is_whole = rest.skip(wire);
+    if coming.is_in_the_middle() {
+        return Err(Failure::Broken(ErrorKind::WriteZero.into()));
+    }
+    let is_whole = coming.skip(wire);
     wire.is_refusing = !is_whole;
     poll_fn(|cx| Poll::Ready(beside.look(cx))).await;
     let keeps_alive = read.keeps_alive && is_whole && !beside.is_closing && !says_close(response.headers());
@@ -216,7 +218,7 @@ fn says_close(headers: &HeaderMap) -> bool {
 }
 
 /// What is still to come of the body of a request.
-struct Rest {
+struct Coming {
     body: Body,
     /// Where it goes; none if all of it was there.
     hatch: Option<Arc<Hatch>>,
@@ -224,7 +226,7 @@ struct Rest {
     owed: &'static [u8],
 }
 
-impl Rest {
+impl Coming {
     /// The body of a request whose head was read, and what is to come of it.
     fn begin<T>(wire: &mut Wire<T>, body: Body, expects: bool) -> (Self, RequestBody) {
         let length = if let Body::Sized(bytes) = body { Some(bytes) } else { None };
@@ -250,33 +252,31 @@ impl Rest {
     {
         let Some(hatch) = self.hatch.clone() else { return Poll::Ready(()) };
         loop {
-            match self.body.take(&mut wire.unread) {
-                Ok(Piece::Data(data)) => {
-                    self.owed = b"";
-                    hatch.give(data, self.body.is_over());
-                    break;
+            if self.is_in_the_middle() || (!self.owed.is_empty() && wire.unread.is_empty()) {
+                match ready!(Pin::new(&mut wire.io).poll_write(cx, self.owed)) {
+                    Ok(written @ 1..) => self.owed = &self.owed[written..],
+                    _ => break hatch.end(false),
                 }
-                Ok(Piece::Over) => {
-                    hatch.end(true);
-                    break;
-                }
-                Ok(Piece::Wanting) => {}
-                Err(_) => {
-                    hatch.end(false);
-                    break;
-                }
+                continue;
             }
-            let more = match self.owed.is_empty() {
-                true => ready!(wire.poll_fill(cx)),
-                false => ready!(Pin::new(&mut wire.io).poll_write(cx, self.owed))
-                    .inspect(|written| self.owed = &self.owed[*written..]),
-            };
-            if !more.is_ok_and(|bytes| bytes > 0) {
-                hatch.end(false);
-                break;
+            // Who sends it already does not wait to be asked.
+            self.owed = b"";
+            match self.body.take(&mut wire.unread) {
+                Ok(Piece::Data(data)) => break hatch.give(data, self.body.is_over()),
+                Ok(Piece::Over) => break hatch.end(true),
+                Ok(Piece::Wanting) => {}
+                Err(_) => break hatch.end(false),
+            }
+            if !ready!(wire.poll_fill(cx)).is_ok_and(|bytes| bytes > 0) {
+                break hatch.end(false);
             }
         }
         Poll::Ready(())
+    }
+
+    /// Whether a part of what was owed was written, and a part was not.
+    fn is_in_the_middle(&self) -> bool {
+        (1..CONTINUE.len()).contains(&self.owed.len())
     }
 
     /// Passes over what is there of it and was not wanted; whether that was all.

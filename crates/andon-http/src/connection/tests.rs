@@ -1,6 +1,11 @@
 use std::time::Duration;
 
+use andon_server::context::Context;
+use andon_server::entry::ToolEntry;
+use andon_server::failure::ToolError;
 use andon_server::server::Server;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -19,4 +24,57 @@ async fn a_connection_that_waits_is_small() {
     // All that a task is while its stream waits for events, but the body.
     let bytes = std::mem::size_of_val(&attended);
     assert!(bytes <= 1280, "{bytes} bytes");
+}
+
+fn modern(tool: &str, message: &str) -> (String, String) {
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": 1,
+        "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"name": tool, "arguments": {"message": message}, "_meta": meta});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
+         Mcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    (head, body)
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_and_gives_one_byte_at_a_time_says_all_in_order() {
+    let any = || json!({"type": "object"});
+    let echo = ToolEntry::from_fn("echo", any(), |arguments: Value, _: Context| async move {
+        arguments["message"].as_str().unwrap_or_default().to_owned()
+    });
+    let steps = ToolEntry::from_fn("steps", any(), |_: Value, context: Context| async move {
+        for step in 1..=10 {
+            context.progress(f64::from(step), None, None).await?;
+        }
+        Ok::<_, ToolError>("walked")
+    });
+    let host = Server::new("test", "1").with((echo, steps)).build().expect("a server");
+    let service = HttpService::new(host, HttpOptions::default());
+    let patience = Patience { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60) };
+    let (_closing, watcher) = watch::channel(false);
+    let (client, server) = duplex(1);
+    tokio::spawn(attend(server, service, patience, watcher));
+    let long = "y".repeat(20 << 10);
+    let (head, body) = modern("echo", &long);
+    let (first, second) = body.split_at(1000);
+    let mut requests = format!(
+        "{head}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:x};a=b\r\n{second}\r\n0\r\nT: x\r\n\r\n",
+        first.len(),
+        second.len()
+    );
+    let (head, body) = modern("steps", "");
+    requests += &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    requests += "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let (mut reader, mut writer) = split(client);
+    let sent = tokio::spawn(async move { writer.write_all(requests.as_bytes()).await });
+    let mut said = String::new();
+    reader.read_to_string(&mut said).await.expect("text");
+    sent.await.expect("no panic").expect("it is taken");
+    assert_eq!(said.matches("HTTP/1.1 200 OK").count(), 3, "{said}");
+    let marks = [&*long, "text/event-stream", "\"progress\":1", "\"progress\":10", "walked", "\r\n0\r\n\r\n", "ok\n"];
+    let places: Vec<_> = marks.iter().map(|mark| said.find(mark).unwrap_or_else(|| panic!("no {mark}"))).collect();
+    assert!(places.is_sorted() && said.ends_with("\r\n\r\nok\n"), "{places:?}");
 }

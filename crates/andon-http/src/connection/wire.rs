@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Bytes that are read at once while requests are served.
 const READ_BYTES: usize = 8 << 10;
@@ -32,11 +32,13 @@ pub(super) struct Wire<T> {
     pub(super) unread: BytesMut,
     /// The peer may be sending what nobody will read.
     pub(super) is_refusing: bool,
+    /// When the first head has to be complete, until it is.
+    pub(super) first_by: Option<Instant>,
 }
 
 impl<T> Wire<T> {
     pub(super) fn new(io: T) -> Self {
-        Self { io, unread: BytesMut::new(), is_refusing: false }
+        Self { io, unread: BytesMut::new(), is_refusing: false, first_by: None }
     }
 
     /// Gives back room that is not needed while nothing is read.

@@ -17,6 +17,11 @@ fn targets_have_four_forms() {
     assert_eq!(get("http://localhost?a"), target(Some("localhost"), "/", Some("a")));
     assert_eq!(get("*"), target(None, "*", None));
     assert_eq!(Target::parse(&Method::CONNECT, "a.example:443"), target(Some("a.example:443"), "", None));
+    for bad in ["/<", "/`", "/a>b", "http://[::1/", "/\u{7f}"] {
+        assert_eq!(get(bad), None, "{bad:?}");
+    }
+    assert_eq!(Target::parse(&Method::CONNECT, "a/b"), None);
+    assert_eq!(get("/a|b?{c}"), target(None, "/a|b", Some("{c}")), "as the library has it");
     for bad in ["", "mcp", "localhost:80", "http://", "http:///mcp", "ftp://localhost/mcp", "/mcp#a", "?a"] {
         assert_eq!(get(bad), None, "{bad:?}");
     }

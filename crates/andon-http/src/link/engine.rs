@@ -99,7 +99,13 @@ impl Link {
             let stream = || self.0.streams().get(&frame.stream).cloned();
             match frame.kind {
                 Kind::Request | Kind::Question => {
-                    let (open, request) = (self.open(frame.stream), frame::request(frame.payload)?.map(Full::new));
+                    let open = self.open(frame.stream);
+                    let request = match frame::request(frame.payload) {
+                        Ok(request) => request.map(Full::new),
+                        // Its client's fault: the others go on.
+                        Err(error) if error.kind() == io::ErrorKind::InvalidInput => continue,
+                        Err(error) => return Err(error),
+                    };
                     match frame.kind {
                         Kind::Question => drop(tokio::spawn(admit(service.clone(), request, open))),
                         _ => drop(tokio::spawn(answer(service.clone(), request, open))),

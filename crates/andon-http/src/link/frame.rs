@@ -177,12 +177,12 @@ pub(super) fn put_number(out: &mut BytesMut, kind: Kind, stream: u32, number: u3
     put(out, kind as u8, stream, |out| out.put_u32(number));
 }
 
-/// What [`put_request`] wrote.
+/// What [`put_request`] wrote; of the kind `InvalidInput` is the error of what is well framed and no request.
 pub(super) fn request(payload: Bytes) -> io::Result<Request<Bytes>> {
     let mut reader = Reader(payload);
     let mut request = Request::new(Bytes::new());
-    *request.method_mut() = Method::from_bytes(&reader.text()?).map_err(|_| malformed())?;
-    *request.uri_mut() = Uri::from_maybe_shared(reader.text()?).map_err(|_| malformed())?;
+    *request.method_mut() = Method::from_bytes(&reader.text()?).map_err(|_| no_request())?;
+    *request.uri_mut() = Uri::from_maybe_shared(reader.text()?).map_err(|_| no_request())?;
     *request.headers_mut() = reader.headers()?;
     *request.body_mut() = reader.0;
     Ok(request)
@@ -201,6 +201,10 @@ pub(super) fn response(payload: Bytes) -> io::Result<Response<Bytes>> {
 /// What [`put_number`] wrote.
 pub(super) fn number(payload: Bytes) -> io::Result<u32> {
     Reader(payload).u32()
+}
+
+fn no_request() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "what a worker passes on is no request")
 }
 
 pub(super) fn malformed() -> io::Error {

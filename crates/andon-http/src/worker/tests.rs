@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use andon_server::context::Context;
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -22,8 +24,8 @@ use crate::listener::attend_all;
 use crate::options::HttpOptions;
 use crate::service::HttpService;
 
-/// A client of HTTP/2 whose connection a worker's desk serves, with the end where requests are answered.
-async fn client() -> SendRequest<Full<Bytes>> {
+/// Where a worker's desk serves connections, with the end where requests are answered.
+async fn serve() -> SocketAddr {
     let any = || json!({"type": "object"});
     let echo = ToolEntry::from_fn("echo", any(), |arguments: Value, _: Context| async move {
         arguments["message"].as_str().unwrap_or_default().to_owned()
@@ -48,6 +50,11 @@ async fn client() -> SendRequest<Full<Bytes>> {
         let (_closing, watcher) = watch::channel(false);
         attend_all(&listener, &Arc::new(Semaphore::new(10)), desk, patience, watcher).await;
     });
+    address
+}
+
+/// A client of HTTP/2.
+async fn client(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let socket = TcpStream::connect(address).await.expect("a connection");
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.expect("it speaks HTTP/2");
     tokio::spawn(connection);
@@ -75,7 +82,7 @@ async fn call(mut sender: SendRequest<Full<Bytes>>, id: u32, tool: &str, message
 
 #[tokio::test]
 async fn a_client_of_http2_is_served_through_a_worker() {
-    let sender = client().await;
+    let sender = client(serve().await).await;
     let calls = (0..50).map(|id| call(sender.clone(), id, "echo", "hi"));
     for (id, answer) in (0..50).zip(join_all(calls).await) {
         assert!(answer.contains(&format!(r#""id":{id}"#)) && answer.contains("hi"), "{answer}");
@@ -84,4 +91,21 @@ async fn a_client_of_http2_is_served_through_a_worker() {
     let (events, answer) = tokio::join!(call(sender.clone(), 50, "steps", ""), call(sender.clone(), 51, "echo", &long));
     assert_eq!(events.matches("notifications/progress").count(), 10, "{events}");
     assert!(events.contains("walked") && answer.contains(&long));
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_its_own_connection_and_not_the_link() {
+    let address = serve().await;
+    let sender = client(address).await;
+    let targets = ["GET /<", "GET /`", "GET /a>b", "GET http://[::1/", "CONNECT a/b", "GET /#", "G\u{e9}T /"];
+    for (id, target) in (0..).zip(targets) {
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let request = format!("{target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.expect("it is taken");
+        let mut answer = Vec::new();
+        socket.read_to_end(&mut answer).await.expect("an answer");
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400"), "{target}: {answer}");
+        assert!(call(sender.clone(), id, "echo", "hi").await.contains("hi"), "{target}");
+    }
 }

@@ -233,7 +233,9 @@ impl Host {
             cell.input(Input::Message { stream: id, message });
         }
         match cell.early(self, id) {
-            Some((Early::Whole(Held { frame, until }), _)) => {
+            Some((Early::Whole(Held { frame, until }), work)) => {
+                // What it still does is not waited for.
+                drop(work);
                 if until.is_some() {
                     if let Err(refused) = when_durable(until).await {
                         return refused.answer(answered.as_ref());

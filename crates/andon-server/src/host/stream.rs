@@ -111,6 +111,7 @@ impl ResponseStream {
     /// Says that the answer becomes a stream of events, which opens as its revision has it (2025-11-25, "Sending
     /// Messages to the Server"): from now on the client can come back for it.
     pub fn begin_events(&mut self) {
+        self.work = None;
         if let Source::Session(cell, stream) = &self.source {
             let (priming, until) = cell.promise(*stream);
             self.outlet.begin(priming, until);
