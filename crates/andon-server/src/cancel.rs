@@ -36,6 +36,11 @@ impl Cancel {
         if self.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// The handler does not run any more: whoever ran it is not kept by those who keep its call.
+    pub(crate) fn forget_runner(&self) {
+        drop(self.0.runner.take());
+    }
+
     pub(crate) async fn cancelled(&self) {
         let notified = self.0.others.notified();
         tokio::pin!(notified);

@@ -562,7 +562,9 @@ where
         Some(cell) if cancel.poll_cancelled(cx).is_pending() => cell.run(&mut handling, cx).map(Some),
         _ => Poll::Ready(None),
     });
-    if let (Some(outcome), Some(cell)) = (turns.await, cell.upgrade()) {
+    let outcome = turns.await;
+    cancel.forget_runner();
+    if let (Some(outcome), Some(cell)) = (outcome, cell.upgrade()) {
         cell.finish(running.host(), &handling, outcome);
     }
 }
@@ -680,3 +682,6 @@ where
         self.host.upgrade()
     }
 }
+
+#[cfg(test)]
+mod tests;

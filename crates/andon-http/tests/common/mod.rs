@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use andon_core::port::Store;
@@ -31,7 +32,11 @@ pub const MODERN: &str = "2026-07-28";
 /// Handlers that wait do so until the test lets them go on.
 #[derive(Default)]
 pub struct Gates {
+    /// It waits, and its connection carries it: of `linger`.
+    pub begun: Notify,
     pub go: Notify,
+    /// It came to its own end: of `linger`.
+    pub done: Notify,
     pub dropped: Notify,
 }
 
@@ -63,7 +68,30 @@ impl Drop for Dropped {
     }
 }
 
-/// The test server: echo, wait (until the gate opens), ask, panic, steps, close.
+/// Waits until the gate opens, until it is a task of its own, or once before it panics, as `end` says. Where its connection
+/// does not carry it when it waits, it fails.
+async fn linger(gates: Arc<Gates>, end: &str) -> Result<&'static str, ToolError> {
+    let _dropped = Dropped(gates.clone());
+    let carrier = tokio::task::try_id();
+    tokio::task::yield_now().await;
+    if carrier.is_none() || tokio::task::try_id() != carrier {
+        return Err(ToolError::new("nobody carries it"));
+    }
+    gates.begun.notify_one();
+    match end {
+        "go" => gates.go.notified().await,
+        "alone" => {
+            let is_carried = || tokio::task::try_id() == carrier;
+            std::future::poll_fn(|_| if is_carried() { Poll::Pending } else { Poll::Ready(()) }).await;
+            tokio::task::yield_now().await;
+        }
+        _ => panic!("on purpose, with a secret"),
+    }
+    gates.done.notify_one();
+    Ok("lingered")
+}
+
+/// The test server: echo, wait (until the gate opens), linger (without a word), ask, panic, steps, close.
 pub async fn start() -> Running {
     start_with(|_| ()).await
 }
@@ -103,6 +131,13 @@ pub async fn start_keeping(
                 context.progress(1.0, None, None).await?;
                 gates.go.notified().await;
                 Ok::<_, ToolError>("waited")
+            }
+        }))
+        .with(ToolEntry::from_fn("linger", any(), {
+            let gates = gates.clone();
+            move |arguments: Value, _: Context| {
+                let gates = gates.clone();
+                async move { linger(gates, arguments["end"].as_str().unwrap()).await }
             }
         }))
         .with(ToolEntry::from_fn("ask", any(), |_: Value, context: Context| async move {

@@ -164,3 +164,6 @@ impl Places {
         self.0.iter().position(|(known, _)| *known == stream)
     }
 }
+
+#[cfg(test)]
+mod tests;
