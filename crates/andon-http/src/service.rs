@@ -125,8 +125,8 @@ impl HttpService {
             path if path == self.0.options.path => self.serve(&self.0.host, head, body).await,
             legacy_sse::STREAM_PATH if self.0.options.legacy_sse => self.open_stream(head).await,
             legacy_sse::MESSAGES_PATH if self.0.options.legacy_sse => self.take_message(head, body).await,
-            "/healthz" if head.method == Method::GET => Ok(plain(200, "ok\n")),
-            "/readyz" if head.method == Method::GET => {
+            "/healthz" if is_read(&head.method) => Ok(plain(200, "ok\n")),
+            "/readyz" if is_read(&head.method) => {
                 let ready = !self.0.host.is_draining();
                 Ok(if ready { plain(200, "ready\n") } else { plain(503, "shutting down\n") })
             }
@@ -414,6 +414,11 @@ fn challenge(scope: Option<&str>, options: &HttpOptions) -> HeaderValue {
         text.push_str(&format!("{separator}resource_metadata=\"{url}\""));
     }
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("Bearer"))
+}
+
+/// Of HEAD all is said but the body.
+fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// An answer that is a stream of events.
