@@ -309,7 +309,7 @@ impl OAuth {
     }
 
     /// The server answered, whatever it says: the nonce that it wants in the next proof is remembered (RFC 9449, 9).
-    pub fn answered<'a>(&self, header: impl Fn(&'a str) -> Option<&'a str>) {
+    pub fn answered<'a>(&self, header: impl Fn(&str) -> Option<&'a str>) {
         if let (Some(nonce), Some(prover)) = (header(DPOP_NONCE), &mut self.state().prover) {
             prover.resource_nonce = Some(nonce.to_owned());
         }

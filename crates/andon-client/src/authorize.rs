@@ -30,7 +30,7 @@ pub trait Authorizer: Send + Sync {
     /// The server answered a request that had such headers, whatever it says: told before any challenge. For what it
     /// wants to see next time, such as a nonce (RFC 9449, 8.2). `header` gives the value of the first header with a name, if
     /// that is a text.
-    fn answered<'a>(&self, _header: &dyn Fn(&'a str) -> Option<&'a str>) {}
+    fn answered<'a>(&self, _header: &dyn Fn(&str) -> Option<&'a str>) {}
 }
 
 /// Why there are no credentials.
@@ -117,7 +117,7 @@ impl Authorizer for andon_auth::OAuth {
         async move { answering.await.map_err(|error| AuthorizeError::new(error.to_string())) }.boxed()
     }
 
-    fn answered<'a>(&self, header: &dyn Fn(&'a str) -> Option<&'a str>) {
+    fn answered<'a>(&self, header: &dyn Fn(&str) -> Option<&'a str>) {
         self.answered(header);
     }
 }

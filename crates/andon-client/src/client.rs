@@ -9,7 +9,7 @@ use std::time::Duration;
 use andon_core::client::{CallError, Loss, Opened, Report, Timing};
 use andon_schema::Validator;
 use andon_schema::headers::{HeaderParam, header_params, mirror};
-use andon_types::capability::ServerCapabilities;
+use andon_types::capability::{ClientCapabilities, ServerCapabilities};
 use andon_types::client::Root;
 use andon_types::content::{Content, GetPromptResult, Prompt, ReadResourceResult, Resource, ResourceTemplate};
 use andon_types::error::ErrorCode;
@@ -137,10 +137,17 @@ impl Options {
         self
     }
 
-    /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): the text of
-    /// [`ClientCapabilities`](andon_types::capability::ClientCapabilities), for programs that make calls for others.
+    /// What the server is told, for this call, that the client can do, if it is less than all (2026-07-28): for programs
+    /// that make calls for others.
     #[must_use]
-    pub fn capabilities(mut self, capabilities: Json) -> Self {
+    pub fn capabilities(self, capabilities: &ClientCapabilities) -> Self {
+        self.capabilities_text(Json::of(capabilities).expect("capabilities have string keys only"))
+    }
+
+    /// The same as a text, for programs that say the same of many calls. It is sent as it is, unchecked: it has to be that of
+    /// a [`ClientCapabilities`].
+    #[must_use]
+    pub fn capabilities_text(mut self, capabilities: Json) -> Self {
         self.capabilities = Some(capabilities);
         self
     }
@@ -393,7 +400,8 @@ impl Client {
         self.call_tool_with(Arc::new(params), options).await
     }
 
-    /// The same with parameters that came as they are: `name`, and `arguments` that are an object.
+    /// The same with parameters that came as they are: `name`, and `arguments` that are an object. If there are no
+    /// `arguments`, none are sent.
     ///
     /// # Errors
     /// See [`Error`]. A tool that fails is a result.
@@ -524,7 +532,15 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn request(&self, method: &str, params: impl Into<RawObject>, options: Options) -> Result<Json, Error> {
-        self.request_with(method, Arc::new(params.into()), &options, |_| Vec::new()).await
+        self.request_with(method, Arc::new(params.into()), options).await
+    }
+
+    /// The same with parameters that others hold too.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn request_with(&self, method: &str, params: Arc<RawObject>, options: Options) -> Result<Json, Error> {
+        self.request_mirroring(method, params, &options, |_| Vec::new()).await
     }
 
     /// Any notification, as it is.
@@ -551,7 +567,7 @@ impl Client {
         }
         let known = params.text("name").and_then(|name| self.known().get(&*name).cloned());
         let arguments = params.get("arguments").cloned();
-        self.request_with("tools/call", params, options, |opened| match &known {
+        self.request_mirroring("tools/call", params, options, |opened| match &known {
             Some(known) if opened.revision.rules().routing_headers && !known.headers.is_empty() => {
                 let arguments = arguments.as_ref().and_then(|arguments| arguments.parse_owned().ok());
                 mirror(&known.headers, &arguments.unwrap_or_default())
@@ -561,7 +577,7 @@ impl Client {
         .await
     }
 
-    async fn request_with(
+    async fn request_mirroring(
         &self,
         method: &str,
         params: Arc<RawObject>,

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andon_client::{Client, Error, Event, Filled, Listen, Options, Target};
+use andon_types::capability::ClientCapabilities;
+use andon_types::message::Json;
 use andon_types::revision::{Era, Revision};
 use common::{serve, server, told};
 use serde_json::{Map, Value, json};
@@ -93,6 +95,22 @@ async fn a_call_that_takes_too_long_is_cancelled_and_says_so() {
     let outcome = client.call_tool("hang", Map::new(), options).await;
     assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
     told.cancelled.acquire().await.expect("the handler hears of it").forget();
+}
+
+#[tokio::test]
+async fn a_call_may_declare_less_than_its_client_can_do() {
+    let client = Client::builder(server(&told()))
+        .on_form(|_| async { Filled::Accept(object(json!({ "name": "Ann" }))) })
+        .connect()
+        .await
+        .expect("connects");
+    let nothing = ClientCapabilities::default();
+    let text = Json::of(&nothing).expect("JSON");
+    for less in [Options::default().capabilities(&nothing), Options::default().capabilities_text(text)] {
+        let asked = client.call_tool("greet", Map::new(), less).await;
+        assert!(asked.is_err() || asked.is_ok_and(|result| result.is_error), "nobody is asked who cannot be");
+        assert_eq!(client.call::<String>("greet", json!({})).await.expect("greets"), "hello Ann");
+    }
 }
 
 #[tokio::test]

@@ -286,7 +286,7 @@ impl Dialogue {
     /// `given` with the parameters. `None` if those are to stay as they are.
     fn meta(&self, given: Option<&Json>, token: Option<i64>, call: Option<&Newcall>) -> Option<ObjectText> {
         let tells = self.rules().result_type;
-        let put = call.and_then(|call| call.meta.as_deref());
+        let put = call.and_then(|call| call.meta.as_deref()).filter(|put| !put.is_empty());
         if !tells && token.is_none() && put.is_none() {
             return None;
         }

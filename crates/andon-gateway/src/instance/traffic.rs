@@ -185,7 +185,7 @@ impl Instance {
         }
         if revision.era() == Era::Modern {
             // A server that asks only those who can be asked finds it out here.
-            options = options.capabilities(self.declared(call.client_capabilities()));
+            options = options.capabilities_text(self.declared(call.client_capabilities()));
         }
         options
     }
@@ -497,7 +497,7 @@ async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<J
     if method == Method::ToolsCall {
         return client.call_tool_with(params, options).await;
     }
-    client.request(method.as_str(), Arc::unwrap_or_clone(params), options).await
+    client.request_with(method.as_str(), params, options).await
 }
 
 impl Traffic {

@@ -52,6 +52,7 @@ struct Common {
     /// As a connection of our own has them.
     lines: Vec<u8>,
     names_a_host: bool,
+    names_an_agent: bool,
 }
 
 impl Headers {
@@ -59,11 +60,8 @@ impl Headers {
     pub(crate) fn new(headers: HeaderMap) -> Self {
         let mut lines = Vec::new();
         headers.iter().for_each(|(name, value)| push_field(&mut lines, name, value));
-        if !headers.contains_key(USER_AGENT) {
-            push_field(&mut lines, &USER_AGENT, &AGENT);
-        }
-        let names_a_host = headers.contains_key(HOST);
-        Self { common: Arc::new(Common { headers, lines, names_a_host }), own: Vec::new() }
+        let (names_a_host, names_an_agent) = (headers.contains_key(HOST), headers.contains_key(USER_AGENT));
+        Self { common: Arc::new(Common { headers, lines, names_a_host, names_an_agent }), own: Vec::new() }
     }
 
     /// Adds one of which there is none.
@@ -92,12 +90,16 @@ impl Headers {
         }
     }
 
-    /// Writes their lines, and `host` unless one of them says which.
+    /// Writes their lines, and `host` and the usual agent unless one of them says which.
     pub(super) fn push_to(&self, head: &mut Vec<u8>, host: &[u8]) {
-        if !self.common.names_a_host && !self.own.iter().any(|(name, _)| *name == HOST) {
+        let own_names = |wanted: HeaderName| self.own.iter().any(|(name, _)| *name == wanted);
+        if !self.common.names_a_host && !own_names(HOST) {
             head.extend_from_slice(host);
         }
         head.extend_from_slice(&self.common.lines);
+        if !self.common.names_an_agent && !own_names(USER_AGENT) {
+            push_field(head, &USER_AGENT, &AGENT);
+        }
         self.own.iter().for_each(|(name, value)| push_field(head, name, value));
     }
 
@@ -259,3 +261,6 @@ fn redirected(options: &HttpOptions, response: &Answer, from: &Url) -> Result<Ur
         None => Err(refused(Some(response.status()), "it redirects without saying where")),
     }
 }
+
+#[cfg(test)]
+mod tests;

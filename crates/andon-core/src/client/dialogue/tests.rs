@@ -323,6 +323,23 @@ fn initialize_carries_no_metadata_and_is_not_cancelled() {
 }
 
 #[test]
+fn a_legacy_call_with_nothing_to_say_in_its_metadata_has_none() {
+    let mut dialogue = dialogue(Revision::LATEST_LEGACY);
+    let new = Newcall {
+        method: "tools/call".into(),
+        params: Arc::new(Map::from_iter([("name".to_owned(), json!("t"))]).into()),
+        meta: Some(Arc::default()),
+        timing: TIMING,
+        wants_progress: false,
+        mirrored: Vec::new(),
+        takes_tasks: false,
+        capabilities: None,
+    };
+    let (_, out) = dialogue.request(T0, new);
+    assert_eq!(sent(&out).1["params"], json!({ "name": "t" }));
+}
+
+#[test]
 fn no_message_makes_it_panic() {
     for revision in [Revision::LATEST, Revision::V2024_11_05] {
         let mut dialogue = dialogue(revision);
