@@ -40,6 +40,8 @@ static EVERYTHING: LazyLock<Arc<RawObject>> = LazyLock::new(|| {
 const GHOST_FOR: Duration = Duration::from_secs(60);
 /// How long a call that was given up may still be answered with a task.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
+/// How often a client is asked for its roots, by calls that end before it has answered.
+const ROOTS_ATTEMPTS: usize = 4;
 /// How long a server may take to cancel a task.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Elicitations by URL that may be completed later.
@@ -205,23 +207,31 @@ impl Instance {
 
     /// Puts a question of the server to the client that it is for.
     pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
-        let method = question.request.method();
-        let is_about_roots = matches!(question.request, InputRequest::Roots(_));
-        match self.put(question).await {
-            // Servers ask for roots when they like, and what was said before is better than nothing.
-            Err(_) if is_about_roots => Ok(self.known_roots().await),
-            Err(error) => {
-                tracing::warn!(server = &*self.upstream.name, method, %error, "a question of a server has no answer");
-                Err(error)
-            }
-            answered => answered,
+        if matches!(question.request, InputRequest::Roots(_)) {
+            return Ok(self.roots(question).await);
         }
+        let method = question.request.method();
+        self.put(question).await.inspect_err(|error| {
+            tracing::warn!(server = &*self.upstream.name, method, %error, "a question of a server has no answer");
+        })
+    }
+
+    /// Servers ask for roots when they like: any call of their client will do, and what was said before is better than nothing.
+    async fn roots(&self, question: Question) -> Value {
+        for _ in 0..ROOTS_ATTEMPTS {
+            // A call may be over before it is answered. Another one may be open.
+            if let Ok(roots) = self.put(question.clone()).await {
+                return roots;
+            }
+        }
+        self.known_roots().await
     }
 
     async fn put(&self, mut question: Question) -> Result<Value, ErrorObject> {
         let task = related_task(&mut question.request);
+        let which = if matches!(question.request, InputRequest::Roots(_)) { Which::Oldest } else { Which::Newest };
         let whose = lock(&self.traffic)
-            .whose(question.tag, task.as_deref())
+            .whose(question.tag, task.as_deref(), which)
             .map(|open| (open.questions.clone(), open.line.clone()));
         let (questions, line) = whose.map_err(ErrorObject::invalid_request)?;
         self.note_elicitation(&question.request, &line);
@@ -281,7 +291,7 @@ impl Instance {
 
     /// Passes on what the server logs without saying for whom.
     pub(super) fn log(&self, level: Level, logger: Option<&str>, data: &Value) {
-        let line = lock(&self.traffic).whose(None, None).ok().map(|open| open.line.clone());
+        let line = lock(&self.traffic).whose(None, None, Which::Newest).ok().map(|open| open.line.clone());
         match (line, &*lock(&self.owner)) {
             (Some(line), _) => line.with(|call| call.log(level, logger, data)),
             (None, Some(owner)) => owner.log(level, logger, data),
@@ -505,11 +515,12 @@ impl Traffic {
         self.reserved == 0 && self.open.is_empty() && self.ghosts.iter().all(|(_, until)| *until <= now)
     }
 
-    /// The call that something belongs to which the server says of the call `tag`, or of `task`, or of none.
+    /// The call that something belongs to which the server says of the call `tag`, or of `task`, or of none: `which` of those that
+    /// are open.
     ///
     /// # Errors
     /// In words that go to the server.
-    fn whose(&mut self, tag: Option<u64>, task: Option<&str>) -> Result<&Open, &'static str> {
+    fn whose(&mut self, tag: Option<u64>, task: Option<&str>, which: Which) -> Result<&Open, &'static str> {
         if let Some(task) = task {
             let open = self.open.iter().find(|(_, open)| open.task.as_deref() == Some(task));
             return open.map(|(_, open)| open).ok_or("the task that this belongs to is over");
@@ -521,16 +532,29 @@ impl Traffic {
         self.ghosts.retain(|(_, until)| *until > now);
         // What belongs to a task says so (2025-11-25, "Associating Task-Related Messages").
         let calls = || self.open.iter().map(|(_, open)| open).filter(|open| open.task.is_none());
-        let Some(newest) = calls().next_back() else {
+        let chosen = match which {
+            Which::Newest => calls().next_back(),
+            Which::Oldest => calls().next(),
+        };
+        let Some(chosen) = chosen else {
             return Err("no call is open that this could belong to, and there is nobody to ask");
         };
         let others = calls().map(|open| &open.caller).chain(self.ghosts.iter().map(|(caller, _)| caller));
-        if others.into_iter().any(|caller| *caller != newest.caller) {
+        if others.into_iter().any(|caller| *caller != chosen.caller) {
             return Err("several clients have calls open, and this does not say which it belongs to: \
                         give each session its own server (\"mode\": \"session\")");
         }
-        Ok(newest)
+        Ok(chosen)
     }
+}
+
+/// Which of several calls of one client.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    /// What comes now is most likely about it.
+    Newest,
+    /// It has lasted, and those that last are there to be answered.
+    Oldest,
 }
 
 /// Whether a call may share a conversation with others that stand alone.
