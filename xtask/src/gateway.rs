@@ -56,7 +56,8 @@ fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
     remembering["env"] = json!({ "MEMORY_FILE_PATH": path("memory-through.json") });
     let mut reading = place(&files, json!({}));
     reading["cwd"] = json!(own);
-    let config = json!({ "mcpServers": {
+    // Lists wait for who starts, however long that takes on a busy machine: they are compared whole.
+    let config = json!({ "andon": { "list_wait_s": 60 }, "mcpServers": {
         "everything": place(&everything, json!({ "mode": "session" })),
         "everyone": place(&everything, json!({})),
         "memory": remembering,
