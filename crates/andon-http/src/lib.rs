@@ -19,6 +19,8 @@ mod patience;
 mod porch;
 mod request_id;
 mod service;
+#[cfg(test)]
+mod testing;
 #[cfg(unix)]
 mod worker;
 

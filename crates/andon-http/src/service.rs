@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use andon_server::host::{Answer, Beginning, Host, Inbound, ResponseStream, retry_after};
+use andon_server::host::{Answer, Beginning, Host, Inbound, ResponseStream};
 use andon_server::observe::{named_request_span, request_span};
 use andon_server::principal::{Principal, TokenError};
 use andon_types::error::ErrorObject;
@@ -212,8 +212,7 @@ impl HttpService {
             }
             Beginning::Whole(frame) => {
                 stream.delivered();
-                let retry_after_s = retry_after(frame.status);
-                self.ready(Answer::Ready { status: frame.status, body: frame.data, session_id, retry_after_s })
+                self.ready(Answer::whole(frame.status, frame.data, session_id))
             }
             Beginning::Events => {
                 stream.begin_events();

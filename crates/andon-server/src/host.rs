@@ -112,6 +112,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// One message that is the whole answer, or none. The status says whether the sender should come back, and when.
+    pub fn whole(status: u16, body: Option<Encoded>, session_id: Option<String>) -> Self {
+        Self::Ready { status, body, session_id, retry_after_s: retry_after(status) }
+    }
+
     fn empty(status: u16) -> Self {
         Self::Ready { status, body: None, session_id: None, retry_after_s: None }
     }
@@ -141,7 +146,7 @@ pub fn retry_after_s() -> u32 {
 }
 
 /// The same, by the status of an answer.
-pub fn retry_after(status: u16) -> Option<u32> {
+fn retry_after(status: u16) -> Option<u32> {
     match status {
         429 => Some(1),
         503 => Some(retry_after_s()),

@@ -1,10 +1,5 @@
 use std::time::Duration;
 
-use andon_server::context::Context;
-use andon_server::entry::ToolEntry;
-use andon_server::failure::ToolError;
-use andon_server::server::Server;
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -12,6 +7,7 @@ use tokio::sync::watch;
 use super::{Patience, attend};
 use crate::options::HttpOptions;
 use crate::service::HttpService;
+use crate::testing;
 
 #[tokio::test]
 async fn a_connection_that_waits_is_small() {
@@ -19,7 +15,7 @@ async fn a_connection_that_waits_is_small() {
     let socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("a connection");
     let patience = Patience { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60) };
     let (_closing, watcher) = watch::channel(false);
-    let service = HttpService::new(Server::new("test", "1").build().expect("a server"), HttpOptions::default());
+    let service = HttpService::new(testing::host(), HttpOptions::default());
     let attended = attend(socket, service, patience, watcher);
     // All that a task is while its stream waits for events, but the body.
     let bytes = std::mem::size_of_val(&attended);
@@ -27,10 +23,7 @@ async fn a_connection_that_waits_is_small() {
 }
 
 fn modern(tool: &str, message: &str) -> (String, String) {
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": 1,
-        "io.modelcontextprotocol/clientCapabilities": {}});
-    let params = json!({"name": tool, "arguments": {"message": message}, "_meta": meta});
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+    let body = testing::call(1, tool, message);
     let head = format!(
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\n\
@@ -41,18 +34,7 @@ fn modern(tool: &str, message: &str) -> (String, String) {
 
 #[tokio::test]
 async fn a_connection_that_takes_and_gives_one_byte_at_a_time_says_all_in_order() {
-    let any = || json!({"type": "object"});
-    let echo = ToolEntry::from_fn("echo", any(), |arguments: Value, _: Context| async move {
-        arguments["message"].as_str().unwrap_or_default().to_owned()
-    });
-    let steps = ToolEntry::from_fn("steps", any(), |_: Value, context: Context| async move {
-        for step in 1..=10 {
-            context.progress(f64::from(step), None, None).await?;
-        }
-        Ok::<_, ToolError>("walked")
-    });
-    let host = Server::new("test", "1").with((echo, steps)).build().expect("a server");
-    let service = HttpService::new(host, HttpOptions::default());
+    let service = HttpService::new(testing::host(), HttpOptions::default());
     let patience = Patience { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60) };
     let (_closing, watcher) = watch::channel(false);
     let (client, server) = duplex(1);

@@ -1,17 +1,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use andon_server::context::Context;
-use andon_server::entry::ToolEntry;
-use andon_server::failure::ToolError;
-use andon_server::server::Server;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
@@ -23,24 +18,16 @@ use crate::link::{Link, Relay};
 use crate::listener::attend_all;
 use crate::options::HttpOptions;
 use crate::service::HttpService;
+use crate::testing;
 
 /// Where a worker's desk serves connections, with the end where requests are answered.
 async fn serve() -> SocketAddr {
-    let any = || json!({"type": "object"});
-    let echo = ToolEntry::from_fn("echo", any(), |arguments: Value, _: Context| async move {
-        arguments["message"].as_str().unwrap_or_default().to_owned()
-    });
-    let steps = ToolEntry::from_fn("steps", any(), |_: Value, context: Context| async move {
-        for step in 1..=10 {
-            context.progress(f64::from(step), None, None).await?;
-        }
-        Ok::<_, ToolError>("walked")
-    });
-    let host = Server::new("test", "1").with((echo, steps)).build().expect("a server");
     let (engine, worker) = UnixStream::pair().expect("a pair");
     let (relay, options) = (Relay::default(), HttpOptions::default());
     let carried = relay.clone();
-    tokio::spawn(async move { Link::default().serve(HttpService::new(host, HttpOptions::default()), engine).await });
+    tokio::spawn(async move {
+        Link::default().serve(HttpService::new(testing::host(), HttpOptions::default()), engine).await
+    });
     tokio::spawn(async move { carried.run(worker).await });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -62,10 +49,7 @@ async fn client(address: SocketAddr) -> SendRequest<Full<Bytes>> {
 }
 
 async fn call(mut sender: SendRequest<Full<Bytes>>, id: u32, tool: &str, message: &str) -> String {
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "progressToken": 1,
-        "io.modelcontextprotocol/clientCapabilities": {}});
-    let params = json!({"name": tool, "arguments": {"message": message}, "_meta": meta});
-    let body = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}).to_string();
+    let body = testing::call(id, tool, message);
     let request = Request::post("http://localhost/mcp")
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")

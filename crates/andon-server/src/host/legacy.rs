@@ -11,7 +11,7 @@ use andon_types::revision::{Era, Revision};
 
 use super::stream::Source;
 use super::table::{Full, SessionCell, SessionKey};
-use super::{Answer, Head, Host, Inbound, ResponseStream, request_id, retry_after};
+use super::{Answer, Head, Host, Inbound, ResponseStream, request_id};
 use crate::conversation::{Cell, Conversation as _, Early};
 use crate::journal::{Commit, NotDurable};
 use crate::outlet::Held;
@@ -242,8 +242,7 @@ impl Host {
                     }
                     cell.delivered(id);
                 }
-                let retry_after_s = retry_after(frame.status);
-                Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
+                Answer::whole(frame.status, frame.text, None)
             }
             Some((Early::More(outlet), work)) => {
                 let stream = ResponseStream::new(outlet, Source::Session(cell, id)).carrying(work);

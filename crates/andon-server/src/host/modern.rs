@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::stream::Source;
-use super::{Answer, Head, Host, Inbound, ResponseStream, retry_after};
+use super::{Answer, Head, Host, Inbound, ResponseStream};
 use crate::call::Call;
 use crate::conversation::{Cell, Conversation as _, Early, Place};
 use crate::outlet::Held;
@@ -52,10 +52,7 @@ impl Host {
             Err(refused) => return *refused,
         };
         match cell.early(self, STREAM) {
-            Some((Early::Whole(Held { frame, .. }), _)) => {
-                let retry_after_s = retry_after(frame.status);
-                Answer::Ready { status: frame.status, body: frame.text, session_id: None, retry_after_s }
-            }
+            Some((Early::Whole(Held { frame, .. }), _)) => Answer::whole(frame.status, frame.text, None),
             Some((Early::More(outlet), work)) => {
                 let stream = ResponseStream::new(outlet, Source::Exchange(cell)).carrying(work);
                 Answer::Stream { stream, session_id: None }
