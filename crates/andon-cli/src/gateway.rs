@@ -13,7 +13,6 @@ use andon::serde_json::{self, Value, json};
 use andon::server::host::Host;
 use andon::server::options::HostOptions;
 use andon::server::serve::{serve_until, terminated};
-use andon::server::sessions::Sessions;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Config, Mode, Severity};
 use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve};
@@ -181,12 +180,11 @@ fn maker(serve: &Serve) -> Box<MakeHost> {
         let mut options = HostOptions::default();
         options.conversation.call_timeout_max = CALL_TIMEOUT_MAX;
         options.conversation.ask_timeout = ASK_TIMEOUT;
-        let sessions = match (&data, server) {
-            (None, _) => Sessions::memory(),
-            (Some(folder), None) => Sessions::disk(folder),
-            (Some(folder), Some(name)) => Sessions::disk(folder.join("servers").join(name)),
-        };
-        Host::open(service, changes, options, bounds.of(sessions))
+        let folder = data.as_ref().map(|folder| match server {
+            None => folder.clone(),
+            Some(name) => folder.join("servers").join(name),
+        });
+        Host::open(service, changes, options, bounds.sessions(folder))
     })
 }
 

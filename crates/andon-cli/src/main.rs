@@ -149,9 +149,13 @@ struct Serve {
     logs: Vec<String>,
 }
 
-/// How many sessions there may be, and for how long.
+/// Whether there are sessions, how many there may be, and for how long.
 #[derive(Clone, Copy, Args)]
 struct Bounds {
+    /// Keep no sessions: clients of 2025-11-25 and before send requests that stand alone, as later ones do, and any process can
+    /// answer any of them. They get no subscriptions, no changes, no logs, no questions from servers, and nothing to come back to.
+    #[arg(long, conflicts_with_all = ["stdio", "sessions_max", "session_idle_timeout"])]
+    stateless: bool,
     /// Sessions at once; beyond that, 503. Default 200,000.
     #[arg(long, value_name = "COUNT")]
     sessions_max: Option<usize>,
@@ -234,13 +238,13 @@ async fn start(serve: Serve) -> andon::Result {
     if serve.stdio {
         return server.serve(Stdio).await;
     }
-    server = server.sessions(serve.bounds.of(serve.data.as_deref().map_or_else(Sessions::memory, Sessions::disk)));
+    server = server.sessions(serve.bounds.sessions(serve.data.clone()));
     let http = serve.bind()?;
     let host = server.build()?;
     let found = host.recover().await;
     let found = found.map_err(|error| andon::Error::misuse(format!("the sessions cannot be read: {error}")))?;
     let admin = operators::admin(serve.data.as_deref(), serve.admin.as_deref())?;
-    if let Some(directory) = &serve.data {
+    if let Some(directory) = serve.data.as_ref().filter(|_| !serve.bounds.stateless) {
         welcome::print_sessions(found, directory);
     }
     welcome::print_admin(&admin.addresses(), serve.data.as_deref());
@@ -298,8 +302,13 @@ impl Serve {
 }
 
 impl Bounds {
-    /// `sessions`, as many and for as long as the command line says.
-    fn of(self, mut sessions: Sessions) -> Sessions {
+    /// Sessions in `folder`, or else in memory, as the command line wants them.
+    fn sessions(self, folder: Option<PathBuf>) -> Sessions {
+        let mut sessions = match folder {
+            _ if self.stateless => return Sessions::none(),
+            None => Sessions::memory(),
+            Some(folder) => Sessions::disk(folder),
+        };
         if let Some(sessions_max) = self.sessions_max {
             sessions = sessions.max(sessions_max);
         }

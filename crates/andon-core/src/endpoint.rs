@@ -1,6 +1,6 @@
 //! How did the client open? The only fork between the two eras, and the checks before a modern request is served.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use andon_types::error::ErrorObject;
 use andon_types::message::{Message, Request};
@@ -14,7 +14,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::descriptions::Descriptions;
-use crate::facts::{ClientFacts, Facts, RequestMeta, check, input_responses, progress_token, request_state};
+use crate::facts::{
+    ClientFacts, Facts, RequestMeta, check, input_responses, introduction, progress_token, request_state,
+};
 use crate::offer::{Offer, supported};
 
 /// The headers that a modern request has over HTTP; stdio has none.
@@ -28,7 +30,7 @@ pub struct RoutingHeaders<'a> {
     pub name: Option<&'a str>,
 }
 
-/// A modern request that may be served.
+/// A request that may be served, and stands alone.
 #[derive(Debug)]
 pub struct Admitted {
     /// What it calls.
@@ -85,7 +87,32 @@ pub fn admit(
     }
 }
 
-/// A modern request that is answered by an error.
+/// The checks before a legacy request is served that belongs to no session, as one of `revision`. It has no capabilities of its client
+/// but in `initialize`, and gets what `offer` has for such clients.
+///
+/// # Errors
+/// The error to answer.
+pub fn admit_alone(request: Request, revision: Revision, offer: &Offer) -> Result<Admitted, Refused> {
+    match check_alone(&request, revision, offer) {
+        Ok((method, facts)) => Ok(Admitted { method, request, facts }),
+        Err(error) => Err(Refused { request, error }),
+    }
+}
+
+fn check_alone(request: &Request, revision: Revision, offer: &Offer) -> Result<(Method, Facts), ErrorObject> {
+    /// Most requests have it, so it is made once.
+    static UNKNOWN: LazyLock<Arc<ClientFacts>> = LazyLock::new(Arc::default);
+    let method = Method::find(&request.method, revision)
+        .filter(|method| offer.has(method.capability()))
+        .ok_or_else(|| ErrorObject::method_not_found(&request.method))?;
+    let (revision, client) = match method {
+        Method::Initialize => introduction(request).map(|(revision, client)| (revision, Arc::new(client)))?,
+        _ => (revision, UNKNOWN.clone()),
+    };
+    Ok((method, Facts::of_legacy(request, revision, client)?))
+}
+
+/// A request that is answered by an error.
 #[derive(Debug)]
 pub struct Refused {
     /// The request.

@@ -1,4 +1,5 @@
-//! The machine of a modern request: it stands alone, and everything it needs is in it.
+//! The machine of a request that stands alone, and everything it needs is in it: a modern one, or a legacy one that belongs to no
+//! session.
 //!
 //! A call is answered once, by its result, by an error, or by `input_required`; then the handler is gone and the
 //! client comes back with the answers in a new request. A listen request stays open and carries changes.
@@ -13,10 +14,10 @@ use std::time::Duration;
 use andon_types::adapt::Adapt;
 use andon_types::client::InputRequest;
 use andon_types::error::{ErrorCode, ErrorObject};
-use andon_types::message::{Json, RequestId, encode_error, encode_notification};
+use andon_types::message::{Json, RequestId, encode_error, encode_notification, encode_result};
 use andon_types::meta::Level;
 use andon_types::method::Method;
-use andon_types::revision::Rules;
+use andon_types::revision::{Era, Rules};
 use serde_json::{Map, Value, json};
 
 use crate::endpoint::Admitted;
@@ -32,7 +33,7 @@ pub const CALL: CallId = CallId(0);
 /// The only stream of an exchange.
 pub const STREAM: StreamId = StreamId(0);
 
-/// One modern request on its way to its answer.
+/// One request on its way to its answer.
 #[derive(Debug)]
 pub struct Exchange {
     id: RequestId,
@@ -52,7 +53,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Opens the exchange of an admitted request. `server/discover` is answered at once; all others call a handler.
+    /// Opens the exchange of an admitted request. What opens a connection is answered at once; all others call a handler.
     pub fn open(now: Timestamp, admitted: Admitted, limits: Arc<Limits>, offer: Arc<Offer>) -> (Exchange, Vec<Output>) {
         let Admitted { method, request, facts } = admitted;
         let facts = Arc::new(facts);
@@ -72,11 +73,14 @@ impl Exchange {
             over: false,
         };
         let mut out = Vec::new();
-        if method == Method::Discover {
-            let body = exchange.offer.opening(facts.revision).to_owned();
-            exchange.finish(Ok(Reply { body: body.into(), ..Reply::default() }), &mut out);
-        } else {
-            out.push(Output::Call(Call { id: CALL, method, request, facts }));
+        let at_once = match method {
+            Method::Discover | Method::Initialize => Some(exchange.offer.opening(facts.revision).to_owned()),
+            Method::Ping => Some("{}".to_owned()),
+            _ => None,
+        };
+        match at_once {
+            Some(body) => exchange.finish(Ok(Reply { body: body.into(), ..Reply::default() }), &mut out),
+            None => out.push(Output::Call(Call { id: CALL, method, request, facts })),
         }
         (exchange, out)
     }
@@ -152,6 +156,10 @@ impl Exchange {
 
     fn ask(&mut self, ask: AskId, key: Box<str>, mut request: InputRequest, out: &mut Vec<Output>) {
         let mut refuse = |error| out.push(Output::Answered { ask, outcome: Err(error) });
+        if self.facts.revision.era() == Era::Legacy {
+            let why = format!("a server without sessions cannot ask a client of {} for anything", self.facts.revision);
+            return refuse(AskError::Invalid(why));
+        }
         if let Some(required) = undeclared(&self.facts.client.capabilities, &request) {
             return refuse(AskError::NotDeclared(required));
         }
@@ -191,8 +199,14 @@ impl Exchange {
         self.over = true;
         match outcome {
             Ok(reply) => {
-                let (kind, is_cacheable) = (reply.kind.as_str(), self.is_cacheable());
-                self.send(self.offer.modern_response(&self.id, &reply, kind, is_cacheable), 200, true, out);
+                let text = match self.facts.revision.era() {
+                    Era::Legacy => encode_result(&self.id, &Offer::legacy_result(&reply)),
+                    Era::Modern => {
+                        let (kind, is_cacheable) = (reply.kind.as_str(), self.is_cacheable());
+                        self.offer.modern_response(&self.id, &reply, kind, is_cacheable)
+                    }
+                };
+                self.send(text, 200, true, out);
             }
             Err(mut error) => {
                 error.adapt(self.rules());

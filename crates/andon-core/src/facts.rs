@@ -11,6 +11,7 @@ use andon_types::meta::{Implementation, Level, Meta, ProgressToken};
 use andon_types::object::string;
 use andon_types::params::{Mark, Member, Params};
 use andon_types::revision::Revision;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The client at the other end: of a session, or of one modern request.
@@ -39,6 +40,27 @@ pub struct Facts {
     pub input_responses: BTreeMap<String, Json>,
     /// What that result asked to be echoed (modern).
     pub request_state: Option<String>,
+}
+
+impl Facts {
+    /// What a legacy `request` of `client` says.
+    pub(crate) fn of_legacy(
+        request: &Request,
+        revision: Revision,
+        client: Arc<ClientFacts>,
+    ) -> Result<Self, ErrorObject> {
+        let params = request.params.as_ref();
+        check(params)?;
+        Ok(Self {
+            revision,
+            client,
+            progress_token: progress_token(params)?,
+            meta: RequestMeta::of(request),
+            log_level: None,
+            input_responses: BTreeMap::new(),
+            request_state: None,
+        })
+    }
 }
 
 /// The `_meta` of a request. Most handlers never look at it, so it is read when one does.
@@ -76,6 +98,23 @@ pub(crate) fn check(params: Option<&Params>) -> Result<(), ErrorObject> {
         return Err(ErrorObject::invalid_params("\"_meta\" is an object"));
     }
     Ok(())
+}
+
+/// What `initialize` says: the revision that it comes to, and the client.
+pub(crate) fn introduction(request: &Request) -> Result<(Revision, ClientFacts), ErrorObject> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Introduction {
+        protocol_version: String,
+        capabilities: ClientCapabilities,
+        client_info: Implementation,
+    }
+    let params = request.params.as_ref().ok_or_else(|| ErrorObject::invalid_params("initialize has \"params\""))?;
+    let read: Introduction = params
+        .parse()
+        .map_err(|error| ErrorObject::invalid_params(format!("bad \"params\" of initialize: {error}")))?;
+    let client = ClientFacts { info: Some(read.client_info), capabilities: read.capabilities };
+    Ok((Revision::negotiate(&read.protocol_version), client))
 }
 
 /// The tool or prompt that is named, for those who look; no more of it than names have.

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use andon_types::adapt::Adapt;
-use andon_types::capability::ServerCapabilities;
+use andon_types::capability::{Listed, ResourcesCapability, ServerCapabilities};
 use andon_types::message::{RequestId, encode_result_with};
 use andon_types::meta::CacheHint;
 use andon_types::meta::{Implementation, SERVER_INFO};
 use andon_types::method::Capability;
 use andon_types::revision::{Era, Revision};
+use andon_types::task::TASKS_EXTENSION;
 use serde_json::{Map, Value, json};
 
 use crate::io::Reply;
@@ -53,6 +54,25 @@ impl Offer {
         newest.adapt(Revision::LATEST.rules());
         let server_info = format!(r#""{SERVER_INFO}":{}"#, json!(newest));
         Self { capabilities: capabilities.clone(), openings, server_info, discover_cache: CacheHint::default() }
+    }
+
+    /// The offer to legacy clients that have no session: nothing that one would have to be remembered for.
+    pub fn alone(info: &Implementation, instructions: Option<&str>, capabilities: &ServerCapabilities) -> Self {
+        let unchanging = |_| Listed::default();
+        let extensions = capabilities.extensions.clone().map(|mut extensions| {
+            extensions.remove(TASKS_EXTENSION);
+            extensions
+        });
+        let capabilities = ServerCapabilities {
+            tools: capabilities.tools.map(unchanging),
+            prompts: capabilities.prompts.map(unchanging),
+            resources: capabilities.resources.map(|_| ResourcesCapability::default()),
+            logging: None,
+            tasks: None,
+            extensions,
+            ..capabilities.clone()
+        };
+        Self::new(info, instructions, &capabilities)
     }
 
     /// The result of `initialize` under a legacy revision, and of `server/discover` under a modern one.

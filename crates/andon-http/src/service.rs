@@ -150,6 +150,13 @@ impl HttpService {
         let headers = &head.headers;
         match head.method {
             Method::POST => self.post(host, headers, body).await,
+            // Legacy and modern clients alike: without sessions there is no stream to open, and nothing to end.
+            _ if host.is_stateless() => {
+                let mut response =
+                    refused(405, "this server has no sessions: the endpoint takes POST", &self.0.options);
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+                Ok(response)
+            }
             Method::GET => self.get(host, headers).await,
             Method::DELETE => {
                 let principal = self.principal(headers).await?;

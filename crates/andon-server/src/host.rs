@@ -1,5 +1,6 @@
 //! Pairs messages with machines: the one object that all transports and all conversations share.
 
+mod alone;
 mod clients;
 mod crowd;
 pub mod durable;
@@ -162,7 +163,7 @@ pub struct Host {
     service: Arc<dyn Service>,
     options: HostOptions,
     limits: Arc<andon_core::limits::Limits>,
-    offer: RwLock<Arc<Offer>>,
+    offers: RwLock<Offers>,
     seal: Seal,
     used: Mutex<used::Used>,
     time: Clock,
@@ -203,7 +204,7 @@ impl Host {
         seal: Seal,
         kept: Kept,
     ) -> Arc<Self> {
-        let offer = RwLock::new(Arc::new(offer_of(&*service)));
+        let offers = RwLock::new(Offers::of(&*service));
         let limits = Arc::new(options.conversation.clone());
         let host = Arc::new(Self {
             service,
@@ -215,7 +216,7 @@ impl Host {
             limits,
             waiting: Room::new(options.waiting_bytes_max),
             options,
-            offer,
+            offers,
             seal,
             used: Mutex::default(),
             time: Clock::start(),
@@ -262,11 +263,13 @@ impl Host {
         self.start_clock();
         match Body::parse(&inbound.body, self.options.message) {
             Err(malformed) => Answer::error(400, malformed.id.as_ref(), &malformed.error),
+            Ok(Body::Batch(messages)) if self.is_stateless() => self.post_batch_alone(&inbound, messages).await,
             Ok(Body::Batch(messages)) => self.post_batch(&inbound, messages).await,
             Ok(Body::Single(message)) => match once::name(message, inbound.head.idempotency_key) {
                 Err((id, error)) => Answer::error(400, Some(&id), &error),
                 Ok(message) => match endpoint::era(&message, inbound.head.protocol_version) {
                     Era::Modern => self.post_modern(&inbound, message),
+                    Era::Legacy if self.is_stateless() => self.post_alone(&inbound, message),
                     Era::Legacy => self.post_legacy(&inbound, message).await,
                 },
             },
@@ -295,6 +298,11 @@ impl Host {
     /// Whether [`Host::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Acquire)
+    }
+
+    /// Whether legacy clients over Streamable HTTP have no sessions ([`Sessions::none`]).
+    pub fn is_stateless(&self) -> bool {
+        self.options.stateless
     }
 
     /// How many sessions there are.
@@ -394,7 +402,11 @@ impl Host {
     }
 
     fn offer(&self) -> Arc<Offer> {
-        self.offer.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.offers.read().unwrap_or_else(PoisonError::into_inner).whole.clone()
+    }
+
+    fn offer_alone(&self) -> Arc<Offer> {
+        self.offers.read().unwrap_or_else(PoisonError::into_inner).alone.clone()
     }
 
     fn number(&self) -> u64 {
@@ -512,7 +524,7 @@ impl Drop for Awaited<'_> {
 
 impl Listener for Host {
     fn list_changed(&self, kind: ListKind) {
-        *self.offer.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer_of(&*self.service));
+        *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Offers::of(&*self.service);
         let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let sessions = self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session));
         let mut crowd: Vec<Weak<dyn Conversation>> = sessions.map(|session| Arc::downgrade(&session) as _).collect();
@@ -540,9 +552,22 @@ impl Listener for Host {
     }
 }
 
-fn offer_of(service: &dyn Service) -> Offer {
-    let (info, instructions) = service.identity();
-    Offer::new(&info, instructions.as_deref(), &service.capabilities())
+/// What the server says of itself.
+struct Offers {
+    whole: Arc<Offer>,
+    /// To legacy clients without a session.
+    alone: Arc<Offer>,
+}
+
+impl Offers {
+    fn of(service: &dyn Service) -> Self {
+        let ((info, instructions), capabilities) = (service.identity(), service.capabilities());
+        let instructions = instructions.as_deref();
+        Self {
+            whole: Arc::new(Offer::new(&info, instructions, &capabilities)),
+            alone: Arc::new(Offer::alone(&info, instructions, &capabilities)),
+        }
+    }
 }
 
 /// Sessions with different hashes are brought back at the same time, this many at most.

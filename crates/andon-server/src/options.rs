@@ -12,6 +12,8 @@ pub struct HostOptions {
     pub conversation: Limits,
     /// Of one message.
     pub message: ScanLimits,
+    /// Whether clients of the revisions with sessions have none over Streamable HTTP: each of their requests stands alone. Default no.
+    pub stateless: bool,
     /// Sessions in all. Default 200,000.
     pub sessions_max: usize,
     /// Sessions of one authenticated principal. Default 100.
@@ -88,6 +90,7 @@ impl Default for HostOptions {
         Self {
             conversation: Limits::default(),
             message: ScanLimits::default(),
+            stateless: false,
             sessions_max: 200_000,
             sessions_per_principal_max: 100,
             rest_after: Duration::from_secs(60),

@@ -220,7 +220,11 @@ impl Server {
             Capability::Tools => declared.tools = true,
             Capability::Prompts => declared.prompts = true,
             Capability::Resources => declared.resources = true,
-            Capability::Base | Capability::Logging | Capability::Completions | Capability::Tasks => {}
+            Capability::Base
+            | Capability::Subscriptions
+            | Capability::Logging
+            | Capability::Completions
+            | Capability::Tasks => {}
         }
         self
     }

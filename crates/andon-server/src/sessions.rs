@@ -33,6 +33,7 @@ pub struct Sessions {
 
 #[derive(Clone)]
 enum Place {
+    Nowhere,
     Memory,
     Disk { directory: PathBuf, durability: Durability },
     Store(Arc<dyn Store>),
@@ -55,6 +56,15 @@ impl Sessions {
     /// In memory: they end with the process. The default.
     pub fn memory() -> Self {
         Self::at(Place::Memory)
+    }
+
+    /// Nowhere: clients of all revisions send requests that stand alone, so that any process of this server can answer any of them
+    /// and nothing is kept in between. For clients of 2025-11-25 and before this leaves out what a session is for: subscriptions and
+    /// changes of lists, log notifications and their level, tasks, questions to the client (elicitation, sampling,
+    /// roots), streams that can be resumed; a call whose connection is lost is cancelled. Over stdio a
+    /// connection is a session, and has all of it.
+    pub fn none() -> Self {
+        Self::at(Place::Nowhere)
     }
 
     /// In `directory`, which is made if it is not there, and which one process at a time can have. What was acknowledged is
@@ -110,6 +120,7 @@ impl Sessions {
     }
 
     pub(crate) fn apply(&self, options: &mut HostOptions) {
+        options.stateless |= matches!(self.place, Place::Nowhere);
         let limits = &mut options.conversation;
         limits.idle_timeout = self.idle_timeout.unwrap_or(limits.idle_timeout);
         limits.session_ttl = self.ttl.unwrap_or(limits.session_ttl);
@@ -121,7 +132,7 @@ impl Sessions {
     /// too then.
     pub(crate) fn open(self) -> Result<(Kept, Option<Seal>), Error> {
         match self.place {
-            Place::Memory => Ok((Kept::in_memory(), None)),
+            Place::Nowhere | Place::Memory => Ok((Kept::in_memory(), None)),
             Place::Store(store) => Ok((Kept { store, is_durable: true }, None)),
             Place::Disk { directory, durability } => {
                 let store = DiskStore::open(&directory, durability)

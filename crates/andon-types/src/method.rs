@@ -60,6 +60,8 @@ pub enum Capability {
     Prompts,
     /// `resources`.
     Resources,
+    /// `subscribe` in `resources`.
+    Subscriptions,
     /// `logging`.
     Logging,
     /// `completions`.
@@ -76,6 +78,7 @@ impl Capability {
             Self::Tools => capabilities.tools.is_some(),
             Self::Prompts => capabilities.prompts.is_some(),
             Self::Resources => capabilities.resources.is_some(),
+            Self::Subscriptions => capabilities.resources.is_some_and(|resources| resources.subscribe),
             Self::Logging => capabilities.logging.is_some(),
             Self::Completions => capabilities.completions.is_some(),
             Self::Tasks => capabilities.tasks.is_some() || declares_tasks(capabilities.extensions.as_ref()),
@@ -128,8 +131,8 @@ static METHODS: [Row; 20] = [
     row(Method::ResourcesList, "resources/list", FIRST, MODERN, Capability::Resources),
     asking(row(Method::ResourcesRead, "resources/read", FIRST, MODERN, Capability::Resources), "uri"),
     row(Method::TemplatesList, "resources/templates/list", FIRST, MODERN, Capability::Resources),
-    row(Method::Subscribe, "resources/subscribe", FIRST, LEGACY, Capability::Resources),
-    row(Method::Unsubscribe, "resources/unsubscribe", FIRST, LEGACY, Capability::Resources),
+    row(Method::Subscribe, "resources/subscribe", FIRST, LEGACY, Capability::Subscriptions),
+    row(Method::Unsubscribe, "resources/unsubscribe", FIRST, LEGACY, Capability::Subscriptions),
     row(Method::Complete, "completion/complete", FIRST, MODERN, Capability::Completions),
     named_by(row(Method::TasksGet, "tasks/get", TASKS, MODERN, Capability::Tasks), "taskId"),
     row(Method::TasksResult, "tasks/result", TASKS, LEGACY, Capability::Tasks),

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Session;
 use super::record::{Dirty, RequestRecord};
 use super::streams::Answered;
-use crate::facts::{Facts, RequestMeta, check, progress_token, short_name};
+use crate::facts::{Facts, short_name};
 use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
 use crate::meter::Progress;
 use crate::offer::Offer;
@@ -80,7 +80,7 @@ impl Session {
         request: Request,
         out: &mut Vec<Output>,
     ) {
-        let facts = match self.facts(&request) {
+        let facts = match Facts::of_legacy(&request, self.revision, self.client.clone()) {
             Ok(read) => read,
             Err(error) => return self.answer_error(stream, &request.id, error, out),
         };
@@ -117,21 +117,6 @@ impl Session {
     /// Says that the calls of `stream` stand in the record that is written next.
     pub(super) fn enter_all(&mut self, stream: StreamId) {
         self.calls.iter_mut().filter(|call| call.stream == stream).for_each(|call| call.recorded = true);
-    }
-
-    /// What its handler may ask for.
-    fn facts(&self, request: &Request) -> Result<Facts, ErrorObject> {
-        let params = request.params.as_ref();
-        check(params)?;
-        Ok(Facts {
-            revision: self.revision,
-            client: self.client.clone(),
-            progress_token: progress_token(params)?,
-            meta: RequestMeta::of(request),
-            log_level: None,
-            input_responses: std::collections::BTreeMap::new(),
-            request_state: None,
-        })
     }
 
     pub(super) fn done(

@@ -2,27 +2,16 @@
 
 use std::sync::Arc;
 
-use andon_types::capability::ClientCapabilities;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Request, encode_result};
-use andon_types::meta::{Implementation, Level};
-use andon_types::params::Params;
-use andon_types::revision::Revision;
+use andon_types::meta::Level;
 use serde::Deserialize;
 
 use super::record::Dirty;
 use super::streams::Answered;
 use super::{Phase, Session};
-use crate::facts::ClientFacts;
+use crate::facts::introduction;
 use crate::io::{Output, StreamId};
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct InitializeParams {
-    protocol_version: String,
-    capabilities: ClientCapabilities,
-    client_info: Implementation,
-}
 
 #[derive(Deserialize)]
 struct SetLevelParams {
@@ -36,20 +25,11 @@ impl Session {
             let error = ErrorObject::invalid_request("the session is initialized already");
             return self.answer_error(stream, &request.id, error, out);
         }
-        let params = request.params.as_ref().map(Params::parse::<InitializeParams>);
-        let params = match params {
-            Some(Ok(params)) => params,
-            Some(Err(error)) => {
-                let error = ErrorObject::invalid_params(format!("bad \"params\" of initialize: {error}"));
-                return self.answer_error(stream, &request.id, error, out);
-            }
-            None => {
-                let error = ErrorObject::invalid_params("initialize has \"params\"");
-                return self.answer_error(stream, &request.id, error, out);
-            }
+        let (revision, client) = match introduction(request) {
+            Ok(read) => read,
+            Err(error) => return self.answer_error(stream, &request.id, error, out),
         };
-        self.revision = Revision::negotiate(&params.protocol_version);
-        self.client = Arc::new(ClientFacts { info: Some(params.client_info), capabilities: params.capabilities });
+        (self.revision, self.client) = (revision, Arc::new(client));
         self.phase = Phase::Initializing;
         self.mark(Dirty::Now);
         let text = encode_result(&request.id, self.offer.opening(self.revision));

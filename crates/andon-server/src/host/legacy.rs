@@ -53,13 +53,9 @@ impl Host {
         inbound: &Inbound<'_>,
         messages: Vec<Result<Message, Malformed>>,
     ) -> Answer {
-        let refuse = |why: &str| Answer::error(400, None, &ErrorObject::invalid_request(why));
         let good = || messages.iter().filter_map(|message| message.as_ref().ok());
-        if good().any(|message| matches!(message, Message::Request(request) if &*request.method == "initialize")) {
-            return refuse("\"initialize\" is never part of a batch");
-        }
-        if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {
-            return refuse("a request with its own protocol version is never part of a batch");
+        if let Err(refused) = check_batch(&messages) {
+            return refused;
         }
         let Found { cell, revision, .. } = match self.session(&inbound.head, &inbound.principal).await {
             Ok(found) => found,
@@ -67,11 +63,12 @@ impl Host {
         };
         let rules = revision.rules();
         if !rules.batch {
-            return refuse("this protocol revision has no batches: send one message");
+            return no_batches();
         }
         let responses = good().filter(|message| matches!(message, Message::Response(_))).count();
         if responses > 0 && responses < messages.len() {
-            return refuse("a batch has requests and notifications, or responses, not both");
+            let error = ErrorObject::invalid_request("a batch has requests and notifications, or responses, not both");
+            return Answer::error(400, None, &error);
         }
         if good().all(|message| request_id(message).is_none()) && messages.iter().all(Result::is_ok) {
             let turns = messages.into_iter().flatten().map(|message| Input::Message { stream: NO_STREAM, message });
@@ -280,6 +277,24 @@ impl Host {
             _ => Ok(Found { key, cell, revision }),
         }
     }
+}
+
+/// Refuses a batch with something that is never part of one.
+pub(super) fn check_batch(messages: &[Result<Message, Malformed>]) -> Result<(), Answer> {
+    let refuse = |why: &str| Err(Answer::error(400, None, &ErrorObject::invalid_request(why)));
+    let good = || messages.iter().filter_map(|message| message.as_ref().ok());
+    if good().any(|message| matches!(message, Message::Request(request) if &*request.method == "initialize")) {
+        return refuse("\"initialize\" is never part of a batch");
+    }
+    if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {
+        return refuse("a request with its own protocol version is never part of a batch");
+    }
+    Ok(())
+}
+
+pub(super) fn no_batches() -> Answer {
+    let error = ErrorObject::invalid_request("this protocol revision has no batches: send one message");
+    Answer::error(400, None, &error)
 }
 
 /// The session that a request belongs to.

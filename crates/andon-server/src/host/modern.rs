@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use andon_core::endpoint::{RoutingHeaders, admit};
+use andon_core::endpoint::{Admitted, RoutingHeaders, admit};
 use andon_core::exchange::{Exchange, STREAM};
 use andon_core::io::{Call as Begin, Input};
+use andon_core::offer::Offer;
 use andon_types::encoded::Encoded;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Message, Request, RequestId, encode_error};
@@ -46,11 +47,14 @@ impl Host {
                 return Answer::error(400, response.id.as_ref(), &error);
             }
         };
-        let place = Place::stand_by();
-        let cell = match self.open_exchange(request, Some(&inbound.head), &inbound.principal, place) {
-            Ok(cell) => cell,
-            Err(refused) => return *refused,
-        };
+        match self.open_exchange(request, Some(&inbound.head), &inbound.principal, Place::stand_by()) {
+            Ok(cell) => self.answer_of(cell),
+            Err(refused) => *refused,
+        }
+    }
+
+    /// What an exchange answers to whoever stands by.
+    pub(super) fn answer_of(self: &Arc<Self>, cell: Arc<ExchangeCell>) -> Answer {
         match cell.early(self, STREAM) {
             Some((Early::Whole(Held { frame, .. }), _)) => Answer::whole(frame.status, frame.text, None),
             Some((Early::More(outlet), work)) => {
@@ -61,7 +65,7 @@ impl Host {
         }
     }
 
-    /// Admits a request, opens its exchange with answers to `place`, and starts its handler.
+    /// Admits a modern request, opens its exchange with answers to `place`, and starts its handler.
     pub(super) fn open_exchange(
         self: &Arc<Self>,
         request: Request,
@@ -80,6 +84,17 @@ impl Host {
             let status = andon_core::violation::status(&refused.error, rules);
             Box::new(Answer::error(status, Some(&refused.request.id), &refused.error))
         })?;
+        self.begin_exchange(admitted, offer, head, (principal, place))
+    }
+
+    /// Opens the exchange of an admitted request, with answers to `place`, and starts its handler. A modern request over HTTP has its `head`.
+    pub(super) fn begin_exchange(
+        self: &Arc<Self>,
+        admitted: Admitted,
+        offer: Arc<Offer>,
+        head: Option<&Head<'_>>,
+        (principal, place): (&Principal, Place),
+    ) -> Result<Arc<ExchangeCell>, Box<Answer>> {
         let id = &admitted.request.id;
         if self.is_draining() {
             return Err(Box::new(Answer::overloaded(503, Some(id), "the server is shutting down")));
