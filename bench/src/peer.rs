@@ -38,6 +38,8 @@ pub enum Peer {
     Axum,
     /// The demo server of the command `andon`.
     Andon,
+    /// The same without sessions, as `rmcp-stateless` is, for clients of the era that has them.
+    AndonStateless,
     /// `rmcp` with a session per client, kept by its `LocalSessionManager`.
     RmcpSessions,
     /// `rmcp` without sessions, which answers in JSON.
@@ -60,10 +62,11 @@ const PYTHON: &str = "mcp==2.3.0";
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Floor,
         Self::Axum,
         Self::Andon,
+        Self::AndonStateless,
         Self::RmcpSessions,
         Self::RmcpStateless,
         Self::Typescript,
@@ -73,7 +76,8 @@ impl Peer {
     ];
 
     /// Those that need no other language.
-    pub const RUST: [Self; 5] = [Self::Floor, Self::Axum, Self::Andon, Self::RmcpSessions, Self::RmcpStateless];
+    pub const RUST: [Self; 6] =
+        [Self::Floor, Self::Axum, Self::Andon, Self::AndonStateless, Self::RmcpSessions, Self::RmcpStateless];
 
     /// Those whose handlers can be called in this process.
     pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
@@ -84,6 +88,7 @@ impl Peer {
             Self::Floor => "floor",
             Self::Axum => "axum",
             Self::Andon => "andon",
+            Self::AndonStateless => "andon-stateless",
             Self::RmcpSessions => "rmcp-sessions",
             Self::RmcpStateless => "rmcp-stateless",
             Self::Typescript => "typescript",
@@ -93,10 +98,10 @@ impl Peer {
         }
     }
 
-    /// The eras it is measured in. Sessions do not exist in the modern era, and `pmcp` needs another build of itself for it.
+    /// The eras it is measured in. Sessions do not exist in the modern era, where it makes no difference to have none, and `pmcp` needs another build of itself for it.
     pub fn eras(self) -> &'static [Era] {
         match self {
-            Self::RmcpSessions | Self::Pmcp => &[Era::Legacy],
+            Self::AndonStateless | Self::RmcpSessions | Self::Pmcp => &[Era::Legacy],
             _ => &[Era::Legacy, Era::Modern],
         }
     }
@@ -109,14 +114,14 @@ impl Peer {
         }
     }
 
-    /// Whether it has an echo tool only, and is measured with nothing else.
+    /// Whether it is measured with echo calls only: it has no other tool, or another peer shows the rest.
     pub fn only_echoes(self) -> bool {
-        matches!(self, Self::Turbomcp | Self::Pmcp)
+        matches!(self, Self::AndonStateless | Self::Turbomcp | Self::Pmcp)
     }
 
     /// Whether it keeps sessions in the legacy era.
     pub fn has_sessions(self) -> bool {
-        self != Self::RmcpStateless
+        !matches!(self, Self::AndonStateless | Self::RmcpStateless)
     }
 
     /// How long it needs at least until it is as fast as it gets.
@@ -134,7 +139,7 @@ impl Peer {
     /// It does not build, or a registry cannot be reached.
     pub fn prepare(self) -> Result<(), Error> {
         match self {
-            Self::Andon => child::build(&[("andon-cli", "andon")]),
+            Self::Andon | Self::AndonStateless => child::build(&[("andon-cli", "andon")]),
             Self::Typescript => {
                 let folder = tools::npm("bench-typescript", &TYPESCRIPT)?;
                 let script = tools::root().join("bench/peers/typescript/server.mjs");
@@ -159,9 +164,10 @@ impl Peer {
     /// The operating system does not say where this program is.
     pub fn command(self, http: Http) -> Result<Command, Error> {
         Ok(match self {
-            Self::Andon => {
+            Self::Andon | Self::AndonStateless => {
                 let mut command = Command::new(child::beside("andon")?);
                 command.args(["serve", "--listen", "127.0.0.1:0"]);
+                command.args((self == Self::AndonStateless).then_some("--stateless"));
                 command
             }
             Self::Typescript => {

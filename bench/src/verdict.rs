@@ -33,8 +33,15 @@ impl Verdict {
     }
 }
 
-/// Which part of the floor's calls per CPU second, and how many times as many as `rmcp`.
-const ECHO: [(Peer, f64); 3] = [(Peer::Floor, 0.8), (Peer::RmcpSessions, 3.5), (Peer::RmcpStateless, 2.7)];
+/// Which part of the floor's calls per CPU second, and how many times as many as `rmcp`: in sessions or each alone, as both do.
+const ECHO: [(Era, Peer, Peer, f64); 6] = [
+    (Era::Legacy, Peer::Andon, Peer::Floor, 0.8),
+    (Era::Legacy, Peer::Andon, Peer::RmcpSessions, 3.5),
+    (Era::Legacy, Peer::AndonStateless, Peer::Floor, 0.8),
+    (Era::Legacy, Peer::AndonStateless, Peer::RmcpStateless, 2.7),
+    (Era::Modern, Peer::Andon, Peer::Floor, 0.8),
+    (Era::Modern, Peer::Andon, Peer::RmcpStateless, 2.7),
+];
 /// Of the floor's p99 at the same rate.
 const PACED_P99_MAX: f64 = 1.2;
 /// Of the floor's sessions per CPU second.
@@ -50,14 +57,14 @@ const STREAM_BYTES_MAX: f64 = 6.0 * 1024.0;
 /// All that can be said of what was measured.
 pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
+    for (era, server, peer, asked) in ECHO {
+        if let Some(ratio) = report.ratio(&of_calls(Workload::Echo, era, server), peer, Figure::PerCpuSecond) {
+            let what = format!("echo per CPU second, {}: {} / {}", era.name(), server.name(), peer.name());
+            verdicts.push(Verdict::least(what, ratio.median, asked));
+        }
+    }
     for era in [Era::Legacy, Era::Modern] {
         let of = |workload| of_calls(workload, era, Peer::Andon);
-        for (peer, asked) in ECHO {
-            if let Some(ratio) = report.ratio(&of(Workload::Echo), peer, Figure::PerCpuSecond) {
-                let what = format!("echo per CPU second, {}: andon / {}", era.name(), peer.name());
-                verdicts.push(Verdict::least(what, ratio.median, asked));
-            }
-        }
         if let Some(ratio) = report.ratio(&of(Workload::Paced), Peer::Floor, Figure::P99Us) {
             let what = format!("p99 at a fixed rate, {}: andon / floor", era.name());
             verdicts.push(Verdict::most(what, ratio.median, PACED_P99_MAX));

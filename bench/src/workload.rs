@@ -181,7 +181,7 @@ impl Turn {
                 Workload::Echo | Workload::Paced => true,
                 // It is the floor again, with a framework that these do not touch.
                 _ if peer == Peer::Axum => false,
-                Workload::Create | Workload::Idle if peer.only_echoes() => era == Era::Legacy,
+                Workload::Create | Workload::Idle if peer.only_echoes() => era == Era::Legacy && peer.has_sessions(),
                 _ if peer.only_echoes() => false,
                 // Without sessions its answers in JSON have no place for progress.
                 Workload::Progress => keeps,

@@ -94,6 +94,7 @@ fn clients() -> Outcome {
         }
     }
     tasks()?;
+    stateless()?;
     let python = python("interop-python", PYTHON)?;
     for place in places.iter().chain([&sse]) {
         let mut command = Command::new(&python);
@@ -106,12 +107,23 @@ fn clients() -> Outcome {
 /// Core tasks, which of the official SDKs only the 1.x line of TypeScript has a client for.
 fn tasks() -> Outcome {
     let server = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
+    typescript1("tasks1.mjs", &[&server.url])
+}
+
+/// Two processes without sessions, of which each answers every other request of one client.
+fn stateless() -> Outcome {
+    let start = || Server::start("andon", &["serve", "--stateless", "--listen", "127.0.0.1:0"]);
+    let (first, second) = (start()?, start()?);
+    typescript1("stateless1.mjs", &[&first.url, &second.url])
+}
+
+/// Runs a script on the 1.x line of the TypeScript SDK.
+fn typescript1(script: &str, words: &[&str]) -> Outcome {
     let (folder, package, _) = TYPESCRIPT[0];
     let folder = npm(folder, &[package, NODE])?;
-    let script = "tasks1.mjs";
     std::fs::copy(scripts().join(script), folder.join(script)).map_err(|error| format!("{script}: {error}"))?;
     let mut command = Command::new(node(&folder));
-    command.arg(script).arg(&server.url).current_dir(&folder);
+    command.arg(script).args(words).current_dir(&folder);
     finish(command)
 }
 

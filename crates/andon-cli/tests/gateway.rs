@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use andon::client::Client;
+use andon::types::revision::Revision;
 use process::Process;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -226,4 +227,19 @@ async fn a_session_survives_a_restart_of_the_gateway() {
     let reopened = async { while !matches!(events.next().await, Some(andon::client::Event::Reopened)) {} };
     // A session that was lost would have been opened anew.
     assert!(tokio::time::timeout(Duration::from_millis(100), reopened).await.is_err());
+}
+
+#[tokio::test]
+async fn without_sessions_clients_that_had_them_are_served_by_each_of_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})) }));
+    let gateways = [Gateway::start(&file, &["--stateless"]), Gateway::start(&file, &["--stateless"])];
+    for revision in [Revision::V2025_03_26, Revision::V2025_11_25, Revision::V2026_07_28] {
+        for gateway in &gateways {
+            let client = Client::builder(&gateway.url).protocol(revision).connect().await.unwrap();
+            assert!(names(&client).await.contains(&"echo".to_owned()), "{revision}");
+            assert_eq!(client.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3, "{revision}");
+            client.close().await;
+        }
+    }
 }

@@ -5,12 +5,13 @@ use andon_types::capability::ServerCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::message::{Body, Message, Request};
 use andon_types::meta::Implementation;
+use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
 use serde_json::{Value, json};
 
 use super::{CALL, Exchange, STREAM};
 use crate::descriptions::Descriptions;
-use crate::endpoint::{RoutingHeaders, admit};
+use crate::endpoint::{RoutingHeaders, admit, admit_alone};
 use crate::io::{AskError, AskId, Input, ListKind, Output, Reply, Timestamp};
 use crate::limits::Limits;
 use crate::offer::Offer;
@@ -193,4 +194,52 @@ fn the_ladder_is_climbed_in_order() {
     assert_eq!(code(good(), headers(version, None, name)), -32020, "then the routing headers");
     assert_eq!(code(request("x", &json!({}), None), headers(version, Some("x"), None)), -32601, "then the method");
     assert_eq!(code(request("prompts/list", &json!({}), None), headers(version, Some("prompts/list"), None)), -32601);
+}
+
+/// A legacy request that belongs to no session, of a client that once said what it can do.
+fn open_alone(method: &str, params: &Value) -> Result<(Exchange, Vec<Output>), i32> {
+    let capabilities: ServerCapabilities =
+        serde_json::from_value(json!({"tools": {"listChanged": true}, "logging": {}, "tasks": {},
+            "resources": {"subscribe": true, "listChanged": true}, "completions": {},
+            "extensions": {"io.modelcontextprotocol/tasks": {}, "x": {}}}))
+        .expect("fine");
+    let offer = Arc::new(Offer::alone(&Implementation::new("test", "1"), None, &capabilities));
+    let request = request(method, params, Some(json!({"progressToken": 7})));
+    let admitted = admit_alone(request, Revision::V2025_06_18, &offer).map_err(|refused| refused.error.code)?;
+    Ok(Exchange::open(Timestamp(0), admitted, Arc::new(Limits::default()), offer))
+}
+
+#[test]
+fn without_a_session_a_legacy_request_gets_the_answer_of_its_revision() {
+    let (mut exchange, out) = open_alone("tools/call", &json!({"name": "x"})).expect("a good request");
+    assert!(matches!(&out[..], [Output::Call(_)]), "{out:?}");
+    let progress = Input::Progress { call: CALL, progress: 1.0, total: None, message: None };
+    assert_eq!(sent(&exchange.handle(Timestamp(1), progress))[0]["params"]["progressToken"], 7);
+    let answer = sent(&exchange.handle(Timestamp(2), done(r#"{"content":[]}"#)));
+    assert_eq!(answer, [json!({"jsonrpc": "2.0", "id": 0, "result": {"content": []}})]);
+    assert!(exchange.is_over());
+    for (method, answered) in [("ping", json!({})), ("tools/list", Value::Null)] {
+        let (exchange, out) = open_alone(method, &json!({})).expect("a good request");
+        assert_eq!(exchange.is_over(), !answered.is_null(), "{method}");
+        assert_eq!(sent(&out).first().map_or(Value::Null, |answer| answer["result"].clone()), answered);
+    }
+}
+
+#[test]
+fn without_a_session_nothing_is_offered_that_needs_one() {
+    let client = json!({"protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
+        "clientInfo": {"name": "test", "version": "1"}});
+    let (exchange, out) = open_alone("initialize", &client).expect("a good request");
+    let result = sent(&out)[0]["result"].clone();
+    assert!(exchange.is_over());
+    assert_eq!(result["protocolVersion"], "2025-11-25");
+    let offered = json!({"tools": {}, "resources": {}, "completions": {}});
+    assert_eq!(result["capabilities"], offered, "{result}");
+    for method in ["resources/subscribe", "logging/setLevel", "tasks/list", "tasks/get", "server/discover"] {
+        assert_eq!(open_alone(method, &json!({"uri": "x"})).err(), Some(-32601), "{method}");
+    }
+    assert_eq!(open_alone("initialize", &json!({})).err(), Some(-32602));
+    let (mut exchange, _) = open_alone("tools/call", &json!({"name": "x"})).expect("a good request");
+    let out = exchange.handle(Timestamp(1), ask(1, "q", InputRequest::form("?", json!({}))));
+    assert!(matches!(&out[..], [Output::Answered { outcome: Err(AskError::Invalid(_)), .. }]), "{out:?}");
 }
