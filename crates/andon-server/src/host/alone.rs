@@ -15,9 +15,6 @@ use super::{Answer, Beginning, Head, Host, Inbound, request_id};
 use crate::conversation::Place;
 use crate::principal::Principal;
 
-/// What a client without a session is taken to speak that does not say it (transports, "Protocol Version Header").
-const ASSUMED: Revision = Revision::V2025_03_26;
-
 impl Host {
     pub(super) fn post_alone(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
         let revision = match spoken(&inbound.head, request_id(&message)) {
@@ -95,7 +92,7 @@ fn spoken(head: &Head<'_>, id: Option<&RequestId>) -> Result<Revision, Answer> {
         let error = ErrorObject::invalid_request("no such session, and this server has none: send \"initialize\" anew");
         return Err(Answer::error(404, id, &error));
     }
-    let Some(named) = head.protocol_version else { return Ok(ASSUMED) };
+    let Some(named) = head.protocol_version else { return Ok(Revision::ASSUMED) };
     Revision::parse(named).filter(|revision| revision.era() == Era::Legacy).ok_or_else(|| {
         let error = ErrorObject::invalid_request("the header MCP-Protocol-Version names no revision of this server");
         Answer::error(400, id, &error)
