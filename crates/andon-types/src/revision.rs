@@ -142,8 +142,6 @@ impl Revision {
     pub const ALL: [Revision; 5] =
         [Self::V2024_11_05, Self::V2025_03_26, Self::V2025_06_18, Self::V2025_11_25, Self::V2026_07_28];
 
-    /// What a client over HTTP is taken to speak that neither says it nor has a session (2025-06-18, transports, "Protocol Version Header").
-    pub const ASSUMED: Self = Self::V2025_03_26;
     /// The newest revision that `initialize` can negotiate; what an unknown proposal is answered with.
     pub const LATEST_LEGACY: Revision = Self::V2025_11_25;
 

@@ -92,7 +92,7 @@ fn spoken(head: &Head<'_>, id: Option<&RequestId>) -> Result<Revision, Answer> {
         let error = ErrorObject::invalid_request("no such session, and this server has none: send \"initialize\" anew");
         return Err(Answer::error(404, id, &error));
     }
-    let Some(named) = head.protocol_version else { return Ok(Revision::ASSUMED) };
+    let Some(named) = head.protocol_version else { return Ok(Revision::HEADERLESS) };
     Revision::parse(named).filter(|revision| revision.era() == Era::Legacy).ok_or_else(|| {
         let error = ErrorObject::invalid_request("the header MCP-Protocol-Version names no revision of this server");
         Answer::error(400, id, &error)
