@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,6 +19,9 @@ struct State {
     grown: AtomicU64,
     turned: AtomicU64,
     questions: AtomicU64,
+    /// Lists and subscriptions get no answer, and how many got none.
+    is_hushed: AtomicBool,
+    hushed: AtomicU64,
     waiting: Mutex<HashMap<String, Sender<Value>>>,
     /// As they were when the client said that they changed.
     roots: Mutex<Option<String>>,
@@ -81,6 +84,11 @@ fn text(id: &Value, text: &str) {
 }
 
 fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
+    let is_quick = matches!(method, "initialize" | "ping" | "tools/call");
+    if !is_quick && state.is_hushed.load(Ordering::SeqCst) {
+        state.hushed.fetch_add(1, Ordering::SeqCst);
+        return;
+    }
     match method {
         "initialize" => answer(
             &id,
@@ -105,9 +113,9 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
 }
 
 fn tools(state: &State) -> Vec<Value> {
-    const NAMES: [&str; 15] = [
+    const NAMES: [&str; 16] = [
         "echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn",
-        "tell", "watched",
+        "tell", "watched", "hush",
     ];
     let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
     let turned = state.turned.load(Ordering::SeqCst);
@@ -119,7 +127,7 @@ fn tools(state: &State) -> Vec<Value> {
         .chain(grown)
         .map(|name| {
             let description = if name == "echo" && turned > 0 { format!("Echoes. Version {turned}.") } else { name.clone() };
-            let annotations = json!({ "readOnlyHint": name == "flaky" });
+            let annotations = json!({ "readOnlyHint": name == "flaky" || name == "wait" });
             json!({ "name": name, "description": description, "inputSchema": { "type": "object" }, "annotations": annotations })
         })
         .collect()
@@ -176,6 +184,7 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
             state.turned.fetch_add(1, Ordering::SeqCst);
             changed(&id);
         }
+        "hush" => text(&id, &hush(state)),
         // What a server says by itself, after the answer.
         "tell" => {
             text(&id, "soon");
@@ -193,6 +202,12 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
         }
         other => text(&id, &format!("there is no {other}")),
     }
+}
+
+/// Lists and subscriptions are not answered from here on. How many were not so far.
+fn hush(state: &State) -> String {
+    state.is_hushed.store(true, Ordering::SeqCst);
+    state.hushed.load(Ordering::SeqCst).to_string()
 }
 
 fn changed(id: &Value) {

@@ -13,6 +13,7 @@ use andon_server::error::Error;
 use andon_server::host::Host;
 use andon_server::serve::DRAIN_TIMEOUT;
 use andon_server::service::Service;
+use futures_util::future::join_all;
 
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Mode, Server};
@@ -126,11 +127,7 @@ impl Gateway {
         self.hub.pins.read_again();
         let (started, ended) = self.hub.apply(&config.servers);
         let count = ended.len();
-        tokio::spawn(async move {
-            for upstream in ended {
-                upstream.end().await;
-            }
-        });
+        tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
             upstream.heed_again();
         }
@@ -156,14 +153,14 @@ impl Gateway {
             .filter(|(scope, _)| **scope != Scope::All)
             .map(|(_, endpoint)| endpoint.host.clone())
             .collect();
-        futures_util::future::join_all(hosts.iter().map(|host| host.drain(DRAIN_TIMEOUT))).await;
+        join_all(hosts.iter().map(|host| host.drain(DRAIN_TIMEOUT))).await;
     }
 
     /// Ends all servers, and waits until no process is left, a few seconds at most.
     pub async fn stop(&self) {
         let upstreams = self.hub.upstreams();
         let ending = async {
-            futures_util::future::join_all(upstreams.iter().map(|upstream| upstream.end())).await;
+            join_all(upstreams.iter().map(|upstream| upstream.end())).await;
             andon_client::children_ended().await;
         };
         if tokio::time::timeout(LEAVE, ending).await.is_err() {

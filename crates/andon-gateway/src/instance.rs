@@ -130,6 +130,7 @@ impl Instance {
         if let (Key::Session(..), Some(call)) = (&instance.key, opener) {
             instance.ask_for_roots(call);
         }
+        instance.touch();
         let task = tokio::spawn(attend::supervise(instance.clone()));
         *lock(&instance.task) = Some(task);
         instance

@@ -1,7 +1,7 @@
 //! One server: its conversations, its health, and how much of Andon it may take up.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub(crate) struct Upstream {
     breaker: Mutex<Breaker>,
     slots: Arc<Semaphore>,
     instances: Mutex<HashMap<Key, Arc<Instance>>>,
+    /// No conversation begins any more. Changes while the conversations are locked only.
+    is_ended: AtomicBool,
     /// What it listed last, in whichever conversation.
     known: Mutex<Option<Arc<Catalogue>>>,
     held: Mutex<Arc<Vec<String>>>,
@@ -110,6 +112,7 @@ impl Upstream {
             settings: Arc::new(settings),
             hub,
             instances: Mutex::default(),
+            is_ended: AtomicBool::new(false),
             known: Mutex::default(),
             held: Mutex::default(),
             figures: Figures::default(),
@@ -143,7 +146,7 @@ impl Upstream {
     /// The conversation that the calls of this client go over; it is begun if there is none.
     ///
     /// # Errors
-    /// When there are too many.
+    /// When there are too many, or its server is no longer served.
     pub(crate) fn instance_for(
         self: &Arc<Self>,
         call: &Call,
@@ -157,13 +160,7 @@ impl Upstream {
             (Mode::Session, None) => self.one_that_is_free(subject, purpose),
             (Mode::Principal, _) => Key::Principal(subject),
         };
-        self.instance(key, Some(call)).ok_or_else(|| {
-            let most = self.settings.instances_max;
-            ErrorObject::unavailable(format!(
-                "as many of the server {:?} as there may be, {most}, are running",
-                self.name
-            ))
-        })
+        self.instance(key, Some(call))
     }
 
     /// The same for one call, which is about to be made.
@@ -200,20 +197,29 @@ impl Upstream {
         keys.find(|key| is_shared || (fits(key) && is_free(key))).unwrap_or(Key::Alone(subject, 0))
     }
 
-    fn instance(self: &Arc<Self>, key: Key, call: Option<&Call>) -> Option<Arc<Instance>> {
+    fn instance(self: &Arc<Self>, key: Key, call: Option<&Call>) -> Result<Arc<Instance>, ErrorObject> {
         let mut instances = lock(&self.instances);
+        if self.is_ended.load(Ordering::Relaxed) {
+            // A call that was routed before. What it began now nobody would end.
+            let why = format!("the server {:?} was ended, or has other settings now: call it again", self.name);
+            return Err(ErrorObject::unavailable(why));
+        }
         if let Some(instance) = instances.get(&key).filter(|instance| !instance.is_ending()) {
             instance.touch();
-            return Some(instance.clone());
+            return Ok(instance.clone());
         }
         if instances.len() >= self.settings.instances_max && key != Key::Shared {
-            let evicted = self.evictable(&instances)?;
+            let evicted = self.evictable(&instances).ok_or_else(|| {
+                let most = self.settings.instances_max;
+                let why = format!("as many of the server {:?} as there may be, {most}, are running", self.name);
+                ErrorObject::unavailable(why)
+            })?;
             evicted.end_soon();
             instances.remove(&evicted.key);
         }
         let instance = Instance::start(key.clone(), self.clone(), call);
         instances.insert(key, instance.clone());
-        Some(instance)
+        Ok(instance)
     }
 
     /// The conversation that has been idle longest, if that is long enough for it to make room.
@@ -246,13 +252,14 @@ impl Upstream {
         }
     }
 
-    /// Ends all conversations, and waits until their processes are gone.
+    /// Ends all conversations for good, and waits until their processes are gone.
     pub(crate) async fn end(&self) {
-        let instances = self.instances();
-        instances.iter().for_each(|instance| instance.end_soon());
-        for instance in instances {
-            instance.end().await;
-        }
+        let instances: Vec<_> = {
+            let instances = lock(&self.instances);
+            self.is_ended.store(true, Ordering::Relaxed);
+            instances.values().cloned().collect()
+        };
+        futures_util::future::join_all(instances.iter().map(|instance| instance.end())).await;
     }
 
     /// What it listed last; of the time before it was restarted, while it is.

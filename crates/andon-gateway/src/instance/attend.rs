@@ -1,12 +1,16 @@
 //! The task that keeps one conversation alive: opens it, reads what the server has, heeds what it tells, opens it again.
+//!
+//! All that waits for the server does so beside the rest, and gives way to the end of the conversation: a server that
+//! answers some requests and not others holds up nothing but what those are for.
 
-use std::pin::pin;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon_client::{Client, Error, Event, Events, Listen, Restart, Target};
+use andon_client::{Client, Error, Event, Events, Listen, Listening, Restart, Target};
 use andon_types::meta::Level;
 use andon_types::revision::Revision;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Instance, Key, Phase, Ready, traffic};
@@ -23,22 +27,29 @@ const PINGS_MISSED_MAX: u32 = 3;
 /// How often it is looked whether a conversation is idle.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Why a conversation is over that was ended.
+const ENDED: &str = "it was ended";
+
 /// Keeps the conversation until it is to end.
 pub(super) async fn supervise(instance: Arc<Instance>) {
-    let upstream = instance.upstream.clone();
+    tokio::select! {
+        () = keep_up(&instance) => {}
+        never = end_when_idle(&instance) => match never {},
+    }
+    instance.set(Phase::Ended);
+    instance.upstream.forget(&instance);
+}
+
+/// Opens the conversation again and again, until it is to end.
+async fn keep_up(instance: &Arc<Instance>) {
+    let upstream = &instance.upstream;
     let mut restarts = Restarts::new(upstream.settings.restarts);
     loop {
         instance.set(Phase::Starting);
-        let attempt = one(&instance);
-        let ended = tokio::select! {
-            ended = attempt => ended,
-            // An attempt to open is given up; what was opened is closed by `one`.
-            () = ended_while_starting(&instance) => break,
-        };
+        let (ran, why) = one(instance).await;
         if instance.is_ending() {
-            break;
+            return;
         }
-        let (ran, why) = ended;
         let why: Arc<str> = why.into();
         upstream.ended(&why);
         let (wait, phase) = match restarts.ended(Instant::now(), ran, fastrand::f64()) {
@@ -59,18 +70,23 @@ pub(super) async fn supervise(instance: Arc<Instance>) {
         instance.set(phase);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = instance.is_to_end() => break,
+            () = instance.is_to_end() => return,
         }
     }
-    instance.set(Phase::Ended);
-    upstream.forget(&instance);
 }
 
-/// Returns when the conversation is to end and is not open yet.
-async fn ended_while_starting(instance: &Instance) {
-    instance.is_to_end().await;
-    if !matches!(*instance.phase.borrow(), Phase::Starting) {
-        std::future::pending::<()>().await;
+/// Ends a conversation that nobody uses, whether its server is there or not. One that all share is kept.
+async fn end_when_idle(instance: &Instance) -> Infallible {
+    if instance.key == Key::Shared {
+        return std::future::pending().await;
+    }
+    let mut looks = tokio::time::interval(LOOK);
+    loop {
+        looks.tick().await;
+        if instance.idle() >= instance.upstream.settings.idle_timeout && !instance.is_ending() {
+            tracing::info!(server = &*instance.upstream.name, "a conversation is idle, and ended");
+            instance.end_soon();
+        }
     }
 }
 
@@ -78,7 +94,12 @@ async fn ended_while_starting(instance: &Instance) {
 async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     let begun_at = Instant::now();
     let opening = tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance));
-    let (client, catalogue, events) = match opening.await {
+    let opened = tokio::select! {
+        opened = opening => opened,
+        // The attempt is given up, and what it began ends with it.
+        () = instance.is_to_end() => return (None, ENDED.to_owned()),
+    };
+    let (client, catalogue, events) = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return (None, error.to_string()),
         Err(_) => return (None, "it did not start in time".to_owned()),
@@ -94,8 +115,10 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     let catalogue = Arc::new(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
     instance.upstream.listed(&catalogue, Stale::default());
-    instance.renew_watches(&client).await;
-    let why = attend(instance, &client, (catalogue, events)).await;
+    let why = tokio::select! {
+        why = attend(instance, &client, (catalogue, events)) => why,
+        () = instance.is_to_end() => ENDED.to_owned(),
+    };
     // Before its process is ended, so that no call begins on its way out.
     if !instance.is_ending() {
         instance.set(Phase::Waiting(why.as_str().into()));
@@ -157,16 +180,22 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
         .await?;
     // From here on nothing that it tells is missed.
     let events = client.events();
-    let catalogue = Catalogue::load(&client, &upstream.name).await?;
+    let catalogue = meet(&client, &upstream.name).await?;
+    Ok((client, catalogue, events))
+}
+
+/// What follows the opening of each session: reads what the server has, and says what is wanted of its log.
+async fn meet(client: &Client, server: &str) -> Result<Catalogue, Error> {
+    let catalogue = Catalogue::load(client, server).await?;
     let logs = catalogue.capabilities.logging.is_some();
     let per_request = client.revision().is_some_and(|revision| revision.rules().log_level_per_request);
     if logs && !per_request {
         // Each client's session filters by itself.
         if let Err(error) = client.set_log_level(Level::Debug).await {
-            tracing::debug!(server = &*upstream.name, %error, "a server does not take a log level");
+            tracing::debug!(server, %error, "a server does not take a log level");
         }
     }
-    Ok((client, catalogue, events))
+    Ok(catalogue)
 }
 
 /// Which of its lists a server says to have changed.
@@ -175,23 +204,100 @@ pub(crate) struct Stale {
     pub(crate) tools: bool,
     pub(crate) prompts: bool,
     pub(crate) resources: bool,
+    /// There is another session, in which nothing is known and nothing was said yet.
+    session: bool,
 }
 
 impl Stale {
-    const ALL: Self = Self { tools: true, prompts: true, resources: true };
+    const ALL: Self = Self { tools: true, prompts: true, resources: true, session: true };
 
     fn is_any(self) -> bool {
-        self.tools || self.prompts || self.resources
+        self.tools || self.prompts || self.resources || self.session
     }
 }
 
-/// Heeds what the server tells, until it is gone or the conversation is to end; then says why.
-async fn attend(
+/// Attends to a conversation until its server is gone, and then says why.
+async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): (Arc<Catalogue>, Events)) -> String {
+    let stale = watch::Sender::new(Stale::default());
+    let watching = async {
+        instance.renew_watches(client).await;
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        why = heed(instance, events, &stale) => why,
+        why = stay_in_touch(instance, client) => why,
+        never = keep_lists(instance, client, catalogue, &stale) => match never {},
+        never = watching => match never {},
+    }
+}
+
+/// Heeds what the server tells, until it is gone; then says why.
+async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Stale>) -> String {
+    while let Some(event) = events.next().await {
+        match event {
+            Event::Disconnected(loss) => return loss.to_string(),
+            Event::ToolsChanged => stale.send_modify(|stale| stale.tools = true),
+            Event::PromptsChanged => stale.send_modify(|stale| stale.prompts = true),
+            Event::ResourcesChanged => stale.send_modify(|stale| stale.resources = true),
+            Event::Reopened => drop(stale.send_replace(Stale::ALL)),
+            Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.watched_as(&uri)),
+            Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
+            Event::Stderr(line) => tracing::debug!(server = &*instance.upstream.name, line, "standard error"),
+            _ => {}
+        }
+    }
+    "the connection is closed".to_owned()
+}
+
+/// Asks the server now and then whether it is there, until it is not; then says so.
+async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
+    let interval = instance.upstream.settings.ping_interval;
+    let mut pings = tokio::time::interval_at(Instant::now() + interval, interval);
+    let mut missed = 0;
+    instance.set_silent(false);
+    while missed < PINGS_MISSED_MAX {
+        pings.tick().await;
+        // A server that works may have no time to answer; one whose calls run out of theirs may not be there at all.
+        if instance.is_at_work() && !instance.is_silent() {
+            missed = 0;
+            continue;
+        }
+        let answer = tokio::time::timeout(PING_TIMEOUT.min(interval), client.ping()).await;
+        let answers = matches!(answer, Ok(Ok(_) | Err(Error::Protocol(_))));
+        instance.set_silent(!answers);
+        missed = if answers { 0 } else { missed + 1 };
+    }
+    format!("it did not answer {missed} pings")
+}
+
+/// Reads lists again that the server says to have changed.
+async fn keep_lists(
     instance: &Arc<Instance>,
     client: &Client,
-    (mut catalogue, mut events): (Arc<Catalogue>, Events),
-) -> String {
-    let settings = &instance.upstream.settings;
+    mut known: Arc<Catalogue>,
+    stale: &watch::Sender<Stale>,
+) -> Infallible {
+    let mut listening = listen(instance, client, &known).await;
+    let mut told = stale.subscribe();
+    loop {
+        // The sender lives as long as this.
+        drop(told.wait_for(|stale| stale.is_any()).await);
+        tokio::time::sleep(SETTLE).await;
+        match read_again(instance, client, &known, stale.send_replace(Stale::default())).await {
+            Ok(read) => {
+                if read.capabilities != known.capabilities {
+                    drop(listening);
+                    listening = listen(instance, client, &read).await;
+                }
+                known = read;
+            }
+            Err(error) => tracing::warn!(server = &*instance.upstream.name, %error, "lists cannot be read"),
+        }
+    }
+}
+
+/// Asks to be told of changes of the lists, where the server tells of them.
+async fn listen(instance: &Instance, client: &Client, catalogue: &Catalogue) -> Option<Listening> {
     let capabilities = &catalogue.capabilities;
     let mut wanted = Listen::default();
     if capabilities.tools.is_some_and(|listed| listed.list_changed) {
@@ -203,89 +309,13 @@ async fn attend(
     if capabilities.resources.is_some_and(|listed| listed.list_changed) {
         wanted = wanted.resources();
     }
-    let listening = match wanted == Listen::default() {
-        true => None,
-        false => client
-            .listen(wanted)
-            .await
-            .inspect_err(|error| {
-                tracing::warn!(server = &*instance.upstream.name, %error, "a server does not tell of changes");
-            })
-            .ok(),
-    };
-    let mut stale = Stale::default();
-    let mut settled = pin!(tokio::time::sleep(Duration::ZERO));
-    let mut pings = tokio::time::interval_at(Instant::now() + settings.ping_interval, settings.ping_interval);
-    let mut looks = tokio::time::interval(LOOK);
-    let mut missed = 0;
-    instance.set_silent(false);
-    let why = loop {
-        tokio::select! {
-            event = events.next() => {
-                let was_stale = stale.is_any();
-                match event {
-                    None => break "the connection is closed".to_owned(),
-                    Some(Event::Disconnected(loss)) => break loss.to_string(),
-                    Some(event) => heed(instance, event, &mut stale),
-                }
-                if stale.is_any() && !was_stale {
-                    settled.as_mut().reset(Instant::now() + SETTLE);
-                }
-            }
-            () = settled.as_mut(), if stale.is_any() => {
-                match read_again(instance, client, &catalogue, std::mem::take(&mut stale)).await {
-                    Ok(read) => catalogue = read,
-                    Err(error) => tracing::warn!(server = &*instance.upstream.name, %error, "lists cannot be read"),
-                }
-            }
-            _ = pings.tick() => {
-                // A server that works may have no time to answer; one whose calls run out of theirs may not be there at all.
-                // A condition of this branch would be looked at before the tick, and not again.
-                if instance.in_flight() > 0 && !instance.is_silent() {
-                    continue;
-                }
-                let answers = answers(instance, client).await;
-                instance.set_silent(!answers);
-                missed = if answers { 0 } else { missed + 1 };
-                if missed >= PINGS_MISSED_MAX {
-                    break format!("it did not answer {missed} pings");
-                }
-            }
-            _ = looks.tick(), if instance.key != Key::Shared => {
-                if instance.idle() >= settings.idle_timeout {
-                    tracing::info!(server = &*instance.upstream.name, "a conversation is idle, and ended");
-                    instance.end_soon();
-                }
-            }
-            () = instance.is_to_end() => break "it was ended".to_owned(),
-        }
-    };
-    drop(listening);
-    why
-}
-
-/// Whether the server answers in time; while it is to end, that does not matter any more.
-async fn answers(instance: &Instance, client: &Client) -> bool {
-    let time = PING_TIMEOUT.min(instance.upstream.settings.ping_interval);
-    tokio::select! {
-        answer = tokio::time::timeout(time, client.ping()) => {
-            matches!(answer, Ok(Ok(_) | Err(Error::Protocol(_))))
-        }
-        () = instance.is_to_end() => true,
+    if wanted == Listen::default() {
+        return None;
     }
-}
-
-fn heed(instance: &Instance, event: Event, stale: &mut Stale) {
-    match event {
-        Event::ToolsChanged => stale.tools = true,
-        Event::PromptsChanged => stale.prompts = true,
-        Event::ResourcesChanged => stale.resources = true,
-        Event::Reopened => *stale = Stale::ALL,
-        Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.watched_as(&uri)),
-        Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
-        Event::Stderr(line) => tracing::debug!(server = &*instance.upstream.name, line, "standard error"),
-        _ => {}
-    }
+    let listening = client.listen(wanted).await.inspect_err(|error| {
+        tracing::warn!(server = &*instance.upstream.name, %error, "a server does not tell of changes");
+    });
+    listening.ok()
 }
 
 async fn read_again(
@@ -294,16 +324,22 @@ async fn read_again(
     known: &Catalogue,
     stale: Stale,
 ) -> Result<Arc<Catalogue>, Error> {
-    let (mut catalogue, name) = (known.clone(), &*instance.upstream.name);
-    if stale.tools {
-        catalogue.load_tools(client, name).await?;
-    }
-    if stale.prompts {
-        catalogue.load_prompts(client, name).await?;
-    }
-    if stale.resources {
-        catalogue.load_resources(client, name).await?;
-    }
+    let name = &*instance.upstream.name;
+    let catalogue = if stale.session {
+        meet(client, name).await?
+    } else {
+        let mut catalogue = known.clone();
+        if stale.tools {
+            catalogue.load_tools(client, name).await?;
+        }
+        if stale.prompts {
+            catalogue.load_prompts(client, name).await?;
+        }
+        if stale.resources {
+            catalogue.load_resources(client, name).await?;
+        }
+        catalogue
+    };
     let catalogue = Arc::new(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
     instance.upstream.listed(&catalogue, stale);

@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -81,6 +81,24 @@ struct Open {
     questions: Arc<Inbox>,
     /// What its server calls the task that it became.
     task: Option<String>,
+    /// Questions of its server that wait for its client: meanwhile the server has nothing to do for it.
+    asking: Arc<AtomicUsize>,
+}
+
+/// A question that waits for the client of a call, until it is dropped.
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Who hears of changes of one resource.
@@ -140,7 +158,9 @@ impl Instance {
                 (_, Some(session)) => Caller::Session(endpoint, session),
                 (_, None) => Caller::Alone(id),
             };
-            traffic.open.push(id, Open { caller, line: line.clone(), questions: questions.clone(), task: None });
+            let open =
+                Open { caller, line: line.clone(), questions: questions.clone(), task: None, asking: Arc::default() };
+            traffic.open.push(id, open);
             id
         };
         if matches!(self.key, Key::Session(..)) {
@@ -232,8 +252,8 @@ impl Instance {
         let which = if matches!(question.request, InputRequest::Roots(_)) { Which::Oldest } else { Which::Newest };
         let whose = lock(&self.traffic)
             .whose(question.tag, task.as_deref(), which)
-            .map(|open| (open.questions.clone(), open.line.clone()));
-        let (questions, line) = whose.map_err(ErrorObject::invalid_request)?;
+            .map(|open| (open.questions.clone(), open.line.clone(), Asking::new(&open.asking)));
+        let (questions, line, _asking) = whose.map_err(ErrorObject::invalid_request)?;
         self.note_elicitation(&question.request, &line);
         let (answer, answered) = oneshot::channel();
         let asked = Asked { request: question.request, key: question.key, answer };
@@ -321,6 +341,11 @@ impl Instance {
         lock(&self.traffic).open.len()
     }
 
+    /// Whether its server has something to do: a call is open that does not wait for its client.
+    pub(super) fn is_at_work(&self) -> bool {
+        lock(&self.traffic).open.iter().any(|(_, open)| open.asking.load(Ordering::Relaxed) == 0)
+    }
+
     /// Whether its server has answered nothing since a call ran out of time.
     pub(super) fn is_silent(&self) -> bool {
         lock(&self.traffic).is_silent
@@ -333,8 +358,9 @@ impl Instance {
     /// How long nobody has used it.
     pub(crate) fn idle(&self) -> Duration {
         let traffic = lock(&self.traffic);
-        let is_used = !traffic.open.is_empty() || lock(&self.watches).values().any(Watch::is_wanted);
-        if is_used { Duration::ZERO } else { traffic.used_at.map_or_else(|| self.since(), |at| at.elapsed()) }
+        let is_used =
+            traffic.reserved > 0 || !traffic.open.is_empty() || lock(&self.watches).values().any(Watch::is_wanted);
+        if is_used { Duration::ZERO } else { traffic.used_at.map_or(Duration::ZERO, |at| at.elapsed()) }
     }
 
     pub(crate) fn touch(&self) {

@@ -142,3 +142,28 @@ pub(crate) async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
 pub(crate) fn is_alive(pid: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
+
+/// The numbers of the processes that were started with this word among others.
+pub(crate) fn processes(word: &str) -> Vec<String> {
+    let has_it = |pid: &String| {
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).any(|known| known == word.as_bytes())
+    };
+    let known = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    known
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(has_it)
+        .filter(|pid| is_alive(pid))
+        .collect()
+}
+
+/// Stops a process as a debugger does: it is there, and does nothing.
+pub(crate) fn stop(pid: &str) {
+    assert!(std::process::Command::new("kill").args(["-STOP", pid]).status().unwrap().success());
+}
+
+/// A client of 2026-07-28 whose person never says anything.
+pub(crate) async fn silent(host: Arc<Host>, principal: Principal) -> Client {
+    let builder = Client::builder((host, principal)).protocol(Revision::LATEST).without_cache();
+    builder.on_form(|_| std::future::pending()).connect().await.unwrap()
+}

@@ -1,0 +1,125 @@
+//! What keeps servers alive, finds out that they are not, and ends them: nothing that a server does not answer holds it up.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use andon_client::Client;
+use andon_server::principal::Principal;
+use common::{Bench, call, is_alive, processes, silent, stop, unruly, until};
+use serde_json::{Value, json};
+
+const LEGACY: &str = "2025-11-25";
+
+/// The server behind this prefix answers no list from now on, and one is waited for.
+async fn hold_a_list_up(client: &Client, prefix: &str) {
+    call(client, &format!("{prefix}hush"), json!({})).await.unwrap();
+    call(client, &format!("{prefix}grow"), json!({})).await.unwrap();
+    until(|| async { call(client, &format!("{prefix}hush"), json!({})).await.unwrap() != "0" }).await;
+}
+
+/// A call that its server asks about, and whose client says nothing.
+fn ask(client: &Client) -> tokio::task::JoinHandle<()> {
+    let client = client.clone();
+    tokio::spawn(async move { drop(call(&client, "ask", json!({ "message": "Who?" })).await) })
+}
+
+#[tokio::test]
+async fn a_server_that_answers_no_list_can_be_ended() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    let pid = call(&client, "pid", json!({})).await.unwrap();
+    hold_a_list_up(&client, "").await;
+    let begun = Instant::now();
+    bench.gateway.stop().await;
+    assert!(!is_alive(&pid));
+    assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_answers_no_list_holds_no_reload_up() {
+    let servers = |settings: Value| json!({ "a": unruly(&[], settings.clone()), "b": unruly(&[], settings) });
+    let bench = Bench::new(servers(json!({})));
+    let client = bench.client(LEGACY).await;
+    let a = call(&client, "a__pid", json!({})).await.unwrap();
+    let b = call(&client, "b__pid", json!({})).await.unwrap();
+    hold_a_list_up(&client, "a__").await;
+    assert_eq!(bench.gateway.reload(&bench.configure(servers(json!({ "timeout_s": 77 })))), (2, 2));
+    until(|| async { !is_alive(&a) && !is_alive(&b) }).await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_found_out_while_a_list_is_waited_for() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({ "ping_interval_s": 0.2 })) }));
+    let client = bench.client(LEGACY).await;
+    let pid = call(&client, "pid", json!({})).await.unwrap();
+    hold_a_list_up(&client, "").await;
+    stop(&pid);
+    until(|| async { bench.status("a").restarts == 1 }).await;
+    assert!(bench.status("a").last_error.unwrap().contains("did not answer 3 pings"));
+    until(|| async { !is_alive(&pid) }).await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stopped_server_is_found_out_while_a_person_is_asked() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({ "ping_interval_s": 0.2 })) }));
+    let pid = call(&bench.client(LEGACY).await, "pid", json!({})).await.unwrap();
+    let asking = ask(&silent(bench.gateway.host(), Principal::anonymous()).await);
+    until(|| async { bench.gateway.parked() == 1 }).await;
+    stop(&pid);
+    until(|| async { bench.status("a").restarts == 1 }).await;
+    asking.abort();
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_a_reload_interrupts_starts_no_server_that_nobody_ends() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let [before, after] = ["before", "after"].map(|name| bench.folder.path().join(name).display().to_string());
+    let server = |word: &str| json!({ "a": unruly(&[word], json!({ "retry": "idempotent" })) });
+    bench.gateway.reload(&bench.configure(server(&before)));
+    let client = bench.client(LEGACY).await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { call(&client, "wait", json!({ "ms": 3_000 })).await }
+    });
+    until(|| async { bench.status("a").in_flight == 1 }).await;
+    bench.gateway.reload(&bench.configure(server(&after)));
+    let why = waiting.await.unwrap().unwrap_err().to_string();
+    assert!(why.contains("call it again"), "{why}");
+    assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");
+    assert_eq!((processes(&before).len(), processes(&after).len()), (0, 1));
+    bench.gateway.stop().await;
+    assert_eq!(processes(&after).len(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_begin_in_time_is_ended_and_said_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let word = folder.path().display().to_string();
+    let settings = json!({ "start_timeout_s": 0.5, "restarts_max": 1 });
+    let bench = Bench::new(json!({ "a": unruly(&["--slow", "600000", &word], settings) }));
+    let client = bench.client(LEGACY).await;
+    until(|| async { bench.status("a").state == "parked" }).await;
+    assert_eq!(bench.status("a").last_error.unwrap(), "it did not start in time");
+    until(|| async { processes(&word).is_empty() }).await;
+    assert_eq!(common::tools(&client).await, [""; 0]);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_never_begins_is_given_up_when_nobody_uses_it() {
+    let settings = json!({ "mode": "session", "restarts_max": 1, "idle_timeout_s": 0.1 });
+    let bench = Bench::with(json!({ "a": unruly(&[], settings.clone()) }), true);
+    call(&bench.client(LEGACY).await, "echo", json!({})).await.unwrap();
+    bench.gateway.reload(&bench.configure(json!({ "a": unruly(&["--broken"], settings) })));
+    // What it has is known from before, so that it can be called.
+    let client = bench.client(LEGACY).await;
+    until(|| async { call(&client, "echo", json!({})).await.unwrap_err().to_string().contains("rests") }).await;
+    until(|| async { bench.status("a").instances == 0 }).await;
+    bench.gateway.stop().await;
+}
