@@ -77,6 +77,17 @@ struct Routed {
     view: Arc<View>,
 }
 
+impl Routed {
+    /// What the client calls the resource that its server calls `own`, if that is another name; what it `asked` for keeps
+    /// the name that it asked by.
+    fn name_of(&self, own: &str, asked: Option<&str>) -> Option<String> {
+        match asked {
+            Some(asked) if self.params.text("uri").as_deref() == Some(own) => (asked != own).then(|| asked.to_owned()),
+            _ => self.view.other_name(&self.upstream.name, own),
+        }
+    }
+}
+
 impl Front {
     pub(crate) fn new(scope: Scope, number: u64, hub: Weak<Hub>) -> Self {
         Self {
@@ -189,7 +200,7 @@ impl Front {
             match outcome {
                 Ok(result) => {
                     let is_failure = call.is_task() && results::is_failure(&result);
-                    let other_name = |own: &str| routed.view.other_name(&routed.upstream.name, own);
+                    let other_name = |own: &str| routed.name_of(own, asked);
                     return Ok((
                         results::reply(call, method, (&result, revision), &routed.upstream.dull, other_name)?,
                         is_failure,

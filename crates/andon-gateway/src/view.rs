@@ -31,6 +31,8 @@ pub(crate) struct Part {
     pub(crate) catalogue: Arc<Catalogue>,
     /// Tools whose changed definitions wait for approval.
     pub(crate) held: Arc<Vec<String>>,
+    /// Whether its endpoint serves others too, whether they are there or not.
+    pub(crate) is_one_of_several: bool,
 }
 
 impl Part {
@@ -41,6 +43,7 @@ impl Part {
             && Arc::ptr_eq(&self.settings, &other.settings)
             && Arc::ptr_eq(&self.catalogue, &other.catalogue)
             && self.held == other.held
+            && self.is_one_of_several == other.is_one_of_several
     }
 }
 
@@ -187,19 +190,27 @@ impl View {
 
 impl View {
     /// What clients call the resource that `server` calls `own`, if that is another name: if they would reach another
-    /// server by it.
+    /// server by it, or none. What nobody lists and what is on the web is left alone: a client reaches that by itself.
     pub(crate) fn other_name(&self, server: &str, own: &str) -> Option<String> {
         let part = self.parts.iter().find(|part| *part.server == *server)?;
         part.catalogue.capabilities.resources.as_ref()?;
         let reached = match self.resources.find(own) {
-            Some(shown) => &shown.server,
+            Some(shown) => Some(&shown.server),
             None => {
-                let (_, index) = self.patterns.iter().find(|(pattern, _)| pattern.matches(own).is_some())?;
-                &self.templates.items[*index].server
+                let fitting = self.patterns.iter().find(|(pattern, _)| pattern.matches(own).is_some());
+                fitting.map(|(_, index)| &self.templates.items[*index].server)
             }
         };
-        (**reached != *server).then(|| format!("{}{own}", scheme_prefix(server)))
+        let is_reached = match reached {
+            Some(reached) => **reached == *server,
+            None => !part.is_one_of_several || is_of_the_web(own),
+        };
+        (!is_reached).then(|| format!("{}{own}", scheme_prefix(server)))
     }
+}
+
+fn is_of_the_web(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| ["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)))
 }
 
 /// What stands before the URIs of `server` that another server has too.

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use andon_client::{Client, Event, Listen, Options, Reference};
 use andon_http::Http;
@@ -43,8 +44,19 @@ fn server(name: &'static str) -> (String, Catalogue) {
     let note = ResourceEntry::from_fn(NOTE, "note", move |_, _| async move { format!("note of {name}") });
     let doc = TemplateEntry::from_fn("doc://{id}", "doc", move |_, _| async move { format!("doc of {name}") })
         .complete("id", move |_, _| async move { vec![format!("of-{name}")] });
-    let server = Server::new(name, "1").with((links, prompt, note, doc));
+    let own = Arc::<OnceLock<Catalogue>>::default();
+    let made = own.clone();
+    let make = ToolEntry::from_fn("make", json!({ "type": "object" }), move |given: Value, _| {
+        let uri = given["uri"].as_str().unwrap().to_owned();
+        let made = ResourceEntry::from_fn(&uri, "made", move |_, _| async move { format!("made by {name}") });
+        own.get().unwrap().add(made).unwrap();
+        let content = serde_json::from_value(json!([{ "type": "resource_link", "uri": uri, "name": "made" }])).unwrap();
+        let result = CallToolResult::content(content);
+        async move { result }
+    });
+    let server = Server::new(name, "1").with((links, make, prompt, note, doc));
     let catalogue = server.catalogue();
+    drop(made.set(catalogue.clone()));
     let http = Http::bind("127.0.0.1:0").unwrap();
     let url = http.url();
     tokio::spawn(http.run(server.build().unwrap(), std::future::pending()));
@@ -83,6 +95,34 @@ async fn uris_in_results_lead_to_the_server_that_said_them() {
             let reference = Reference::Resource { uri: format!("{before}doc://{{id}}") };
             let completed = client.complete(&reference, ("id", ""), &HashMap::new()).await.unwrap();
             assert_eq!(completed.values, [format!("of-{name}")], "{revision}");
+        }
+    }
+    bench.gateway.stop().await;
+}
+
+/// Before its server has said that its list changed, and after.
+#[tokio::test]
+async fn a_resource_is_read_by_its_link_as_soon_as_it_is_made() {
+    let ((first, _), (second, _)) = (server("one"), server("two"));
+    let bench = Bench::new(json!({ "one": { "url": first }, "two": { "url": second } }));
+    for revision in ["2025-11-25", "2026-07-28"] {
+        let client = bench.client(revision).await;
+        until(|| async { client.resources().await.unwrap().len() >= 2 }).await;
+        let (uri, before) = (format!("made:{revision}"), client.resources().await.unwrap().len());
+        let mut links = Vec::new();
+        for name in ["one", "two"] {
+            let params = json!({ "name": format!("{name}__make"), "arguments": { "uri": uri } });
+            let link = uris(&ask(&client, "tools/call", params).await, &["/content/0/uri"]).remove(0);
+            assert_eq!(link, format!("{name}+{uri}"));
+            links.push((name, link));
+        }
+        for is_listed in [false, true] {
+            for (name, link) in &links {
+                let read = ask(&client, "resources/read", json!({ "uri": link })).await;
+                assert_eq!(read["contents"][0]["text"], format!("made by {name}"), "{revision}: {is_listed}");
+                assert_eq!(uris(&read, &["/contents/0/uri"]), [link.as_str()], "{revision}: {is_listed}");
+            }
+            until(|| async { client.resources().await.unwrap().len() == before + 2 }).await;
         }
     }
     bench.gateway.stop().await;

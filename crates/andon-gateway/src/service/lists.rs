@@ -102,7 +102,8 @@ impl Front {
     fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
         let prefix = self.prefix(upstream, servers);
         let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
-        Part { server, prefix, settings, catalogue, held: upstream.held() }
+        let is_one_of_several = self.scope == Scope::All && servers > 1;
+        Part { server, prefix, settings, catalogue, held: upstream.held(), is_one_of_several }
     }
 
     fn prefix(&self, upstream: &Upstream, servers: usize) -> String {

@@ -17,6 +17,7 @@ fn part(server: &str, prefix: &str, settings: Settings, catalogue: Value) -> Par
         settings: Arc::new(settings),
         catalogue: Arc::new(catalogue),
         held: Arc::default(),
+        is_one_of_several: true,
     }
 }
 
@@ -107,7 +108,10 @@ fn what_a_server_says_of_its_resources_leads_back_to_it() {
     check("a", "doc://7", None);
     check("b", "doc://7", Some("b+doc://7"));
     check("a", "note://7", Some("a+note://7"));
-    // Nobody else would be reached by it.
+    // Nobody would be reached by it.
+    check("a", "new:1", Some("a+new:1"));
+    check("b", "new:1", Some("b+new:1"));
+    // A client reaches it by itself.
     check("a", "https://example.com/", None);
     // It has no resources, and speaks of those of others.
     check("c", "x:1", None);
