@@ -49,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) probe_timeout: Duration,
     pub(crate) open_timeout: Duration,
     pub(crate) message_bytes_max: usize,
+    pub(crate) questions_max: usize,
     pub(crate) restart: Restart,
     pub(crate) is_strict: bool,
     pub(crate) caches: bool,
@@ -66,6 +67,7 @@ impl Builder {
             probe_timeout: Duration::from_secs(5),
             open_timeout: Duration::from_secs(60),
             message_bytes_max: 16 << 20,
+            questions_max: 16,
             restart: Restart::UpTo(5),
             is_strict: false,
             caches: true,
@@ -121,6 +123,14 @@ impl Builder {
     #[must_use]
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.message_bytes_max = bytes;
+        self
+    }
+
+    /// Questions of the server at once, of all calls; the 17th of one call is refused in any case, as is the 17th that does
+    /// not say of which call it is. Default 16: for programs that make calls for many others.
+    #[must_use]
+    pub fn questions_max(mut self, max: usize) -> Self {
+        self.settings.questions_max = max;
         self
     }
 

@@ -124,6 +124,7 @@ struct Attempts {
 impl Driver {
     pub(crate) fn new(settings: Settings, reach: Reach) -> Arc<Self> {
         let dialogue = Dialogue::new(settings.info.clone(), settings.answers.capabilities());
+        let dialogue = dialogue.questions_max(settings.questions_max);
         let state = State {
             dialogue,
             link: None,
@@ -183,6 +184,7 @@ impl Driver {
         }
         let is_first = attempts.era.is_none();
         self.back_off(&mut attempts).await?;
+        let had_link = self.state().link.is_some();
         match self.try_open(attempts.era).await {
             Ok(opened) => {
                 attempts.opened_at = Some(Instant::now());
@@ -199,6 +201,13 @@ impl Driver {
                 attempts.opened_at = None;
                 let link = self.state().link.take();
                 if let Some(link) = link {
+                    if had_link {
+                        // Only its session was gone. Now the connection is given up, and nobody else says so.
+                        self.tell(Event::Disconnected(match &error {
+                            Error::Transport(loss) => loss.clone(),
+                            other => Loss::Disconnected(other.to_string()),
+                        }));
+                    }
                     link.close().await;
                 }
                 Err(error)

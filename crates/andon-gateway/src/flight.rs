@@ -28,7 +28,9 @@ use tokio::time::Instant;
 /// Questions of one call that wait to be asked.
 pub(crate) const QUESTIONS_MAX: usize = 16;
 /// Flights that are parked at once.
-const PARKED_MAX: usize = 1_000;
+pub(crate) const PARKED_MAX: usize = 1_000;
+/// Those of one principal. Who is nobody in particular may have all of them, if nobody else wants any.
+const PARKED_OF_ONE_MAX: usize = 100;
 /// How long a client may take to come back; servers give up about then.
 const PARKED_FOR: Duration = Duration::from_secs(600);
 /// What a server asks at once reaches a client of 2026-07-28 at once.
@@ -130,6 +132,12 @@ impl Line {
 
 /// What a flight keeps as long as it lasts.
 pub(crate) trait Held: Send {
+    /// Its server asks, and waits.
+    fn waits(&mut self);
+
+    /// Its server has its answers.
+    fn goes_on(&mut self);
+
     /// The flight arrived, however.
     fn arrived(&mut self, outcome: &Result<Json, Error>);
 }
@@ -140,7 +148,8 @@ pub(crate) struct Flight {
     pub(crate) line: Arc<Line>,
     /// What its server speaks.
     pub(crate) revision: Revision,
-    pub(crate) held: Box<dyn Held>,
+    /// None once it has arrived.
+    held: Option<Box<dyn Held>>,
     pending: Vec<Arc<Pending>>,
     asked: u32,
 }
@@ -153,7 +162,7 @@ impl Flight {
         revision: Revision,
         held: Box<dyn Held>,
     ) -> Self {
-        Self { outcome, questions, line, revision, held, pending: Vec::new(), asked: 0 }
+        Self { outcome, questions, line, revision, held: Some(held), pending: Vec::new(), asked: 0 }
     }
 
     fn take(&mut self, asked: Asked) -> Arc<Pending> {
@@ -162,7 +171,24 @@ impl Flight {
         let key = asked.key.filter(|key| !taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
         let pending = Arc::new(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
         self.pending.push(pending.clone());
+        if let Some(held) = &mut self.held {
+            held.waits();
+        }
         pending
+    }
+
+    /// Of what is pending only this is left.
+    fn answered(&mut self, is_left: impl Fn(&Arc<Pending>) -> bool) {
+        self.pending.retain(is_left);
+        if let (Some(held), true) = (&mut self.held, self.pending.is_empty()) {
+            held.goes_on();
+        }
+    }
+
+    fn arrived(&mut self, outcome: &Result<Json, Error>) {
+        if let Some(mut held) = self.held.take() {
+            held.arrived(outcome);
+        }
     }
 }
 
@@ -201,19 +227,35 @@ impl Drop for Unattended {
 }
 
 impl Parking {
-    fn put(&self, id: String, subject: Option<String>, mut flight: Flight) {
-        let now = Instant::now();
+    fn put(self: &Arc<Self>, id: String, subject: Option<String>, mut flight: Flight) {
+        let until = Instant::now() + PARKED_FOR;
+        let mut parked = lock(&self.0);
         // Nobody follows it now, and what its server says is to be heard all the same.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let outcome = std::mem::replace(&mut flight.outcome, std::future::pending().boxed());
-            flight.outcome = Box::pin(Unattended(runtime.spawn(outcome)));
+            let (parking, own) = (Arc::downgrade(self), id.clone());
+            flight.outcome = Box::pin(Unattended(runtime.spawn(async move {
+                let outcome = outcome.await;
+                if let Some(parking) = parking.upgrade() {
+                    parking.arrived(&own, &outcome);
+                }
+                outcome
+            })));
         }
-        let mut parked = lock(&self.0);
-        if parked.len() >= PARKED_MAX {
+        let given_up = in_the_way(&parked, subject.as_deref()).and_then(|id| parked.remove(&id));
+        parked.insert(id, Parked { flight, subject, until });
+        drop(parked);
+        if given_up.is_some() {
             tracing::warn!("too many calls wait for their clients: one is given up");
-            return;
         }
-        parked.insert(id, Parked { flight, subject, until: now + PARKED_FOR });
+    }
+
+    /// The flight with this id arrived. If it is still parked, its server has nothing to do with it any more.
+    fn arrived(&self, id: &str, outcome: &Result<Json, Error>) {
+        let held = lock(&self.0).get_mut(id).and_then(|known| known.flight.held.take());
+        if let Some(mut held) = held {
+            held.arrived(outcome);
+        }
     }
 
     /// The flight with this id, if it is this subject's.
@@ -240,6 +282,21 @@ impl Parking {
     pub(crate) fn len(&self) -> usize {
         lock(&self.0).len()
     }
+}
+
+/// The flight that is given up so that one more of `subject` finds room: the oldest of its own, if it has its share, else of
+/// whoever has most.
+fn in_the_way(parked: &HashMap<String, Parked>, subject: Option<&str>) -> Option<String> {
+    let mut counts: HashMap<Option<&str>, usize> = HashMap::new();
+    parked.values().for_each(|known| *counts.entry(known.subject.as_deref()).or_default() += 1);
+    let has_its_share = subject.is_some() && counts.get(&subject).is_some_and(|count| *count >= PARKED_OF_ONE_MAX);
+    let whose = match has_its_share {
+        true => subject,
+        false if parked.len() >= PARKED_MAX => counts.into_iter().max_by_key(|(_, count)| *count)?.0,
+        false => return None,
+    };
+    let theirs = parked.iter().filter(|(_, known)| known.subject.as_deref() == whose);
+    theirs.min_by_key(|(_, known)| known.until).map(|(id, _)| id.clone())
 }
 
 /// Whether `call` brings answers for a flight that is parked.
@@ -299,7 +356,7 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
             return seat.arrive(outcome);
         }
         seat.parks_as = None;
-        seat.flight().pending.clear();
+        seat.flight().answered(|_| false);
     }
 }
 
@@ -323,7 +380,7 @@ async fn converse(flight: &mut Flight, call: &Call) -> Result<Json, Error> {
             biased;
             outcome = &mut flight.outcome => return outcome,
             asked = flight.questions.take() => open.push(asking(flight.take(asked))),
-            Some(over) = open.next() => flight.pending.retain(|pending| !Arc::ptr_eq(pending, &over)),
+            Some(over) = open.next() => flight.answered(|pending| !Arc::ptr_eq(pending, &over)),
         }
     }
 }
@@ -395,7 +452,7 @@ impl Seat {
 
     fn arrive(&mut self, outcome: Result<Json, Error>) -> (Result<Json, Error>, Revision) {
         let flight = self.flight();
-        flight.held.arrived(&outcome);
+        flight.arrived(&outcome);
         let revision = flight.revision;
         self.flight = None;
         (outcome, revision)
@@ -422,3 +479,6 @@ fn new_id() -> String {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

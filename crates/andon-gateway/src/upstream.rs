@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::breaker::{Breaker, Outcome, State};
+use crate::breaker::{Breaker, Outcome, State, Ticket};
 use crate::catalogue::Catalogue;
 use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
@@ -318,15 +318,15 @@ impl Upstream {
     /// # Errors
     /// What to tell the client.
     pub(crate) async fn admit(self: &Arc<Self>) -> Result<Admission, ErrorObject> {
-        lock(&self.breaker).admit(Instant::now()).map_err(|rest| {
+        let ticket = lock(&self.breaker).admit(Instant::now()).map_err(|rest| {
             let why = lock(&self.last_error).clone();
             let why = why.as_deref().map(|why| format!(": {}", without_words(why))).unwrap_or_default();
             let rest_s = rest.as_secs().max(1);
             ErrorObject::unavailable(format!("the server {:?} fails, and rests for {rest_s} s{why}", self.name))
         })?;
         let mut admission =
-            Admission { upstream: self.clone(), begun_at: Instant::now(), _slot: None, is_recorded: false };
-        admission._slot = match self.slots.clone().try_acquire_owned() {
+            Admission { upstream: self.clone(), begun_at: Instant::now(), slot: None, ticket, is_recorded: false };
+        admission.slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => Some(slot),
             Err(_) => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
                 Ok(slot) => slot.ok(),
@@ -406,7 +406,9 @@ impl Upstream {
 pub(crate) struct Admission {
     upstream: Arc<Upstream>,
     begun_at: Instant,
-    _slot: Option<OwnedSemaphorePermit>,
+    /// Its place among those that the server works on at once.
+    slot: Option<OwnedSemaphorePermit>,
+    ticket: Ticket,
     is_recorded: bool,
 }
 
@@ -426,6 +428,20 @@ impl Admission {
         }
     }
 
+    /// The server asks the client, and has nothing to do for the call until it hears: it is at work, and others take the
+    /// place of this one.
+    pub(crate) fn waits(&mut self) {
+        self.slot = None;
+        self.note(Outcome::Success);
+    }
+
+    /// The server goes on with the call. It has it in any case: if there is no place left it does so without one.
+    pub(crate) fn goes_on(&mut self) {
+        if self.slot.is_none() {
+            self.slot = self.upstream.slots.clone().try_acquire_owned().ok();
+        }
+    }
+
     /// The call could not even be made.
     pub(crate) fn failed(&mut self) {
         self.upstream.figures.failures.fetch_add(1, Ordering::Relaxed);
@@ -434,7 +450,11 @@ impl Admission {
 
     fn conclude(&mut self, outcome: Outcome) {
         self.is_recorded = true;
-        if lock(&self.upstream.breaker).record(Instant::now(), outcome) {
+        self.note(outcome);
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        if lock(&self.upstream.breaker).record(Instant::now(), &mut self.ticket, outcome) {
             tracing::error!(
                 server = &*self.upstream.name,
                 "a server fails again and again: calls are refused for a while"
@@ -446,7 +466,7 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.is_recorded {
-            lock(&self.upstream.breaker).record(Instant::now(), Outcome::Neither);
+            self.note(Outcome::Neither);
         }
     }
 }

@@ -385,22 +385,3 @@ async fn what_may_be_called_twice_is_called_again_if_one_wants() {
         bench.gateway.stop().await;
     }
 }
-
-#[tokio::test]
-async fn a_parked_question_is_bound_to_its_call() {
-    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
-    let (client, _) = bench.person(MODERN, "Ada").await;
-    // A server that ends while its question is open: the client comes back, and is told.
-    let asked = client.request(
-        "tools/call",
-        json!({ "name": "ask", "arguments": {}, "inputResponses": {}, "requestState": "made up" })
-            .as_object()
-            .unwrap()
-            .clone(),
-        andon_client::Options::default(),
-    );
-    let why = asked.await.unwrap_err().to_string();
-    assert!(why.contains("requestState"), "{why}");
-    assert_eq!(bench.gateway.parked(), 0);
-    bench.gateway.stop().await;
-}

@@ -1,4 +1,10 @@
 //! What the server asks: each question has one answer, whichever era it came in.
+//!
+//! A question holds up the call that it belongs to: the server waits for its answer. Where the server does not say which
+//! call that is, it may be any that was there when it asked.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
@@ -6,21 +12,28 @@ use andon_types::error::ErrorObject;
 use andon_types::message::{Request, RequestId, encode_error, encode_result};
 use andon_types::revision::Rules;
 use serde_json::{Map, Value};
-use std::time::Duration;
 
 use super::dialogue::not_declared;
 use super::io::{CallId, Output, QuestionId};
 use crate::facts::undeclared;
 use crate::io::Timestamp;
 
-/// Questions of one server at once; a server that asks more gets errors.
-const QUESTIONS_MAX: usize = 16;
+/// Questions of one call at once, and those that belong to no call that is known; a server that asks more gets errors.
+pub(super) const QUESTIONS_OF_ONE_MAX: usize = 16;
 
 /// The open questions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Asks {
     last: u64,
+    /// Open at once, of all calls; a server that asks more gets errors.
+    max: usize,
     open: Vec<Open>,
+    /// How many are of each call that has any.
+    of_calls: HashMap<CallId, usize>,
+    /// Up to which call those hold up that do not say which they are of.
+    up_to: Option<CallId>,
+    /// Whom those that are over held up.
+    over: Vec<Holds>,
 }
 
 #[derive(Debug)]
@@ -28,6 +41,16 @@ struct Open {
     question: QuestionId,
     begun_at: Timestamp,
     answers: Answers,
+    holds: Holds,
+}
+
+/// What a question holds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// The call that it belongs to.
+    Call(CallId),
+    /// It does not say: all that there were when it was asked, up to this one.
+    UpTo(CallId),
 }
 
 /// Where the answer goes.
@@ -40,11 +63,16 @@ enum Answers {
 }
 
 impl Asks {
+    /// None yet, and `max` at once.
+    pub(super) fn new(max: usize) -> Self {
+        Self { last: 0, max, open: Vec::new(), of_calls: HashMap::new(), up_to: None, over: Vec::new() }
+    }
+
     /// A request of a legacy server.
     pub(super) fn server_request(
         &mut self,
         now: Timestamp,
-        (request, call): (Request, Option<CallId>),
+        (request, holds): (Request, Holds),
         capabilities: &ClientCapabilities,
         rules: &Rules,
         out: &mut Vec<Output>,
@@ -74,10 +102,10 @@ impl Asks {
         match serde_json::from_value::<InputRequest>(Value::Object(asked)) {
             Err(error) => refuse(&ErrorObject::invalid_params(error.to_string())),
             Ok(request) if undeclared(capabilities, &request).is_some() => refuse(&not_declared(&method)),
-            Ok(_) if self.open.len() >= QUESTIONS_MAX => {
+            Ok(_) if !self.has_room(holds, 1) => {
                 refuse(&ErrorObject::unavailable("too many questions to this client at once"));
             }
-            Ok(request) => self.ask(now, Answers::Request(id), (request, call), out),
+            Ok(request) => self.ask(now, Answers::Request(id), (request, holds), out),
         }
     }
 
@@ -93,7 +121,7 @@ impl Asks {
         capabilities: &ClientCapabilities,
         out: &mut Vec<Output>,
     ) -> Result<(), ErrorObject> {
-        if self.open.len() + requests.len() > QUESTIONS_MAX {
+        if !self.has_room(Holds::Call(call), requests.len()) {
             return Err(ErrorObject::unavailable("too many questions to this client at once"));
         }
         let mut asked = Vec::with_capacity(requests.len());
@@ -106,7 +134,7 @@ impl Asks {
             asked.push((key, request));
         }
         for (key, request) in asked {
-            self.ask(now, Answers::Round(call, key), (request, Some(call)), out);
+            self.ask(now, Answers::Round(call, key), (request, Holds::Call(call)), out);
         }
         Ok(())
     }
@@ -121,7 +149,7 @@ impl Asks {
     ) -> Option<(CallId, String, Result<Value, ErrorObject>)> {
         // An answer to a question that was withdrawn is late, and no mistake.
         let index = self.open.iter().position(|open| open.question == question)?;
-        match self.open.remove(index).answers {
+        match self.close(index).answers {
             Answers::Round(call, key) => Some((call, key, outcome)),
             Answers::Request(id) => {
                 let text = match outcome {
@@ -138,7 +166,7 @@ impl Asks {
     pub(super) fn cancelled(&mut self, id: &RequestId, out: &mut Vec<Output>) {
         let found = self.open.iter().position(|open| matches!(&open.answers, Answers::Request(known) if known == id));
         match found {
-            Some(index) => out.push(Output::Withdrawn { question: self.open.remove(index).question }),
+            Some(index) => out.push(Output::Withdrawn { question: self.close(index).question }),
             None => out.push(Output::Dropped("a cancellation of no question")),
         }
     }
@@ -174,16 +202,34 @@ impl Asks {
         self.open.iter().any(|open| matches!(open.answers, Answers::Round(known, _) if known == call))
     }
 
+    /// Whether `call` may be what a question holds up.
+    pub(super) fn hold_up(&self, call: CallId) -> bool {
+        self.of_calls.contains_key(&call) || self.up_to.is_some_and(|last| call <= last)
+    }
+
+    /// What the questions held up that are over since this was asked last.
+    pub(super) fn take_over(&mut self) -> Vec<Holds> {
+        std::mem::take(&mut self.over)
+    }
+
     /// When the question that is open longest was put.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.open.iter().map(|open| open.begun_at).min()
+    }
+
+    fn has_room(&self, holds: Holds, more: usize) -> bool {
+        let of_one = match holds {
+            Holds::Call(call) => self.of_calls.get(&call).copied().unwrap_or_default(),
+            Holds::UpTo(_) => self.open.iter().filter(|open| matches!(open.holds, Holds::UpTo(_))).count(),
+        };
+        of_one + more <= QUESTIONS_OF_ONE_MAX && self.open.len() + more <= self.max
     }
 
     fn ask(
         &mut self,
         now: Timestamp,
         answers: Answers,
-        (request, call): (InputRequest, Option<CallId>),
+        (request, holds): (InputRequest, Holds),
         out: &mut Vec<Output>,
     ) {
         self.last += 1;
@@ -192,17 +238,50 @@ impl Asks {
             Answers::Round(_, key) => Some(key.clone()),
             Answers::Request(_) => None,
         };
-        self.open.push(Open { question, begun_at: now, answers });
+        let call = match holds {
+            Holds::Call(call) => Some(call),
+            Holds::UpTo(_) => None,
+        };
+        match holds {
+            Holds::Call(call) => *self.of_calls.entry(call).or_default() += 1,
+            Holds::UpTo(last) => self.up_to = self.up_to.max(Some(last)),
+        }
+        self.open.push(Open { question, begun_at: now, answers, holds });
         out.push(Output::Asked { question, request, call, key });
     }
 
-    fn withdraw(&mut self, out: &mut Vec<Output>, is_over: impl Fn(&Open) -> bool) {
-        self.open.retain(|open| {
-            let over = is_over(open);
-            if over {
-                out.push(Output::Withdrawn { question: open.question });
+    fn close(&mut self, index: usize) -> Open {
+        let closed = self.open.remove(index);
+        self.closed(closed.holds);
+        closed
+    }
+
+    fn closed(&mut self, holds: Holds) {
+        self.over.push(holds);
+        match holds {
+            Holds::Call(call) => {
+                let count = self.of_calls.entry(call).or_default();
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.of_calls.remove(&call);
+                }
             }
-            !over
-        });
+            Holds::UpTo(_) => {
+                let left = self.open.iter().filter_map(|open| match open.holds {
+                    Holds::UpTo(last) => Some(last),
+                    Holds::Call(_) => None,
+                });
+                self.up_to = left.max();
+            }
+        }
+    }
+
+    fn withdraw(&mut self, out: &mut Vec<Output>, is_over: impl Fn(&Open) -> bool) {
+        let over: Vec<Open>;
+        (over, self.open) = std::mem::take(&mut self.open).into_iter().partition(is_over);
+        for closed in over {
+            self.closed(closed.holds);
+            out.push(Output::Withdrawn { question: closed.question });
+        }
     }
 }

@@ -16,7 +16,7 @@ use andon_types::task::{TASKS_EXTENSION, declares_tasks};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::asks::Asks;
+use super::asks::{Asks, Holds, QUESTIONS_OF_ONE_MAX};
 use super::io::{CallError, CallId, Input, Loss, Newcall, Output, Report};
 use crate::ascending::Ascending;
 use crate::io::Timestamp;
@@ -29,7 +29,7 @@ const EMPTY_ROUND_DELAY: Duration = Duration::from_millis(200);
 const META_BYTES: usize = 320;
 /// Room for the parameters of most calls.
 const PARAMS_BYTES: usize = 512;
-/// How long the program may take to answer questions before calls run out of time again.
+/// How long the program may take to answer a question before its call runs out of time again.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A client's side of a conversation.
@@ -109,11 +109,18 @@ impl Dialogue {
             capabilities,
             told,
             calls: Ascending::default(),
-            asks: Asks::default(),
+            asks: Asks::new(QUESTIONS_OF_ONE_MAX),
             next_call: 0,
             next_wire_id: 0,
             due: None,
         }
+    }
+
+    /// Takes at most `max` questions of the server at once, of which 16 are of one call, or of none that is known. Default 16.
+    #[must_use]
+    pub fn questions_max(mut self, max: usize) -> Self {
+        self.asks = Asks::new(max);
+        self
     }
 
     /// Speaks `revision` from here on.
@@ -177,7 +184,6 @@ impl Dialogue {
     /// What may happen next, and what has to be done, in order.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
         let mut out = Vec::new();
-        let was_paused = self.asks.is_open();
         let is_tick = matches!(input, Input::Tick);
         match input {
             Input::Message(message) => self.message(now, message, None, &mut out),
@@ -199,13 +205,29 @@ impl Dialogue {
             Input::Closed { loss } => self.closed(&loss, &mut out),
             Input::Tick => self.tick(now, &mut out),
         }
-        if was_paused && !self.asks.is_open() {
-            self.calls.iter_mut().for_each(|(_, flight)| flight.extend(now));
-        }
-        if is_tick || was_paused != self.asks.is_open() || self.is_idle() {
+        self.go_on(now);
+        if is_tick || self.is_idle() {
             self.due = self.soonest();
         }
         out
+    }
+
+    /// Calls that no question holds up any more have their time again.
+    fn go_on(&mut self, now: Timestamp) {
+        for holds in self.asks.take_over() {
+            let calls: Vec<CallId> = match holds {
+                Holds::Call(call) => vec![call],
+                Holds::UpTo(last) => self.calls.iter().map(|(call, _)| call).filter(|call| *call <= last).collect(),
+            };
+            for call in calls {
+                let goes_on = !self.asks.hold_up(call);
+                if let Some(flight) = self.calls.get_mut(call).filter(|_| goes_on) {
+                    flight.extend(now);
+                    let ends_at = flight.ends_at;
+                    self.is_due(ends_at);
+                }
+            }
+        }
     }
 
     /// When [`Input::Tick`] is due next: never too late, but what was due then may be over already. So a call that is
@@ -220,13 +242,16 @@ impl Dialogue {
 
     fn soonest(&self) -> Option<Timestamp> {
         let asked = self.asks.oldest().map(|begun| begun.after(QUESTION_TIMEOUT));
-        let due = |flight: &InFlight| match flight.resume_at {
+        let due = self.calls.iter().map(|(call, flight)| match flight.resume_at {
             Some(resume_at) => resume_at,
-            // A call is not late while a person is asked, but it ends at its maximum.
-            None if self.asks.is_open() => flight.hard_end(),
-            None => flight.ends_at,
-        };
-        self.calls.iter().map(|(_, flight)| due(flight)).chain(asked).min()
+            None => self.ends_at(call, flight),
+        });
+        due.chain(asked).min()
+    }
+
+    /// A call is not late while a person is asked for it, but it ends at its maximum.
+    fn ends_at(&self, call: CallId, flight: &InFlight) -> Timestamp {
+        if self.asks.hold_up(call) { flight.hard_end() } else { flight.ends_at }
     }
 
     /// Whether nothing is in flight.
@@ -323,7 +348,9 @@ impl Dialogue {
         match (message, call) {
             (Message::Response(response), _) => self.response(now, response, out),
             (Message::Request(request), call) => {
-                self.asks.server_request(now, (request, call), &self.capabilities, self.rules(), out);
+                let holds = call.map_or(Holds::UpTo(CallId(self.next_call)), Holds::Call);
+                self.asks.server_request(now, (request, holds), &self.capabilities, self.rules(), out);
+                self.is_due(now.after(QUESTION_TIMEOUT));
             }
             (Message::Notification(notification), Some(call)) if &*notification.method == "notifications/message" => {
                 out.push(Output::Logged { call, notification });
@@ -388,6 +415,7 @@ impl Dialogue {
             flight.resume_at = Some(resume_at);
             return self.is_due(resume_at);
         }
+        self.is_due(now.after(QUESTION_TIMEOUT));
         if let Err(error) = self.asks.input_requests(now, call, asked.input_requests, &self.capabilities, out) {
             self.end(call, Err(CallError::Unanswerable(error)), out);
         }
@@ -454,15 +482,13 @@ impl Dialogue {
 
     fn tick(&mut self, now: Timestamp, out: &mut Vec<Output>) {
         self.asks.expire(now, QUESTION_TIMEOUT, self.rules(), out);
-        let paused = self.asks.is_open();
         let (mut late, mut due) = (Vec::new(), Vec::new());
         for (call, flight) in self.calls.iter() {
             match flight.resume_at {
                 Some(at) if at <= now => due.push(call),
                 _ => {}
             }
-            let ends_at = if paused { flight.hard_end() } else { flight.ends_at };
-            if ends_at <= now {
+            if self.ends_at(call, flight) <= now {
                 late.push(call);
             }
         }

@@ -18,7 +18,8 @@ pub struct CallId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(pub u64);
 
-/// How long a call may take. Time that a question of the server to a person takes does not count, except towards `max`.
+/// How long a call may take. Time that a question of the server to a person takes does not count, except towards `max`: for
+/// the call that it belongs to, or where that is not said for all that there were when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// Since the call began or last reported progress.

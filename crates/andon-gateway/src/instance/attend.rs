@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{Instance, Key, Phase, Ready, traffic};
 use crate::catalogue::Catalogue;
 use crate::config::Place;
+use crate::flight::PARKED_MAX;
 use crate::restarts::{Next, Restarts};
 
 /// How long changes of lists are gathered before they are read.
@@ -27,6 +28,8 @@ const PINGS_MISSED_MAX: u32 = 3;
 /// How often it is looked whether a conversation is idle.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Questions of one server at once, to all clients: more than one principal has calls that can ask.
+const QUESTIONS_MAX: usize = 2 * PARKED_MAX;
 /// Why a conversation is over that was ended.
 const ENDED: &str = "it was ended";
 
@@ -170,6 +173,7 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
         .timeout(settings.timeout)
         .timeout_max(settings.timeout_max)
         .without_cache()
+        .questions_max(QUESTIONS_MAX)
         .on_question(instance.capabilities.clone(), move |question| traffic::answer(me.clone(), question))
         .on_log(move |level, logger, data| {
             if let Some(instance) = logs.upgrade() {

@@ -612,6 +612,14 @@ struct Aboard {
 }
 
 impl Held for Aboard {
+    fn waits(&mut self) {
+        self.admission.waits();
+    }
+
+    fn goes_on(&mut self) {
+        self.admission.goes_on();
+    }
+
     fn arrived(&mut self, outcome: &Result<Json, Error>) {
         self.has_arrived = true;
         self.was_silent = match outcome {

@@ -150,6 +150,61 @@ fn a_call_is_not_late_while_a_person_is_asked() {
     assert_eq!(answered(&dialogue.handle(after(40), Input::Tick)), [(call, Err(CallError::TimedOut))]);
 }
 
+/// A question on the stream of the round `wire_id`.
+fn asks_about(dialogue: &mut Dialogue, now: Timestamp, wire_id: i64, id: u32) -> Vec<Output> {
+    let params = json!({ "message": "?", "requestedSchema": { "type": "object" } });
+    let ask = json!({ "jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params });
+    let Ok(Body::Single(message)) = Body::parse(ask.to_string().as_bytes(), ScanLimits::default()) else {
+        panic!("one message")
+    };
+    dialogue.handle(now, Input::Related { wire_id, message })
+}
+
+#[test]
+fn a_question_holds_up_its_own_call_and_no_other() {
+    // Over HTTP it comes on the stream of its call; a modern one is the answer of its call.
+    for revision in [Revision::LATEST_LEGACY, Revision::LATEST] {
+        let mut dialogue = dialogue(revision);
+        let (asking, wire_id, _) = begin(&mut dialogue, "tools/call", false);
+        let (other, ..) = begin(&mut dialogue, "tools/call", false);
+        let out = match revision {
+            Revision::LATEST => {
+                hear(&mut dialogue, after(1), json!({ "jsonrpc": "2.0", "id": wire_id, "result": needs("a", None) }))
+            }
+            _ => asks_about(&mut dialogue, after(1), wire_id, 1),
+        };
+        assert!(matches!(out[..], [Output::Asked { call: Some(call), .. }] if call == asking), "{out:?}");
+        assert_eq!(answered(&dialogue.handle(after(10), Input::Tick)), [(other, Err(CallError::TimedOut))]);
+        assert_eq!(dialogue.deadline(), Some(after(60)), "the other has its maximum: {revision}");
+        assert_eq!(answered(&dialogue.handle(after(60), Input::Tick)), [(asking, Err(CallError::TimedOut))]);
+    }
+}
+
+#[test]
+fn a_question_of_nobody_knows_which_call_holds_up_none_that_comes_later() {
+    let mut dialogue = dialogue(Revision::LATEST_LEGACY);
+    let (before, ..) = begin(&mut dialogue, "tools/call", false);
+    let params = json!({ "message": "?", "requestedSchema": { "type": "object" } });
+    let ask = json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": params });
+    hear(&mut dialogue, T0, ask);
+    let (later, ..) = begin(&mut dialogue, "tools/call", false);
+    assert_eq!(answered(&dialogue.handle(after(10), Input::Tick)), [(later, Err(CallError::TimedOut))]);
+    assert_eq!(answered(&dialogue.handle(after(60), Input::Tick)), [(before, Err(CallError::TimedOut))]);
+}
+
+#[test]
+fn questions_are_bounded_for_each_call_and_in_all() {
+    let mut dialogue = dialogue(Revision::LATEST_LEGACY).questions_max(40);
+    let calls = [0; 4].map(|_| begin(&mut dialogue, "tools/call", false).1);
+    let mut asked = [0; 4];
+    for id in 0..100 {
+        let index = id as usize / 25;
+        let out = asks_about(&mut dialogue, T0, calls[index], id);
+        asked[index] += out.iter().filter(|output| matches!(output, Output::Asked { .. })).count();
+    }
+    assert_eq!(asked, [16, 16, 8, 0]);
+}
+
 #[test]
 fn what_was_not_declared_is_refused_and_ping_is_answered() {
     let mut dialogue = dialogue(Revision::LATEST_LEGACY);
