@@ -203,19 +203,31 @@ impl Listeners {
         if let Some(task) = listener.task {
             return task.abort();
         }
-        let is_wanted = |uri: &String| active.listeners.values().any(|other| other.wanted.uris.contains(uri));
-        let ended: Vec<String> = listener.wanted.uris.iter().filter(|uri| !is_wanted(uri)).cloned().collect();
         drop(active);
         let is_legacy = driver.opened().is_some_and(|opened| opened.revision.era() == Era::Legacy);
         if let (true, Ok(runtime)) = (is_legacy, tokio::runtime::Handle::try_current()) {
             let driver = driver.clone();
             runtime.spawn(async move {
-                for uri in ended {
-                    if let Err(error) = subscribe(&driver, "resources/unsubscribe", &uri).await {
-                        tracing::debug!(uri, %error, "a subscription could not be ended");
-                    }
+                for uri in listener.wanted.uris {
+                    driver.listeners.unsubscribe(&driver, &uri).await;
                 }
             });
+        }
+    }
+
+    /// Tells the server that nobody listens to `uri` any more, if so. Somebody may begin to meanwhile, and be overtaken.
+    async fn unsubscribe(&self, driver: &Driver, uri: &String) {
+        let is_wanted = || self.active().listeners.values().any(|other| other.wanted.uris.contains(uri));
+        if is_wanted() {
+            return;
+        }
+        if let Err(error) = subscribe(driver, "resources/unsubscribe", uri).await {
+            tracing::debug!(uri, %error, "a subscription could not be ended");
+        }
+        if is_wanted()
+            && let Err(error) = subscribe(driver, "resources/subscribe", uri).await
+        {
+            tracing::warn!(uri, %error, "a subscription could not be restored");
         }
     }
 

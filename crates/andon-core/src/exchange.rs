@@ -6,7 +6,7 @@
 
 mod listen;
 
-pub use listen::task_subject;
+pub use listen::{is_task_subject, task_subject};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,6 +18,8 @@ struct State {
     /// Tools that were added, and how often the first was described anew.
     grown: AtomicU64,
     turned: AtomicU64,
+    /// How often the tools were listed.
+    read: AtomicU64,
     questions: AtomicU64,
     /// Lists and subscriptions get no answer, and how many got none.
     is_hushed: AtomicBool,
@@ -106,16 +108,19 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
             answer(&id, &json!({}));
         }
         "resources/list" => answer(&id, &json!({ "resources": [{ "uri": "unruly:clock", "name": "clock" }] })),
-        "tools/list" => answer(&id, &json!({ "tools": tools(state) })),
+        "tools/list" => {
+            state.read.fetch_add(1, Ordering::SeqCst);
+            answer(&id, &json!({ "tools": tools(state) }));
+        }
         "tools/call" => call(state, id, &params),
         _ => say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32601, "message": "no such method" } })),
     }
 }
 
 fn tools(state: &State) -> Vec<Value> {
-    const NAMES: [&str; 16] = [
+    const NAMES: [&str; 18] = [
         "echo", "roots", "pid", "count", "ask", "wait", "crash", "garbage", "twice", "flood", "never", "grow", "turn",
-        "tell", "watched", "hush",
+        "tell", "watched", "cry", "read", "hush",
     ];
     let grown = (0..state.grown.load(Ordering::SeqCst)).map(|number| format!("grown{number}"));
     let turned = state.turned.load(Ordering::SeqCst);
@@ -184,23 +189,26 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
             state.turned.fetch_add(1, Ordering::SeqCst);
             changed(&id);
         }
+        // Nothing has.
+        "cry" => changed(&id),
         "hush" => text(&id, &hush(state)),
-        // What a server says by itself, after the answer.
-        "tell" => {
-            text(&id, "soon");
-            let log = json!({ "level": "warning", "data": "by myself" });
-            say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": log }));
-            for uri in state.watched.lock().expect("nobody panics").iter() {
-                say(
-                    &json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } }),
-                );
-            }
-        }
+        "read" => text(&id, &state.read.load(Ordering::SeqCst).to_string()),
+        "tell" => tell(state, &id),
         "watched" => {
             let watched: Vec<String> = state.watched.lock().expect("nobody panics").iter().cloned().collect();
             text(&id, &watched.join(" "));
         }
         other => text(&id, &format!("there is no {other}")),
+    }
+}
+
+/// What a server says by itself, after the answer.
+fn tell(state: &State, id: &Value) {
+    text(id, "soon");
+    let log = json!({ "level": "warning", "data": "by myself" });
+    say(&json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": log }));
+    for uri in state.watched.lock().expect("nobody panics").iter() {
+        say(&json!({ "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri } }));
     }
 }
 

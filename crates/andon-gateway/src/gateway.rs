@@ -18,12 +18,13 @@ use futures_util::future::join_all;
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Mode, Server};
 use crate::flight::{Parking, lock};
-use crate::instance::Stale;
+use crate::instance::Key;
 use crate::names;
 use crate::pins::Pins;
 use crate::service::{Front, Scope};
 use crate::upstream::Upstream;
 use crate::view::Home;
+use crate::viewer::Viewer;
 
 pub use crate::upstream::Status;
 
@@ -200,10 +201,21 @@ impl Hub {
         endpoints.values().any(|known| known.number == endpoint && known.host.is_watched(uri))
     }
 
-    /// Who serves what the endpoint with this number calls `uri`.
-    pub(crate) fn home(&self, endpoint: u64, uri: &str) -> Option<Home> {
-        let front = lock(&self.endpoints).values().find(|known| known.number == endpoint)?.front.clone();
-        front.known_view().home(uri)
+    /// What those are subscribed to who share the conversations with this key, and see what `viewer` does: who serves it,
+    /// and under which name at which endpoint.
+    pub(crate) fn subscriptions(&self, key: &Key, viewer: Option<&Viewer>) -> Vec<(Home, (u64, String))> {
+        let mut found = Vec::new();
+        for endpoint in self.endpoints_of(key) {
+            let view = endpoint.front.known_view(viewer);
+            for uri in endpoint.host.subscriptions_of(&key.audience()) {
+                found.extend(view.home(&uri).map(|home| (home, (endpoint.number, uri.to_string()))));
+            }
+        }
+        found
+    }
+
+    fn endpoints_of(&self, key: &Key) -> Vec<Arc<Endpoint>> {
+        lock(&self.endpoints).values().filter(|endpoint| key.is_at(endpoint.number)).cloned().collect()
     }
 
     /// Replaces the servers by these; those that are the same stay. How many were started, and those to end.
@@ -226,7 +238,12 @@ impl Hub {
             .collect();
         let ended: Vec<_> = known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))).cloned().collect();
         *self.upstreams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        started.iter().for_each(Upstream::warm);
+        for upstream in &started {
+            upstream.warm();
+            if let Some(old) = known.iter().find(|old| old.name == upstream.name) {
+                upstream.succeed(old);
+            }
+        }
         (started.len(), ended)
     }
 
@@ -248,25 +265,23 @@ impl Hub {
         Ok(endpoint)
     }
 
-    /// `upstream` has listed what it has; tells those clients whose lists have changed.
-    pub(crate) fn listed(&self, upstream: &Upstream, before: Option<&Catalogue>, after: &Catalogue, said: Stale) {
+    /// The server `name` has listed what it has, in the conversation with this key; tells those clients whose lists have
+    /// changed. What a server says to have changed, and did not, is no news.
+    pub(crate) fn listed(&self, (name, key): (&Arc<str>, &Key), before: Option<&Catalogue>, after: &Catalogue) {
         let is_other = |differs: fn(&Catalogue, &Catalogue) -> bool| before.is_none_or(|before| differs(before, after));
-        let tools = said.tools || is_other(|a, b| a.tools != b.tools);
-        let prompts = said.prompts || is_other(|a, b| a.prompts != b.prompts);
-        let resources = said.resources || is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
-        let endpoints: Vec<_> = [Scope::All, Scope::One(upstream.name.clone())]
-            .iter()
-            .filter_map(|scope| lock(&self.endpoints).get(scope).cloned())
-            .collect();
-        for endpoint in endpoints {
+        let tools = is_other(|a, b| a.tools != b.tools);
+        let prompts = is_other(|a, b| a.prompts != b.prompts);
+        let resources = is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
+        for endpoint in self.endpoints_of(key).iter().filter(|endpoint| endpoint.front.shows(name)) {
+            let changes = endpoint.changes.to(key.audience());
             if tools {
-                endpoint.changes.tools();
+                changes.tools();
             }
             if prompts {
-                endpoint.changes.prompts();
+                changes.prompts();
             }
             if resources {
-                endpoint.changes.resources();
+                changes.resources();
             }
         }
     }
@@ -280,12 +295,12 @@ impl Hub {
         }
     }
 
-    /// These resources changed: endpoint, and name there.
-    pub(crate) fn updated(&self, names: &[(u64, String)]) {
-        let endpoints: Vec<_> = lock(&self.endpoints).values().cloned().collect();
+    /// These resources changed for those who share the conversation with this key: endpoint, and name there.
+    pub(crate) fn updated(&self, key: &Key, names: &[(u64, String)]) {
+        let endpoints = self.endpoints_of(key);
         for (number, uri) in names {
             if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.number == *number) {
-                endpoint.changes.updated(uri);
+                endpoint.changes.to(key.audience()).updated(uri);
             }
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use andon_client::Client;
 use andon_core::io::AskError;
 use andon_server::call::{Call, Voice};
+use andon_server::change::Audience;
 use andon_types::capability::{ClientCapabilities, Settings as Capabilities};
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
@@ -24,10 +25,10 @@ use tokio::time::Instant;
 use crate::catalogue::Catalogue;
 use crate::flight::lock;
 use crate::upstream::Upstream;
+use crate::viewer::Viewer;
 use traffic::Traffic;
 use traffic::Watch;
 
-pub(crate) use attend::Stale;
 pub(crate) use traffic::{Outgoing, Reserved, Sharing, TaskWish};
 
 /// How long a call waits for a server that is being restarted.
@@ -44,9 +45,26 @@ pub(crate) enum Key {
     /// One session of the endpoint with this number, by its key.
     Session(u64, u128),
     /// One principal; `None` is nobody in particular.
-    Principal(Option<String>),
+    Principal(Option<Arc<str>>),
     /// Calls that stand alone (2026-07-28), one at a time; the number tells those of a principal apart.
-    Alone(Option<String>, usize),
+    Alone(Option<Arc<str>>, usize),
+}
+
+impl Key {
+    /// Who hears what is said in the conversation.
+    pub(crate) fn audience(&self) -> Audience {
+        match self {
+            Self::Shared => Audience::All,
+            Self::Session(_, key) => Audience::Session(*key),
+            Self::Principal(subject) => Audience::Principal(subject.clone()),
+            Self::Alone(subject, _) => Audience::Alone(subject.clone()),
+        }
+    }
+
+    /// Whether somebody at the endpoint with this number may be among them.
+    pub(crate) fn is_at(&self, endpoint: u64) -> bool {
+        !matches!(self, Self::Session(own, _) if *own != endpoint)
+    }
 }
 
 /// Where a conversation is.
@@ -74,6 +92,8 @@ pub(crate) struct Ready {
 pub(crate) struct Instance {
     pub(crate) key: Key,
     pub(crate) upstream: Arc<Upstream>,
+    /// Whose it is, if it is not everybody's.
+    pub(crate) viewer: Option<Viewer>,
     /// What the server is told that its client can do.
     capabilities: ClientCapabilities,
     phase: watch::Sender<Phase>,
@@ -84,9 +104,6 @@ pub(crate) struct Instance {
     /// What the server was told last that the client of a call can do, and what of it.
     declared: Mutex<Option<(ClientCapabilities, Json)>>,
     watches: Mutex<HashMap<String, Watch>>,
-    /// What the session that it is for, by the number of its endpoint, was subscribed to before the conversation began:
-    /// its server does not know of that yet.
-    inherited: Mutex<Vec<(u64, String)>>,
     /// Of the session that has the conversation to itself.
     owner: Mutex<Option<Voice>>,
     /// What that session has opened to its servers; false while it is being asked.
@@ -95,6 +112,8 @@ pub(crate) struct Instance {
     roots_stale: AtomicBool,
     /// It is being told, by one task at most.
     roots_told: AtomicBool,
+    /// A list was given without it, before it was there.
+    was_missed: AtomicBool,
 }
 
 impl Instance {
@@ -104,15 +123,37 @@ impl Instance {
             (Key::Session(..), Some(call)) => (bridged(call.client_capabilities()), Some(call.voice())),
             _ => (everything(), None),
         };
-        let inherited = match (&key, opener) {
-            (Key::Session(endpoint, _), Some(call)) => {
-                call.subscriptions().iter().map(|uri| (*endpoint, uri.to_string())).collect()
-            }
-            _ => Vec::new(),
+        let viewer = match (&key, opener) {
+            (Key::Session(endpoint, _), Some(call)) => Some(Viewer::calling(*endpoint, call)),
+            (Key::Principal(subject) | Key::Alone(subject, _), _) => Some(Viewer::alone(subject.as_deref())),
+            _ => None,
         };
-        let instance = Arc::new(Self {
+        let instance = Self::new((key, viewer), upstream, capabilities, owner);
+        if let (Key::Session(..), Some(call)) = (&instance.key, opener) {
+            instance.ask_for_roots(call);
+        }
+        instance.supervised()
+    }
+
+    /// Begins a conversation with `upstream` for those whose conversation with the server before it was `before`.
+    pub(crate) fn follow(before: &Self, upstream: Arc<Upstream>) -> Arc<Self> {
+        let (whose, owner) = ((before.key.clone(), before.viewer.clone()), lock(&before.owner).clone());
+        let instance = Self::new(whose, upstream, before.capabilities.clone(), owner);
+        let roots = before.roots.borrow().1.clone();
+        instance.roots.send_replace((true, roots));
+        instance.supervised()
+    }
+
+    fn new(
+        (key, viewer): (Key, Option<Viewer>),
+        upstream: Arc<Upstream>,
+        capabilities: ClientCapabilities,
+        owner: Option<Voice>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
             key,
             upstream,
+            viewer,
             capabilities,
             phase: watch::Sender::new(Phase::Starting),
             since: Mutex::new(Instant::now()),
@@ -121,19 +162,19 @@ impl Instance {
             traffic: Mutex::default(),
             declared: Mutex::default(),
             watches: Mutex::default(),
-            inherited: Mutex::new(inherited),
             owner: Mutex::new(owner),
             roots: watch::Sender::new((true, None)),
             roots_stale: AtomicBool::new(false),
             roots_told: AtomicBool::new(false),
-        });
-        if let (Key::Session(..), Some(call)) = (&instance.key, opener) {
-            instance.ask_for_roots(call);
-        }
-        instance.touch();
-        let task = tokio::spawn(attend::supervise(instance.clone()));
-        *lock(&instance.task) = Some(task);
-        instance
+            was_missed: AtomicBool::new(false),
+        })
+    }
+
+    fn supervised(self: Arc<Self>) -> Arc<Self> {
+        self.touch();
+        let task = tokio::spawn(attend::supervise(self.clone()));
+        *lock(&self.task) = Some(task);
+        self
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -181,13 +222,23 @@ impl Instance {
     /// The catalogue, once there is one; waits only for a server that is starting, and no longer than until it has been
     /// starting for `most`.
     pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Catalogue>> {
+        if let Phase::Ready(ready) = self.phase() {
+            return Some(ready.catalogue);
+        }
         let mut phases = self.phase.subscribe();
         let started = phases.wait_for(|phase| !matches!(phase, Phase::Starting));
         drop(tokio::time::timeout(most.saturating_sub(self.since()), started).await);
+        // Before the last look: one that is there from then on says so.
+        self.was_missed.store(true, Ordering::SeqCst);
         match self.phase() {
             Phase::Ready(ready) => Some(ready.catalogue),
             _ => None,
         }
+    }
+
+    /// Whether somebody was given a list without it.
+    pub(crate) fn was_missed(&self) -> bool {
+        self.was_missed.load(Ordering::SeqCst)
     }
 
     /// Whether what the server asks always says for which call.

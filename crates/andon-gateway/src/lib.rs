@@ -18,6 +18,7 @@ mod service;
 mod tables;
 mod upstream;
 mod view;
+mod viewer;
 
 pub use gateway::{Clients, Gateway, MakeHost, Options, Prepare, Status};
 pub use pins::approve;

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use andon_server::call::Call;
+use andon_server::change::Subscriber;
 use andon_server::cursor::Cursors;
+use andon_server::principal::Principal;
 use andon_server::seal::Seal;
 use andon_server::service::{Reply, Service, Text};
 use andon_server::tasks::{Ran, Tasks};
@@ -27,11 +29,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Retry;
-use crate::flight::{Flight, follow, resume};
+use crate::flight::{Flight, follow, lock, resume};
 use crate::gateway::Hub;
-use crate::instance::{Key, Outgoing, TaskWish};
+use crate::instance::{Outgoing, TaskWish};
 use crate::upstream::Upstream;
-use crate::view::View;
+use crate::view::{View, Views};
+use crate::viewer::Viewer;
 use tasks::Way;
 
 pub(crate) use results::Dull;
@@ -46,8 +49,6 @@ pub(crate) enum Scope {
 
 /// Resources that one listen request may name.
 const LISTEN_RESOURCES_MAX: usize = 1_000;
-/// Views that are kept; one is enough where nobody has a conversation of its own.
-const VIEWS_MAX: usize = 16;
 /// How long somebody may take to subscribe again before a server is told that nobody listens.
 const LINGER: Duration = Duration::from_secs(1);
 /// What is looked at, or passed on, of the parameters of a call of a tool.
@@ -59,7 +60,7 @@ pub(crate) struct Front {
     number: u64,
     hub: Weak<Hub>,
     cursors: Cursors,
-    views: Mutex<Vec<Arc<View>>>,
+    views: Mutex<Views>,
     tasks: OnceLock<Arc<Tasks>>,
 }
 
@@ -107,13 +108,14 @@ impl Front {
     fn upstreams(&self) -> Vec<Arc<Upstream>> {
         let Some(hub) = self.hub.upgrade() else { return Vec::new() };
         let all = hub.upstreams();
-        all.iter().filter(|upstream| self.shows(upstream)).cloned().collect()
+        all.iter().filter(|upstream| self.shows(&upstream.name)).cloned().collect()
     }
 
-    fn shows(&self, upstream: &Upstream) -> bool {
+    /// Whether it serves the server with this name.
+    pub(crate) fn shows(&self, name: &str) -> bool {
         match &self.scope {
             Scope::All => true,
-            Scope::One(name) => upstream.name == *name,
+            Scope::One(only) => **only == *name,
         }
     }
 
@@ -245,13 +247,16 @@ impl Front {
         params.take("inputResponses");
         params.take("requestState");
         // What is known costs no waiting for servers that are just starting.
-        let mut view = self.known_view();
+        let mut view = match uri_in(method, &params) {
+            Some(uri) => self.view_of_resource(call, &uri).await,
+            None => self.known_view(self.viewer(call).as_ref()),
+        };
         let located = match locate(&view, method, &params) {
-            Ok(located) => located,
-            Err(_) => {
-                view = self.view(call, &name_in(&params)).await;
+            Err(_) if uri_in(method, &params).is_none() => {
+                view = self.view_for(call, &name_in(&params)).await?;
                 locate(&view, method, &params)?
             }
+            located => located?,
         };
         let Located { server: name, own, is_repeatable, tasking } = located;
         let (way, wish) = match method {
@@ -283,8 +288,7 @@ impl Front {
 
     async fn subscribe(self: &Arc<Self>, call: &Call, params: &RawObject) -> Result<Reply, ErrorObject> {
         let uri = text_of(params, "uri")?;
-        let known = self.known_view();
-        let view = if known.home(&uri).is_some() { known } else { self.view(call, "").await };
+        let view = self.view_of_resource(call, &uri).await;
         self.watch(call, &view, &uri).await?;
         Ok(Reply { subject: Some(uri.into()), ..Reply::default() })
     }
@@ -325,10 +329,10 @@ impl Front {
                 honoured.insert(name.to_owned(), true.into());
             }
         }
-        let view = if wanted.resource_subscriptions.is_empty() { self.known_view() } else { self.view(call, "").await };
         let mut uris: Vec<Value> = Vec::new();
         let mut seen = HashSet::new();
         for uri in wanted.resource_subscriptions.into_iter().filter(|uri| seen.insert(uri.clone())) {
+            let view = self.view_of_resource(call, &uri).await;
             match self.watch(call, &view, &uri).await {
                 Ok(()) => uris.push(uri.into()),
                 Err(error) => tracing::debug!(uri = clip(&uri), %error, "not listened to"),
@@ -411,6 +415,15 @@ fn reference(view: &View, params: &RawObject) -> Result<Located, ErrorObject> {
     }
 }
 
+/// The URI that a request names something by.
+fn uri_in(method: Method, params: &RawObject) -> Option<String> {
+    match method {
+        Method::ResourcesRead => params.text("uri").map(Cow::into_owned),
+        Method::Complete => RawObject::from(params.get("ref")?).text("uri").map(Cow::into_owned),
+        _ => None,
+    }
+}
+
 /// The name that a request names something by, as far as it tells whose it is.
 fn name_in(params: &RawObject) -> String {
     let named = match params.get("ref") {
@@ -437,7 +450,9 @@ fn put_name(params: &mut RawObject, member: &'static str, own: &str) {
 
 impl Service for Front {
     fn identity(&self) -> (Implementation, Option<String>) {
-        let known: Vec<_> = self.upstreams().iter().map(|upstream| (upstream.name.clone(), upstream.known())).collect();
+        // It is the same for all clients: what only some of them may see is not in it.
+        let known: Vec<_> =
+            self.upstreams().iter().map(|upstream| (upstream.name.clone(), upstream.known_to(None))).collect();
         if let (Scope::One(_), [(name, catalogue)]) = (&self.scope, known.as_slice()) {
             let info = catalogue.as_ref().and_then(|known| known.info.clone());
             let instructions = catalogue.as_ref().and_then(|known| known.instructions.clone());
@@ -480,7 +495,8 @@ impl Service for Front {
         }
         let Some(params) = params.map(RawObject::from) else { return false };
         let name = text_of(&params, "name").unwrap_or_default();
-        let view = self.known_view();
+        // A tool of which not all see the same is none of those.
+        let view = self.known_view(None);
         view.tools.find(&name).is_some_and(|shown| twice_is_as_good(&shown.wire))
     }
 
@@ -492,6 +508,7 @@ impl Service for Front {
         if let Some(tasks) = self.tasks.get() {
             tasks.forget(session);
         }
+        lock(&self.views).forget((self.number, session));
         self.upstreams().iter().for_each(|upstream| upstream.session_ended(self.number, session));
     }
 
@@ -501,22 +518,21 @@ impl Service for Front {
         }
     }
 
-    fn watched(&self, uri: &str) {
-        let (number, uri, view, hub) = (self.number, uri.to_owned(), self.known_view(), self.hub.clone());
+    fn watched(&self, uri: &str, who: &Subscriber) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (viewer, name) = (Viewer::subscribed(self.number, who), (self.number, uri.to_owned()));
+        let Some(home) = self.known_view(self.has_private().then_some(&viewer)).home(uri) else { return };
+        let upstream = self.hub.upgrade().and_then(|hub| hub.upstream(&home.server));
+        // A conversation that begins later finds out by itself what its clients are subscribed to.
+        let Some(instance) = upstream.and_then(|upstream| upstream.existing(&viewer)) else { return };
+        // The request that subscribed has told its server. A session that comes back has not.
+        if instance.watches(&home.uri, &name) {
+            return;
+        }
         runtime.spawn(async move {
-            let Some(home) = view.home(&uri) else { return };
-            let Some(upstream) = hub.upgrade().and_then(|hub| hub.upstream(&home.server)) else { return };
-            let name = (number, uri);
-            for instance in upstream.instances() {
-                // One that is not shared was told by the request that subscribed; or before the session rested.
-                if instance.key != Key::Shared && !instance.has_rested(&name) {
-                    continue;
-                }
-                let Ok(ready) = instance.ready().await else { continue };
-                if let Err(error) = instance.watch(&ready, &home.uri, name.clone()).await {
-                    tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
-                }
+            let Ok(ready) = instance.ready().await else { return };
+            if let Err(error) = instance.watch(&ready, &home.uri, name).await {
+                tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
             }
         });
     }
@@ -537,8 +553,15 @@ impl Service for Front {
         });
     }
 
-    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String> {
-        let view = self.known_view();
+    fn check_param_headers(
+        &self,
+        principal: &Principal,
+        tool: &str,
+        params: Option<&Params>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let viewer = self.has_private().then(|| Viewer::alone(principal.subject()));
+        let view = self.known_view(viewer.as_ref());
         let Some(expected) = view.headers(tool) else { return Ok(()) };
         let arguments = params.and_then(|params| params.member(Member::Arguments)).unwrap_or("{}");
         andon_schema::headers::check_headers(expected, arguments, headers)

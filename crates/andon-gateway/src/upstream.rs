@@ -1,6 +1,6 @@
 //! One server: its conversations, its health, and how much of Andon it may take up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -18,14 +18,17 @@ use crate::catalogue::Catalogue;
 use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
-use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, Stale, without_words};
+use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, without_words};
 use crate::service::Dull;
+use crate::viewer::Viewer;
 
 /// How long a call waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// A conversation that was idle for so long makes room for another, where there is none left.
 const EVICT_AFTER: Duration = Duration::from_secs(10);
+/// Conversations of which it is known what they listed; beyond that, only of those that are open.
+const SHOWN_MAX: usize = 256;
 
 /// What a conversation is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +50,10 @@ pub(crate) struct Upstream {
     instances: Mutex<HashMap<Key, Arc<Instance>>>,
     /// No conversation begins any more. Changes while the conversations are locked only.
     is_ended: AtomicBool,
-    /// What it listed last, in whichever conversation.
+    /// What it listed last, in whichever conversation: for operators, and for what is trusted.
     known: Mutex<Option<Arc<Catalogue>>>,
+    /// What each of those knows of it that share a conversation, by its key ([`Upstream::shelf`]). Clients see their own.
+    shown: Mutex<HashMap<Key, Arc<Catalogue>>>,
     held: Mutex<Arc<Vec<String>>>,
     figures: Figures,
     last_error: Mutex<Option<Arc<str>>>,
@@ -114,6 +119,7 @@ impl Upstream {
             instances: Mutex::default(),
             is_ended: AtomicBool::new(false),
             known: Mutex::default(),
+            shown: Mutex::default(),
             held: Mutex::default(),
             figures: Figures::default(),
             last_error: Mutex::default(),
@@ -153,14 +159,43 @@ impl Upstream {
         endpoint: u64,
         purpose: Purpose,
     ) -> Result<Arc<Instance>, ErrorObject> {
-        let subject = call.principal().subject().map(str::to_owned);
-        let key = match (self.mode, call.session_key()) {
-            (Mode::Shared, _) => Key::Shared,
-            (Mode::Session, Some(session)) => Key::Session(endpoint, session),
-            (Mode::Session, None) => self.one_that_is_free(subject, purpose),
-            (Mode::Principal, _) => Key::Principal(subject),
+        let key = match self.key_of(&Viewer::calling(endpoint, call)) {
+            Key::Alone(subject, _) => self.one_that_is_free(subject, purpose),
+            key => key,
         };
         self.instance(key, Some(call))
+    }
+
+    /// The conversation of `viewer`, or the first of several.
+    fn key_of(&self, viewer: &Viewer) -> Key {
+        match (self.mode, viewer.session) {
+            (Mode::Shared, _) => Key::Shared,
+            (Mode::Session, Some((endpoint, session))) => Key::Session(endpoint, session),
+            (Mode::Session, None) => Key::Alone(viewer.subject.clone(), 0),
+            (Mode::Principal, _) => Key::Principal(viewer.subject.clone()),
+        }
+    }
+
+    /// The conversation of `viewer`, if there is one now.
+    pub(crate) fn existing(&self, viewer: &Viewer) -> Option<Arc<Instance>> {
+        lock(&self.instances).get(&self.key_of(viewer)).filter(|instance| !instance.is_ending()).cloned()
+    }
+
+    /// Takes over from the server that was configured under the same name: conversations of those who are subscribed to
+    /// something there begin at once. Others begin when they are needed.
+    pub(crate) fn succeed(self: &Arc<Self>, old: &Upstream) {
+        let fits = |key: &Key| match self.mode {
+            Mode::Shared => false,
+            Mode::Session => matches!(key, Key::Session(..) | Key::Alone(..)),
+            Mode::Principal => matches!(key, Key::Principal(_)),
+        };
+        for before in old.instances().iter().filter(|before| fits(&before.key) && before.is_watching()) {
+            let mut instances = lock(&self.instances);
+            let has_room = instances.len() < self.settings.instances_max && !self.is_ended.load(Ordering::Relaxed);
+            if has_room && !instances.contains_key(&before.key) {
+                instances.insert(before.key.clone(), Instance::follow(before, self.clone()));
+            }
+        }
     }
 
     /// The same for one call, which is about to be made.
@@ -184,7 +219,7 @@ impl Upstream {
 
     /// Calls that stand alone have a conversation to themselves while they last, so that what a server asks is theirs. Where
     /// there is but one client, it is always the same one.
-    fn one_that_is_free(&self, subject: Option<String>, purpose: Purpose) -> Key {
+    fn one_that_is_free(&self, subject: Option<Arc<str>>, purpose: Purpose) -> Key {
         let is_shared = purpose == Purpose::List || self.has_one_client();
         let instances = lock(&self.instances);
         // A server that says which call it asks for needs no call to be alone.
@@ -247,9 +282,11 @@ impl Upstream {
 
     /// A session of the endpoint is over: what was its own ends.
     pub(crate) fn session_ended(&self, endpoint: u64, session: u128) {
-        if let Some(instance) = lock(&self.instances).get(&Key::Session(endpoint, session)) {
+        let key = Key::Session(endpoint, session);
+        if let Some(instance) = lock(&self.instances).get(&key) {
             instance.end_soon();
         }
+        lock(&self.shown).remove(&key);
     }
 
     /// Ends all conversations for good, and waits until their processes are gone.
@@ -262,9 +299,50 @@ impl Upstream {
         futures_util::future::join_all(instances.iter().map(|instance| instance.end())).await;
     }
 
-    /// What it listed last; of the time before it was restarted, while it is.
-    pub(crate) fn known(&self) -> Option<Arc<Catalogue>> {
+    /// What it listed last, in whichever conversation.
+    fn known(&self) -> Option<Arc<Catalogue>> {
         lock(&self.known).clone()
+    }
+
+    /// What it listed last to `viewer`; of the time before it was restarted, while it is. What it lists to some is nobody
+    /// else's business: where not all share it, nobody in particular knows nothing of it.
+    pub(crate) fn known_to(&self, viewer: Option<&Viewer>) -> Option<Arc<Catalogue>> {
+        let shelf = match viewer {
+            _ if self.is_for_all() => Key::Shared,
+            Some(viewer) => self.key_of(viewer),
+            None => return None,
+        };
+        lock(&self.shown).get(&shelf).cloned()
+    }
+
+    /// Whether all clients see the same of it.
+    pub(crate) fn is_for_all(&self) -> bool {
+        self.mode == Mode::Shared || self.has_one_client()
+    }
+
+    /// Under which key that is known which a conversation lists.
+    fn shelf(&self, key: &Key) -> Key {
+        match key {
+            _ if self.is_for_all() => Key::Shared,
+            Key::Alone(subject, _) => Key::Alone(subject.clone(), 0),
+            key => key.clone(),
+        }
+    }
+
+    /// `catalogue`, or the equal one that is known already: what is made of it is made once.
+    pub(crate) fn same(&self, catalogue: Catalogue) -> Arc<Catalogue> {
+        let known = lock(&self.shown).values().find(|known| ***known == catalogue).cloned();
+        known.unwrap_or_else(|| Arc::new(catalogue))
+    }
+
+    /// What was known before.
+    fn show(&self, shelf: Key, catalogue: &Arc<Catalogue>) -> Option<Arc<Catalogue>> {
+        let has_room = lock(&self.shown).len() < SHOWN_MAX;
+        if !has_room {
+            let used: HashSet<Key> = self.instances().iter().map(|instance| self.shelf(&instance.key)).collect();
+            lock(&self.shown).retain(|key, _| used.contains(key));
+        }
+        lock(&self.shown).insert(shelf, catalogue.clone())
     }
 
     pub(crate) fn held(&self) -> Arc<Vec<String>> {
@@ -273,29 +351,39 @@ impl Upstream {
 
     /// What it listed when it ran before.
     pub(crate) fn remember(&self, catalogue: Catalogue) {
-        *lock(&self.known) = Some(Arc::new(catalogue));
-    }
-
-    /// A conversation has read the lists; these its server said to have changed.
-    pub(crate) fn listed(&self, catalogue: &Arc<Catalogue>, said: Stale) {
-        let before = lock(&self.known).replace(catalogue.clone());
-        if let Some(hub) = self.hub.upgrade() {
-            *lock(&self.held) = Arc::new(hub.pins.heed(&self.name, self.settings.definitions, &catalogue.tools));
-            hub.keep(&self.name, catalogue, before.as_deref());
-            hub.listed(self, before.as_deref(), catalogue, said);
+        if self.is_for_all() {
+            let catalogue = Arc::new(catalogue);
+            self.show(Key::Shared, &catalogue);
+            *lock(&self.known) = Some(catalogue);
         }
     }
 
-    /// Its own URI for what the endpoint with this number calls `uri`, if that is a resource of this server.
-    pub(crate) fn own_uri(&self, endpoint: u64, uri: &str) -> Option<String> {
-        let home = self.hub.upgrade()?.home(endpoint, uri)?;
-        (home.server == self.name).then_some(home.uri)
+    /// The conversation `by` has read the lists.
+    pub(crate) fn listed(&self, by: &Instance, catalogue: &Arc<Catalogue>) {
+        *lock(&self.known) = Some(catalogue.clone());
+        let before = self.show(self.shelf(&by.key), catalogue);
+        let Some(hub) = self.hub.upgrade() else { return };
+        *lock(&self.held) = Arc::new(hub.pins.heed(&self.name, self.settings.definitions, &catalogue.tools));
+        if self.is_for_all() {
+            hub.keep(&self.name, catalogue, before.as_deref());
+        }
+        // Who has its own, and asked for nothing before it was there, has missed nothing.
+        if before.is_some() || self.is_for_all() || by.was_missed() {
+            hub.listed((&self.name, &by.key), before.as_deref(), catalogue);
+        }
     }
 
-    /// Its clients know these resources by these names, and they changed.
-    pub(crate) fn updated(&self, names: &[(u64, String)]) {
+    /// What the clients of the conversation `of` are subscribed to here: its own URI, and its name at an endpoint.
+    pub(crate) fn subscriptions(&self, of: &Instance) -> Vec<(String, (u64, String))> {
+        let subscribed = self.hub.upgrade().map(|hub| hub.subscriptions(&of.key, of.viewer.as_ref()));
+        let here = subscribed.into_iter().flatten().filter(|(home, _)| home.server == self.name);
+        here.map(|(home, name)| (home.uri, name)).collect()
+    }
+
+    /// The clients of the conversation with this key know these resources by these names, and they changed.
+    pub(crate) fn updated(&self, key: &Key, names: &[(u64, String)]) {
         if let Some(hub) = self.hub.upgrade() {
-            hub.updated(names);
+            hub.updated(key, names);
         }
     }
 

@@ -18,9 +18,13 @@ use crate::catalogue::{Catalogue, Listed, headers_of};
 use crate::config::Settings;
 use crate::names;
 use crate::service::Tasking;
+use crate::viewer::Viewer;
 
 /// Items of one page.
 pub(crate) const PAGE_SIZE: usize = 500;
+
+/// Views that are kept, for as many who see different things.
+const VIEWS_MAX: usize = 128;
 
 /// One server's part of a view.
 #[derive(Clone)]
@@ -57,10 +61,24 @@ pub(crate) struct View {
     headers: HashMap<String, Vec<HeaderParam>>,
 }
 
+/// The last views of those who see different things: of each viewer, and of all who see the same.
+#[derive(Default)]
+pub(crate) struct Views {
+    kept: HashMap<Option<Viewer>, Kept>,
+    clock: u64,
+}
+
+struct Kept {
+    view: Arc<View>,
+    used_at: u64,
+}
+
 /// One merged list.
 pub(crate) struct Listing<T> {
     items: Vec<Shown<T>>,
     by_name: HashMap<String, usize>,
+    /// Whether two servers have the same name for something.
+    has_clashes: bool,
     /// By revision: the pages, encoded once.
     encoded: Mutex<HashMap<Revision, Arc<Vec<Arc<str>>>>>,
 }
@@ -80,11 +98,47 @@ pub(crate) struct Home {
     pub(crate) uri: String,
 }
 
+impl Views {
+    /// What `viewer` saw last.
+    pub(crate) fn of(&mut self, viewer: Option<&Viewer>) -> Option<Arc<View>> {
+        self.clock += 1;
+        let kept = self.kept.get_mut(&viewer.cloned())?;
+        kept.used_at = self.clock;
+        Some(kept.view.clone())
+    }
+
+    /// What `viewer` sees of these parts. Whoever has a name in what it saw before keeps it.
+    pub(crate) fn put(&mut self, viewer: Option<&Viewer>, parts: Vec<Part>) -> Arc<View> {
+        let own = self.of(viewer);
+        if let Some(view) = own.as_ref().filter(|view| view.is_of(parts.iter())) {
+            return view.clone();
+        }
+        let alike = |view: &&Arc<View>| !view.has_clashes() && view.is_of(parts.iter());
+        let view = self.kept.values().map(|kept| &kept.view).find(alike).cloned();
+        let before = own.or_else(|| self.of(None));
+        let view = view.unwrap_or_else(|| Arc::new(View::new(parts, before.as_deref())));
+        if self.kept.len() >= VIEWS_MAX {
+            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used_at).map(|(viewer, _)| viewer.clone());
+            oldest.and_then(|oldest| self.kept.remove(&oldest));
+        }
+        self.kept.insert(viewer.cloned(), Kept { view: view.clone(), used_at: self.clock });
+        view
+    }
+
+    /// The session with this key, at the endpoint with this number, is over.
+    pub(crate) fn forget(&mut self, session: (u64, u128)) {
+        self.kept.retain(|viewer, _| viewer.as_ref().is_none_or(|viewer| viewer.session != Some(session)));
+    }
+}
+
 impl View {
-    pub(crate) fn new(parts: Vec<Part>) -> Self {
+    /// The lists of `parts`. What two servers have the same name for belongs to who had it `before`, while that lists it,
+    /// or to the first of them.
+    pub(crate) fn new<'b>(parts: Vec<Part>, before: Option<&'b View>) -> Self {
         let (mut tools, mut prompts) = (Listing::default(), Listing::default());
         let (mut resources, mut templates) = (Listing::default(), Listing::default());
         let (mut patterns, mut headers) = (Vec::new(), HashMap::new());
+        let before = before.map(|view| Before { view, parts: &parts });
         for part in &parts {
             for tool in part.catalogue.tools.iter().filter(|tool| shows_tool(part, tool)) {
                 let mut wire = tool.clone();
@@ -98,29 +152,35 @@ impl View {
                 if !mirrored.is_empty() {
                     headers.insert(wire.name.clone(), mirrored);
                 }
-                tools.add(wire, part, &tool.name);
+                let is_kept = kept(before, part, |view| view.tools.find(&wire.name), |other| &other.tools);
+                tools.add(wire, part, &tool.name, is_kept);
             }
             for prompt in part.catalogue.prompts.iter().filter(|prompt| part.settings.prompts.permit(&prompt.name)) {
                 let wire = Prompt { name: names::prefixed(&part.prefix, &prompt.name), ..prompt.clone() };
-                prompts.add(wire, part, &prompt.name);
+                let is_kept = kept(before, part, |view| view.prompts.find(&wire.name), |other| &other.prompts);
+                prompts.add(wire, part, &prompt.name, is_kept);
             }
             for resource in part.catalogue.resources.iter().filter(|known| part.settings.resources.permit(&known.uri)) {
                 let mut wire = resource.clone();
-                if resources.has(&wire.uri) {
+                let is_kept = kept(before, part, |view| view.resources.find(&wire.uri), |other| &other.resources);
+                if is_kept || resources.has(&wire.uri) {
                     wire.uri = format!("{}{}", scheme_prefix(&part.server), wire.uri);
+                    resources.has_clashes = true;
                 }
-                resources.add(wire, part, &resource.uri);
+                resources.add(wire, part, &resource.uri, false);
             }
             for template in part.catalogue.templates.iter() {
                 let mut wire = template.clone();
                 if !part.settings.resources.permit(&wire.uri_template) {
                     continue;
                 }
-                if templates.has(&wire.uri_template) {
+                let find = |view: &'b View| view.templates.find(&wire.uri_template);
+                if kept(before, part, find, |other| &other.templates) || templates.has(&wire.uri_template) {
                     wire.uri_template = format!("{}{}", scheme_prefix(&part.server), wire.uri_template);
+                    templates.has_clashes = true;
                 }
                 let index = templates.items.len();
-                templates.add(wire, part, &template.uri_template);
+                templates.add(wire, part, &template.uri_template, false);
                 if let (true, Ok(pattern)) = (templates.items.len() > index, UriTemplate::parse(&template.uri_template))
                 {
                     patterns.push((pattern, index));
@@ -134,6 +194,10 @@ impl View {
     pub(crate) fn is_of(&self, mut parts: impl Iterator<Item: Borrow<Part>>) -> bool {
         let own = self.parts.iter().all(|own| parts.next().is_some_and(|other| own.is_same(other.borrow())));
         own && parts.next().is_none()
+    }
+
+    fn has_clashes(&self) -> bool {
+        self.tools.has_clashes || self.prompts.has_clashes || self.resources.has_clashes || self.templates.has_clashes
     }
 
     /// Whether a server has a part in it.
@@ -233,22 +297,47 @@ fn execution(part: &Part, tool: &Tool) -> Option<Value> {
     tool.execution.clone().filter(|_| has_tasks)
 }
 
+/// A view of before, and the parts of the one that is made.
+#[derive(Clone, Copy)]
+struct Before<'b, 'p> {
+    view: &'b View,
+    parts: &'p [Part],
+}
+
+/// Whether what is found `before` belongs to another server than that of `part`, which still lists it under that name.
+fn kept<'b, 'p, T: Listed>(
+    before: Option<Before<'b, 'p>>,
+    part: &Part,
+    find: impl Fn(&'b View) -> Option<&'b Shown<T>>,
+    list: impl Fn(&'p Catalogue) -> &'p [T],
+) -> bool {
+    let owner = before.and_then(|Before { view, parts }| {
+        let shown = find(view).filter(|shown| shown.server != part.server)?;
+        let of = |parts: &'p [Part]| parts.iter().find(|part| part.server == shown.server);
+        let (was, is) = (view.parts.iter().find(|part| part.server == shown.server)?, of(parts)?);
+        let is_named_alike = was.prefix == is.prefix && Arc::ptr_eq(&was.settings, &is.settings);
+        (is_named_alike && list(&is.catalogue).iter().any(|item| *item.key() == *shown.own)).then_some(())
+    });
+    owner.is_some()
+}
+
 fn shows_tool(part: &Part, tool: &Tool) -> bool {
     part.settings.tools.permit(&tool.name) && !part.held.contains(&tool.name)
 }
 
 impl<T> Default for Listing<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), by_name: HashMap::new(), encoded: Mutex::default() }
+        Self { items: Vec::new(), by_name: HashMap::new(), has_clashes: false, encoded: Mutex::default() }
     }
 }
 
 impl<T: Listed + Adapt> Listing<T> {
-    fn add(&mut self, wire: T, part: &Part, own: &str) {
+    /// Adds an item, unless its name is taken already, or belongs to another server.
+    fn add(&mut self, wire: T, part: &Part, own: &str, is_of_another: bool) {
         let name = wire.key().to_owned();
-        if let Some(known) = self.by_name.get(&name) {
-            let other = &self.items[*known].server;
-            tracing::warn!(server = &*part.server, %other, name, list = T::METHOD, "a name is taken: left out");
+        if is_of_another || self.has(&name) {
+            self.has_clashes = true;
+            tracing::warn!(server = &*part.server, name, list = T::METHOD, "another server has this name: left out");
             return;
         }
         self.by_name.insert(name, self.items.len());

@@ -4,18 +4,67 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use andon_core::io::ListKind;
 
+/// Who hears of a change, among those who want to hear of it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Audience {
+    /// All of them.
+    All,
+    /// The session that its calls name by this [`Call::session_key`](crate::call::Call::session_key).
+    Session(u128),
+    /// The sessions and requests of this subject; `None` is nobody in particular.
+    Principal(Option<Arc<str>>),
+    /// The requests of this subject that stand alone, without a session.
+    Alone(Option<Arc<str>>),
+}
+
+/// Somebody who may want to hear of changes: a session, or a request that listens.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Subscriber {
+    /// What calls of the session name it by; `None` for a request that stands alone.
+    pub session: Option<u128>,
+    /// Whose it is; `None` is nobody in particular.
+    pub subject: Option<Arc<str>>,
+}
+
+impl Audience {
+    /// Whether `who` belongs to it.
+    pub fn has(&self, who: &Subscriber) -> bool {
+        match self {
+            Self::All => true,
+            Self::Session(key) => who.session == Some(*key),
+            Self::Principal(subject) => who.subject == *subject,
+            Self::Alone(subject) => who.session.is_none() && who.subject == *subject,
+        }
+    }
+}
+
 pub(crate) trait Listener: Send + Sync {
-    fn list_changed(&self, kind: ListKind);
-    fn resource_updated(&self, uri: &Arc<str>);
+    fn list_changed(&self, kind: ListKind, audience: &Audience);
+    fn resource_updated(&self, uri: &Arc<str>, audience: &Audience);
     /// `subject` is what listeners for the task are found by.
     fn task_changed(&self, subject: &Arc<str>, id: &Arc<str>, members: &Arc<str>);
 }
 
 /// Announces changes. Cheap to clone; announcing never waits and never fails.
-#[derive(Clone, Default)]
-pub struct Changes(Arc<Mutex<Vec<Weak<dyn Listener>>>>);
+#[derive(Clone)]
+pub struct Changes {
+    listeners: Arc<Mutex<Vec<Weak<dyn Listener>>>>,
+    audience: Audience,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { listeners: Arc::default(), audience: Audience::All }
+    }
+}
 
 impl Changes {
+    /// The same, of which only `audience` hears.
+    #[must_use]
+    pub fn to(&self, audience: Audience) -> Self {
+        Self { listeners: self.listeners.clone(), audience }
+    }
+
     /// The list of tools changed.
     pub fn tools(&self) {
         self.list(ListKind::Tools);
@@ -35,7 +84,7 @@ impl Changes {
     pub fn updated(&self, uri: &str) {
         let uri: Arc<str> = uri.into();
         for listener in self.listeners() {
-            listener.resource_updated(&uri);
+            listener.resource_updated(&uri, &self.audience);
         }
     }
 
@@ -48,17 +97,17 @@ impl Changes {
     }
 
     pub(crate) fn subscribe(&self, listener: Weak<dyn Listener>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
     }
 
     fn list(&self, kind: ListKind) {
         for listener in self.listeners() {
-            listener.list_changed(kind);
+            listener.list_changed(kind, &self.audience);
         }
     }
 
     fn listeners(&self) -> Vec<Arc<dyn Listener>> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|listener| listener.strong_count() > 0);
         known.iter().filter_map(Weak::upgrade).collect()
     }

@@ -23,6 +23,7 @@ use tracing::{Instrument as _, Span};
 use crate::alarm::Wake;
 use crate::call::{Call, SessionRef};
 use crate::cancel::Cancel;
+use crate::change::Subscriber;
 use crate::host::{Host, Running};
 use crate::journal::{Commit, Journal, NotDurable};
 use crate::observe;
@@ -52,6 +53,10 @@ pub(crate) trait Conversation: Send + Sync {
     fn principal(&self) -> Principal;
     /// What tells it from other conversations with nobody in particular: only who knows its secret can speak in it.
     fn binding(&self) -> Option<u128>;
+    /// Who hears of changes here.
+    fn subscriber(&self) -> Subscriber {
+        Subscriber { session: None, subject: self.principal().shared_subject() }
+    }
     /// Counts what runs on for it among the handlers of its host.
     fn running(&self) -> Option<Running>;
     /// What a handler keeps under `name` in the session.
@@ -651,6 +656,11 @@ where
 
     fn binding(&self) -> Option<u128> {
         self.binding.get().copied()
+    }
+
+    fn subscriber(&self) -> Subscriber {
+        let session = Self::session_ref(self.number).map(|_| self.key());
+        Subscriber { session, subject: self.principal().shared_subject() }
     }
 
     fn running(&self) -> Option<Running> {

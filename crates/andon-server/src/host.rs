@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use andon_core::descriptions::Descriptions;
 use andon_core::endpoint;
+use andon_core::exchange::is_task_subject;
 use andon_core::io::{Input, ListKind, Timestamp};
 use andon_core::offer::Offer;
 use andon_core::port::{Store, StoreError};
@@ -35,7 +36,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::alarm::Alarm;
-use crate::change::{Changes, Listener};
+use crate::change::{Audience, Changes, Listener};
 use crate::clock::Clock;
 use crate::conversation::Conversation;
 use crate::error::Error;
@@ -330,6 +331,17 @@ impl Host {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uri)
     }
 
+    /// The canonical URIs of all resources that somebody of `audience` is subscribed to.
+    pub fn subscriptions_of(&self, audience: &Audience) -> Vec<Arc<str>> {
+        let index: Vec<(Arc<str>, Vec<_>)> = {
+            let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = index.iter().filter(|(subject, _)| !is_task_subject(subject));
+            all.map(|(uri, who)| (uri.clone(), who.values().cloned().collect())).collect()
+        };
+        let is_theirs = |who: &Weak<dyn Conversation>| who.upgrade().is_some_and(|who| hears(audience, &*who));
+        index.into_iter().filter(|(_, who)| who.iter().any(is_theirs)).map(|(uri, _)| uri).collect()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.time.now()
     }
@@ -370,12 +382,11 @@ impl Host {
         let mut index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
         match who {
             Some(who) => {
-                let subscribers = index.entry(uri.clone()).or_default();
-                let is_first = subscribers.is_empty();
-                subscribers.insert(number, who);
+                let subscriber = who.upgrade().map(|who| who.subscriber());
+                index.entry(uri.clone()).or_default().insert(number, who);
                 drop(index);
-                if is_first {
-                    self.service.watched(uri);
+                if let Some(subscriber) = subscriber.filter(|_| !is_task_subject(uri)) {
+                    self.service.watched(uri, &subscriber);
                 }
             }
             None => {
@@ -523,22 +534,28 @@ impl Drop for Awaited<'_> {
 }
 
 impl Listener for Host {
-    fn list_changed(&self, kind: ListKind) {
+    fn list_changed(&self, kind: ListKind, audience: &Audience) {
         *self.offers.write().unwrap_or_else(PoisonError::into_inner) = Offers::of(&*self.service);
         let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let sessions = self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session));
         let mut crowd: Vec<Weak<dyn Conversation>> = sessions.map(|session| Arc::downgrade(&session) as _).collect();
         crowd.extend(self.listeners().iter().map(|listener| Arc::downgrade(listener) as Weak<dyn Conversation>));
-        crowd::tell(crowd, move |listener| listener.input(Input::Changed(kind)));
+        let audience = audience.clone();
+        crowd::tell(crowd, move |listener| {
+            if hears(&audience, &*listener) {
+                listener.input(Input::Changed(kind));
+            }
+        });
     }
 
-    fn resource_updated(&self, uri: &Arc<str>) {
+    fn resource_updated(&self, uri: &Arc<str>, audience: &Audience) {
         let subscribers = self.subscribers(uri);
         // Who may no longer read it hears no more of it.
         let needed = if subscribers.is_empty() { Vec::new() } else { self.service.scopes_of_resource(uri) };
-        let update = Update::from(uri.clone());
+        let (update, audience) = (Update::from(uri.clone()), audience.clone());
         crowd::tell(subscribers, move |listener| {
-            if needed.is_empty() || listener.principal().has_scopes(&needed) {
+            let may_read = needed.is_empty() || listener.principal().has_scopes(&needed);
+            if may_read && hears(&audience, &*listener) {
                 listener.input(Input::Updated(update.clone()));
             }
         });
@@ -550,6 +567,12 @@ impl Listener for Host {
             listener.input(Input::TaskChanged { id: id.clone(), members: members.clone() });
         });
     }
+}
+
+/// Whether `who` belongs to `audience`.
+fn hears(audience: &Audience, who: &dyn Conversation) -> bool {
+    // All is nearly always said, and to many.
+    *audience == Audience::All || audience.has(&who.subscriber())
 }
 
 /// What the server says of itself.

@@ -19,6 +19,7 @@ use crate::context::{Context, Shared};
 use crate::cursor::Cursors;
 use crate::item::Item;
 use crate::listing::{page_of, with_cursor};
+use crate::principal::Principal;
 use crate::service::{Reply, Service, Text};
 use crate::tasks::Tasks;
 use scopes::{cache_for, permit};
@@ -108,7 +109,13 @@ impl Service for Router {
         self.tasks.forget(session);
     }
 
-    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String> {
+    fn check_param_headers(
+        &self,
+        _principal: &Principal,
+        tool: &str,
+        params: Option<&Params>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), String> {
         self.check_headers(tool, params, headers)
     }
 

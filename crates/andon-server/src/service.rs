@@ -12,6 +12,8 @@ use futures_util::future::BoxFuture;
 pub use andon_core::io::{Reply, Text};
 
 use crate::call::Call;
+use crate::change::Subscriber;
+use crate::principal::Principal;
 use crate::tasks::Tasks;
 
 /// An application: it knows the tools, prompts and resources, and nothing of sessions and transports.
@@ -70,10 +72,10 @@ pub trait Service: Send + Sync + 'static {
         let _ = session;
     }
 
-    /// Somebody is subscribed to the resource with this canonical URI from now on, by a request that was served, or in a
+    /// `who` is subscribed to the resource with this canonical URI from now on, by a request that was served, or in a
     /// session that comes back from where it was kept. Must not block.
-    fn watched(&self, uri: &str) {
-        let _ = uri;
+    fn watched(&self, uri: &str, who: &Subscriber) {
+        let _ = (uri, who);
     }
 
     /// Nobody is subscribed to the resource with this canonical URI any more. Somebody may subscribe again before this
@@ -83,11 +85,17 @@ pub trait Service: Send + Sync + 'static {
     }
 
     /// Whether the `Mcp-Param-*` headers (suffix, value) of a call of `tool` say what its arguments say
-    /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters").
+    /// (2026-07-28, Streamable HTTP, "Custom Headers from Tool Parameters"). `principal` sent them.
     ///
     /// # Errors
     /// What disagrees, in words.
-    fn check_param_headers(&self, tool: &str, params: Option<&Params>, headers: &[(&str, &str)]) -> Result<(), String>;
+    fn check_param_headers(
+        &self,
+        principal: &Principal,
+        tool: &str,
+        params: Option<&Params>,
+        headers: &[(&str, &str)],
+    ) -> Result<(), String>;
 
     /// Serves `tools/*`, `prompts/*`, `resources/*`, `completion/complete` and `subscriptions/listen`.
     ///

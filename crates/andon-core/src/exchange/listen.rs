@@ -33,9 +33,17 @@ impl Filter {
     }
 }
 
+/// What no URI begins with.
+const TASK: &str = "task ";
+
 /// What a listener for the task `id` is found by, among those for resources. No URI has a space.
 pub fn task_subject(id: &str) -> Arc<str> {
-    format!("task {id}").into()
+    format!("{TASK}{id}").into()
+}
+
+/// Whether `subject` is what listeners for a task are found by.
+pub fn is_task_subject(subject: &str) -> bool {
+    subject.starts_with(TASK)
 }
 
 #[derive(Debug)]

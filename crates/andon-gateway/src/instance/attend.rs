@@ -21,6 +21,8 @@ use crate::restarts::{Next, Restarts};
 
 /// How long changes of lists are gathered before they are read.
 const SETTLE: Duration = Duration::from_millis(100);
+/// The same of a server that says again and again that lists changed which did not; it doubles until then.
+const SETTLE_MAX: Duration = Duration::from_secs(2);
 /// How long an answer to a ping may take, or as long as there is between two.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings in a row without an answer that end a conversation.
@@ -115,9 +117,9 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
         "a server is there"
     );
     let opened_at = Instant::now();
-    let catalogue = Arc::new(catalogue);
+    let catalogue = instance.upstream.same(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(&catalogue, Stale::default());
+    instance.upstream.listed(instance, &catalogue);
     let why = tokio::select! {
         why = attend(instance, &client, (catalogue, events)) => why,
         () = instance.is_to_end() => ENDED.to_owned(),
@@ -204,10 +206,10 @@ async fn meet(client: &Client, server: &str) -> Result<Catalogue, Error> {
 
 /// Which of its lists a server says to have changed.
 #[derive(Default, Clone, Copy)]
-pub(crate) struct Stale {
-    pub(crate) tools: bool,
-    pub(crate) prompts: bool,
-    pub(crate) resources: bool,
+struct Stale {
+    tools: bool,
+    prompts: bool,
+    resources: bool,
     /// There is another session, in which nothing is known and nothing was said yet.
     session: bool,
 }
@@ -244,7 +246,7 @@ async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Sta
             Event::PromptsChanged => stale.send_modify(|stale| stale.prompts = true),
             Event::ResourcesChanged => stale.send_modify(|stale| stale.resources = true),
             Event::Reopened => drop(stale.send_replace(Stale::ALL)),
-            Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.watched_as(&uri)),
+            Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.key, &instance.watched_as(&uri)),
             Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
             Event::Stderr(line) => tracing::debug!(server = &*instance.upstream.name, line, "standard error"),
             _ => {}
@@ -282,13 +284,15 @@ async fn keep_lists(
     stale: &watch::Sender<Stale>,
 ) -> Infallible {
     let mut listening = listen(instance, client, &known).await;
-    let mut told = stale.subscribe();
+    let (mut told, mut settle) = (stale.subscribe(), SETTLE);
     loop {
         // The sender lives as long as this.
         drop(told.wait_for(|stale| stale.is_any()).await);
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(settle).await;
         match read_again(instance, client, &known, stale.send_replace(Stale::default())).await {
             Ok(read) => {
+                // Who cries wolf is looked at less often.
+                settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
                 if read.capabilities != known.capabilities {
                     drop(listening);
                     listening = listen(instance, client, &read).await;
@@ -344,8 +348,8 @@ async fn read_again(
         }
         catalogue
     };
-    let catalogue = Arc::new(catalogue);
+    let catalogue = instance.upstream.same(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(&catalogue, stale);
+    instance.upstream.listed(instance, &catalogue);
     Ok(catalogue)
 }

@@ -108,8 +108,6 @@ pub(super) struct Watch {
     listening: Option<Listening>,
     /// Endpoints, and what the resource is called there.
     names: HashSet<(u64, String)>,
-    /// Those where nobody listens now. A session that rests, and comes back, does not subscribe again.
-    resting: HashSet<(u64, String)>,
 }
 
 impl Watch {
@@ -358,8 +356,7 @@ impl Instance {
     /// How long nobody has used it.
     pub(crate) fn idle(&self) -> Duration {
         let traffic = lock(&self.traffic);
-        let is_used =
-            traffic.reserved > 0 || !traffic.open.is_empty() || lock(&self.watches).values().any(Watch::is_wanted);
+        let is_used = traffic.reserved > 0 || !traffic.open.is_empty() || self.is_watching();
         if is_used { Duration::ZERO } else { traffic.used_at.map_or(Duration::ZERO, |at| at.elapsed()) }
     }
 
@@ -376,7 +373,6 @@ impl Instance {
         {
             let mut watches = lock(&self.watches);
             if let Some(watch) = watches.get_mut(own).filter(|watch| watch.listening.is_some()) {
-                watch.resting.remove(&name);
                 watch.names.insert(name);
                 return Ok(());
             }
@@ -391,7 +387,6 @@ impl Instance {
         let mut watches = lock(&self.watches);
         let watch = watches.entry(own.to_owned()).or_default();
         watch.listening = Some(listening);
-        watch.resting.remove(&name);
         watch.names.insert(name);
         Ok(())
     }
@@ -399,16 +394,21 @@ impl Instance {
     /// Nobody at the endpoint listens for this any more, now.
     pub(crate) fn unwatch(&self, name: &(u64, String)) {
         for watch in lock(&self.watches).values_mut() {
-            watch.resting.extend(watch.names.take(name));
+            watch.names.remove(name);
             if !watch.is_wanted() {
                 watch.listening = None;
             }
         }
     }
 
-    /// Whether a resource was watched under this name before.
-    pub(crate) fn has_rested(&self, name: &(u64, String)) -> bool {
-        lock(&self.watches).values().any(|watch| watch.resting.contains(name))
+    /// Whether the resource that its server calls `own` is watched under this name.
+    pub(crate) fn watches(&self, own: &str, name: &(u64, String)) -> bool {
+        lock(&self.watches).get(own).is_some_and(|watch| watch.listening.is_some() && watch.names.contains(name))
+    }
+
+    /// Whether any resource is watched.
+    pub(crate) fn is_watching(&self) -> bool {
+        lock(&self.watches).values().any(Watch::is_wanted)
     }
 
     /// The names under which a resource is watched.
@@ -416,15 +416,15 @@ impl Instance {
         lock(&self.watches).get(own).map(|watch| watch.names.iter().cloned().collect()).unwrap_or_default()
     }
 
-    /// Watches again what was watched before, over a new connection; what changed in between is not known, so all of it
-    /// may have.
+    /// Watches over a new connection what its clients are subscribed to, some of it since before the conversation began;
+    /// what changed in between is not known, so all of it may have.
     pub(super) async fn renew_watches(&self, client: &Client) {
-        let inherited = std::mem::take(&mut *lock(&self.inherited));
+        let subscriptions = self.upstream.subscriptions(self);
         let watched: Vec<String> = {
             let mut watches = lock(&self.watches);
-            for (endpoint, uri) in inherited {
-                if let Some(own) = self.upstream.own_uri(endpoint, &uri) {
-                    watches.entry(own).or_default().names.insert((endpoint, uri));
+            for (own, name) in subscriptions {
+                if watches.len() < WATCHES_MAX || watches.contains_key(&own) {
+                    watches.entry(own).or_default().names.insert(name);
                 }
             }
             watches.values_mut().for_each(|watch| watch.listening = None);
@@ -441,7 +441,7 @@ impl Instance {
                     tracing::warn!(server = &*self.upstream.name, uri = own, %error, "a subscription is lost");
                 }
             }
-            self.upstream.updated(&self.watched_as(&own));
+            self.upstream.updated(&self.key, &self.watched_as(&own));
         }
     }
 }

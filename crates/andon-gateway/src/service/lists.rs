@@ -11,7 +11,7 @@ use andon_types::method::Method;
 use andon_types::raw_object::RawObject;
 use serde_json::{Map, Value};
 
-use super::{Front, Scope, VIEWS_MAX};
+use super::{Front, Scope};
 use crate::catalogue::{Catalogue, Listed};
 use crate::config::Mode;
 use crate::flight::lock;
@@ -19,6 +19,7 @@ use crate::instance::without_words;
 use crate::names;
 use crate::upstream::{Purpose, Upstream};
 use crate::view::{Listing, Part, View};
+use crate::viewer::Viewer;
 
 /// In `_meta` of a list: the servers that it is without.
 const MISSING: &str = "andon.dev/missing";
@@ -35,7 +36,7 @@ impl Front {
             (_, Some(cursor)) => self.cursors.open(method, call.principal(), &cursor)?,
             _ => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
-        let view = self.view(call, "").await;
+        let view = self.view(call).await;
         let page = match method {
             Method::ToolsList => self.page(call, method, &view.tools, after),
             Method::PromptsList => self.page(call, method, &view.prompts, after),
@@ -73,30 +74,72 @@ impl Front {
     }
 
     /// What this client sees. Waits a little for servers that are just starting, and then goes on without them: they
-    /// announce themselves. For the one whose prefix `name` has it waits until it has started.
-    pub(super) async fn view(&self, call: &Call, name: &str) -> Arc<View> {
+    /// announce themselves.
+    pub(super) async fn view(&self, call: &Call) -> Arc<View> {
         let upstreams = self.upstreams();
         let parts = futures_util::future::join_all(upstreams.iter().map(|upstream| async {
-            let prefix = self.prefix(upstream, upstreams.len());
-            let is_meant = !prefix.is_empty() && name.starts_with(&prefix);
-            let catalogue = self.catalogue(upstream, call, is_meant).await?;
+            let catalogue = self.catalogue(upstream, call).await?;
             Some(self.part(upstream, catalogue, upstreams.len()))
         }));
         let parts: Vec<Part> = parts.await.into_iter().flatten().collect();
-        self.view_of(parts)
+        self.view_of(self.viewer(call).as_ref(), parts)
     }
 
-    /// What clients see who have no conversation of their own.
-    pub(crate) fn known_view(&self) -> Arc<View> {
-        let Some(hub) = self.hub.upgrade() else { return self.view_of(Vec::new()) };
-        let all = hub.upstreams();
-        let shown = || all.iter().filter(|upstream| self.shows(upstream));
-        let count = shown().count();
-        let parts = || shown().filter_map(|upstream| Some(self.part(upstream, upstream.known()?, count)));
-        if let Some(view) = lock(&self.views).iter().find(|view| view.is_of(parts())) {
-            return view.clone();
+    /// The same as far as it takes to find `name`: waits until the server has started whose prefix it has, and is content
+    /// with what is known of others.
+    ///
+    /// # Errors
+    /// When that server cannot be asked.
+    pub(super) async fn view_for(&self, call: &Call, name: &str) -> Result<Arc<View>, ErrorObject> {
+        let (upstreams, viewer) = (self.upstreams(), self.viewer(call));
+        let parts = futures_util::future::try_join_all(upstreams.iter().map(|upstream| async {
+            let prefix = self.prefix(upstream, upstreams.len());
+            let catalogue = match upstream.known_to(viewer.as_ref()) {
+                Some(known) => Some(known),
+                None if !name.starts_with(&prefix) => None,
+                None if prefix.is_empty() && upstreams.len() > 1 => self.catalogue(upstream, call).await,
+                None => Some(upstream.ready(call, self.number).await?.1.catalogue),
+            };
+            Ok::<_, ErrorObject>(catalogue.map(|catalogue| self.part(upstream, catalogue, upstreams.len())))
+        }));
+        let parts: Vec<Part> = parts.await?.into_iter().flatten().collect();
+        Ok(self.view_of(viewer.as_ref(), parts))
+    }
+
+    /// What this client sees, with all servers that it may reach a resource of by `uri`.
+    pub(super) async fn view_of_resource(&self, call: &Call, uri: &str) -> Arc<View> {
+        let known = self.known_view(self.viewer(call).as_ref());
+        let is_whole = || self.upstreams().iter().all(|upstream| known.has(&upstream.name));
+        if known.resources.find(uri).is_some() || (is_whole() && known.home(uri).is_some()) {
+            return known;
         }
-        self.view_of(parts().collect())
+        self.view(call).await
+    }
+
+    /// Who calls, if that makes a difference to what it sees.
+    pub(super) fn viewer(&self, call: &Call) -> Option<Viewer> {
+        self.has_private().then(|| Viewer::calling(self.number, call))
+    }
+
+    /// Whether there are servers of which not all see the same.
+    pub(super) fn has_private(&self) -> bool {
+        self.hub.upgrade().is_some_and(|hub| {
+            let all = hub.upstreams();
+            all.iter().any(|upstream| self.shows(&upstream.name) && !upstream.is_for_all())
+        })
+    }
+
+    /// What is known without asking a server; to nobody in particular, that of which all see the same.
+    pub(crate) fn known_view(&self, viewer: Option<&Viewer>) -> Arc<View> {
+        let Some(hub) = self.hub.upgrade() else { return self.view_of(None, Vec::new()) };
+        let all = hub.upstreams();
+        let shown = || all.iter().filter(|upstream| self.shows(&upstream.name));
+        let count = shown().count();
+        let parts = || shown().filter_map(|upstream| Some(self.part(upstream, upstream.known_to(viewer)?, count)));
+        if let Some(view) = lock(&self.views).of(viewer).filter(|view| view.is_of(parts())) {
+            return view;
+        }
+        self.view_of(viewer, parts().collect())
     }
 
     fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
@@ -115,36 +158,23 @@ impl Front {
         }
     }
 
-    fn view_of(&self, parts: Vec<Part>) -> Arc<View> {
-        let mut views = lock(&self.views);
-        if let Some(view) = views.iter().find(|view| view.is_of(parts.iter())) {
-            return view.clone();
-        }
-        let view = Arc::new(View::new(parts));
-        if views.len() >= VIEWS_MAX {
-            views.remove(0);
-        }
-        views.push(view.clone());
-        view
+    fn view_of(&self, viewer: Option<&Viewer>, parts: Vec<Part>) -> Arc<View> {
+        lock(&self.views).put(viewer, parts)
     }
 
-    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call, is_meant: bool) -> Option<Arc<Catalogue>> {
-        let settings = &upstream.settings;
-        let wait = if is_meant { settings.start_timeout } else { settings.list_wait };
-        if upstream.mode != Mode::Shared {
-            return match upstream.instance_for(call, self.number, Purpose::List) {
-                Ok(instance) => instance.listed(wait).await.or_else(|| upstream.known()),
-                // There is no room for one more conversation now: its calls will be told.
-                Err(_) => upstream.known(),
-            };
+    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call) -> Option<Arc<Catalogue>> {
+        // What it listed before is good until it says otherwise. One of one's own has to be there to say so.
+        let viewer = Viewer::calling(self.number, call);
+        let known = || upstream.known_to(Some(&viewer));
+        if upstream.mode == Mode::Shared
+            && let Some(known) = known()
+        {
+            return Some(known);
         }
-        // What it listed before is good until it says otherwise.
-        match upstream.known() {
-            Some(known) => Some(known),
-            None => {
-                let instance = upstream.instance_for(call, self.number, Purpose::List).ok()?;
-                instance.listed(wait).await.or_else(|| upstream.known())
-            }
+        match upstream.instance_for(call, self.number, Purpose::List) {
+            Ok(instance) => instance.listed(upstream.settings.list_wait).await.or_else(known),
+            // There is no room for one more conversation now: its calls will be told.
+            Err(_) => known(),
         }
     }
 }

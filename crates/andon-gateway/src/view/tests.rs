@@ -49,7 +49,7 @@ fn tools_are_renamed_hidden_and_found_again() {
     };
     let mut one = part("a", "a__", settings, catalogue(&["read", "drop_all", "held"], &[], &[]));
     one.held = Arc::new(vec!["held".to_owned()]);
-    let view = View::new(vec![one, part("b", "b__", Settings::default(), catalogue(&["read"], &[], &[]))]);
+    let view = View::new(vec![one, part("b", "b__", Settings::default(), catalogue(&["read"], &[], &[]))], None);
     assert_eq!(names(&view), ["a__look", "b__read"]);
     let shown = view.tools.find("a__look").expect("it is there");
     assert_eq!((&*shown.server, &*shown.own, shown.wire.description.as_deref()), ("a", "read", Some("Looks.")));
@@ -59,7 +59,7 @@ fn tools_are_renamed_hidden_and_found_again() {
 #[test]
 fn a_short_name_belongs_to_the_first_server_that_has_it() {
     let parts = ["a", "b"].map(|name| part(name, "", Settings::default(), catalogue(&["same"], &[], &[])));
-    let view = View::new(parts.to_vec());
+    let view = View::new(parts.to_vec(), None);
     assert_eq!(names(&view), ["same"]);
     assert_eq!(&*view.tools.find("same").expect("it is there").server, "a");
 }
@@ -70,7 +70,7 @@ fn uris_find_their_server() {
         part("a", "a__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}"])),
         part("b_", "b__", Settings::default(), catalogue(&[], &["x:1"], &["note://{id}"])),
     ];
-    let view = View::new(parts);
+    let view = View::new(parts, None);
     let check = |uri: &str, expected: Option<(&str, &str)>| {
         let expected = expected.map(|(server, uri)| Home { server: server.into(), uri: uri.to_owned() });
         assert_eq!(view.home(uri), expected, "{uri}");
@@ -88,11 +88,14 @@ fn what_a_server_says_of_its_resources_leads_back_to_it() {
         catalogue: Arc::new(serde_json::from_value(catalogue(&["t"], &[], &[])).expect("a catalogue")),
         ..part("c", "c__", Settings::default(), catalogue(&[], &[], &[]))
     };
-    let view = View::new(vec![
-        part("a", "a__", Settings::default(), catalogue(&[], &["x:1"], &["doc://{id}"])),
-        part("b", "b__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}", "note://{id}"])),
-        tools_only,
-    ]);
+    let view = View::new(
+        vec![
+            part("a", "a__", Settings::default(), catalogue(&[], &["x:1"], &["doc://{id}"])),
+            part("b", "b__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}", "note://{id}"])),
+            tools_only,
+        ],
+        None,
+    );
     let check = |server: &str, own: &str, expected: Option<&str>| {
         let other = view.other_name(server, own);
         assert_eq!(other.as_deref(), expected, "{own} of {server}");
@@ -121,7 +124,7 @@ fn what_a_server_says_of_its_resources_leads_back_to_it() {
 fn the_only_server_with_resources_is_asked_for_those_that_nobody_lists() {
     let settings =
         Settings { resources: Patterns { allow: vec![], deny: vec!["*secret*".into()] }, ..Settings::default() };
-    let view = View::new(vec![part("a", "", settings, catalogue(&[], &[], &[]))]);
+    let view = View::new(vec![part("a", "", settings, catalogue(&[], &[], &[]))], None);
     assert!(view.home("any:thing").is_some());
     assert!(view.home("any:secret").is_none());
 }
@@ -130,7 +133,7 @@ fn the_only_server_with_resources_is_asked_for_those_that_nobody_lists() {
 fn long_lists_have_pages() {
     let names: Vec<String> = (0..1100).map(|number| format!("t{number}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let view = View::new(vec![part("a", "", Settings::default(), catalogue(&names, &[], &[]))]);
+    let view = View::new(vec![part("a", "", Settings::default(), catalogue(&names, &[], &[]))], None);
     let (mut after, mut seen) = (0, 0);
     loop {
         let (page, next) = view.tools.page(Revision::LATEST, after);

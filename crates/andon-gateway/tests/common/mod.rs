@@ -62,6 +62,13 @@ impl Bench {
         self.person(revision, "Ada").await.0
     }
 
+    /// A client of this subject.
+    pub(crate) async fn of(&self, subject: &str, revision: &str) -> Client {
+        let principal = Principal::verified(subject, []);
+        let builder = Client::builder((self.gateway.host(), principal)).without_cache();
+        builder.protocol(Revision::parse(revision).unwrap()).connect().await.unwrap()
+    }
+
     /// A client whose person says this name to each form, and what was asked.
     pub(crate) async fn person(&self, revision: &str, name: &str) -> (Client, Arc<Mutex<Vec<String>>>) {
         person(self.gateway.host(), revision, name).await

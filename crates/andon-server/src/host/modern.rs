@@ -102,7 +102,7 @@ impl Host {
         self.permit(principal, admitted.method, &admitted.request).map_err(Box::new)?;
         // The header names the tool that the body names, if that names any.
         if let (Some(Head { name: Some(tool), params, .. }), Method::ToolsCall) = (head, admitted.method) {
-            let checked = self.service.check_param_headers(tool, admitted.request.params.as_ref(), params);
+            let checked = self.service.check_param_headers(principal, tool, admitted.request.params.as_ref(), params);
             checked.map_err(|why| Box::new(Answer::error(400, Some(id), &ErrorObject::header_mismatch(why))))?;
         }
         if self.is_full(admitted.method) {
