@@ -91,7 +91,7 @@ fn suite() -> Outcome {
     let remote = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
     let child = |andon: Value| json!({ "command": fixture, "args": ["--listen", "stdio"], "andon": andon });
     let config = json!({ "mcpServers": {
-        "stdio": child(json!({ "mode": "session" })),
+        "stdio": child(json!({ "mode": "session", "protocol": "2026-07-28" })),
         // The suite leaves sessions and questions open, dozens at once.
         "stdio-2025": child(json!({ "mode": "session", "protocol": "2025-11-25", "instances_max": 100 })),
         "http": { "url": remote.url },

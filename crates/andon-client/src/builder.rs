@@ -44,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) info: Implementation,
     pub(crate) answers: Answers,
     pub(crate) pinned: Option<Revision>,
+    pub(crate) first: Option<Era>,
     pub(crate) timeout: Duration,
     pub(crate) timeout_max: Duration,
     pub(crate) probe_timeout: Duration,
@@ -62,6 +63,7 @@ impl Builder {
             info: Implementation::new("andon", env!("CARGO_PKG_VERSION")),
             answers: Answers::default(),
             pinned: None,
+            first: None,
             timeout: Duration::from_secs(60),
             timeout_max: Duration::from_secs(15 * 60),
             probe_timeout: Duration::from_secs(5),
@@ -87,6 +89,13 @@ impl Builder {
     #[must_use]
     pub fn protocol(mut self, revision: Revision) -> Self {
         self.settings.pinned = Some(revision);
+        self
+    }
+
+    /// Tries this era first, and speaks it if the server does. Default: the modern one.
+    #[must_use]
+    pub fn first_try(mut self, era: Era) -> Self {
+        self.settings.first = Some(era);
         self
     }
 

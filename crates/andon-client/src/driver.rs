@@ -319,6 +319,7 @@ impl Driver {
             Reach::Http(options) => (Road::Http, known.or_else(|| VERDICTS.get(options.url.as_str()))),
             Reach::Pipe(_) => (Road::Pipe, known),
         };
+        let known = known.or(self.settings.first);
         let (mut opening, mut attempt) = Opening::new(road, self.settings.pinned, known);
         let opened = loop {
             let outcome = self.attempt(attempt).await?;

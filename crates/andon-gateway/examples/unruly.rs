@@ -1,7 +1,8 @@
 //! A server over stdio that does what servers should not, when it is told to: for tests. It speaks 2025-06-18 and knows
 //! nothing of this project, so that nothing of it is taken for granted.
 //!
-//! `unruly [--slow MS] [--deaf] [--broken]`: begins late; ends neither with its input nor by SIGTERM; never begins.
+//! `unruly [--slow MS] [--deaf] [--broken] [--both]`: begins late; ends neither with its input nor by SIGTERM; never begins;
+//! speaks 2026-07-28 as well, in which it cannot ask.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, Write as _};
@@ -101,6 +102,13 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
                 "instructions": "Mind the gap.",
             }),
         ),
+        "server/discover" if std::env::args().any(|word| word == "--both") => answer(
+            &id,
+            &json!({
+                "supportedVersions": ["2026-07-28", "2025-06-18"], "capabilities": { "tools": {} }, "ttlMs": 0,
+                "cacheScope": "private", "resultType": "complete",
+            }),
+        ),
         "ping" | "logging/setLevel" => answer(&id, &json!({})),
         "resources/subscribe" => {
             let uri = params["uri"].as_str().unwrap_or_default().to_owned();
@@ -146,6 +154,11 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
         "roots" => text(&id, state.roots.lock().expect("nobody panics").as_deref().unwrap_or("none")),
         "pid" => text(&id, &std::process::id().to_string()),
         "count" => text(&id, &(state.count.fetch_add(1, Ordering::SeqCst) + 1).to_string()),
+        "ask" if params["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() => {
+            let error =
+                json!({ "code": -32600, "message": "Cannot send 'elicitation/create': there is no back-channel" });
+            say(&json!({ "jsonrpc": "2.0", "id": id, "error": error }));
+        }
         "ask" => ask(state.clone(), id, given("message")),
         "wait" => {
             let wait = Duration::from_millis(arguments["ms"].as_u64().unwrap_or(100));

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
+use andon_client::Error;
 use andon_server::call::Call;
 use andon_server::change::Subscriber;
 use andon_server::cursor::Cursors;
@@ -23,6 +24,7 @@ use andon_types::meta::Implementation;
 use andon_types::method::Method;
 use andon_types::params::{Member, Params};
 use andon_types::raw_object::RawObject;
+use andon_types::revision::Era;
 use andon_types::tools::Tool;
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
@@ -214,6 +216,9 @@ impl Front {
                 Err(error) if routed.is_repeatable && !is_second && results::is_lost(&error) => {
                     tracing::info!(server = &*routed.upstream.name, %error, "a call is made again");
                     is_second = true;
+                }
+                Err(Error::Protocol(error)) if revision.era() == Era::Modern && results::asks_in_vain(&error) => {
+                    return Err(routed.upstream.explained(error));
                 }
                 Err(error) => {
                     return Err(results::failure(&routed.upstream.name, error, asked));

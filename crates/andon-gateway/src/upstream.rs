@@ -57,6 +57,8 @@ pub(crate) struct Upstream {
     held: Mutex<Arc<Vec<String>>>,
     figures: Figures,
     last_error: Mutex<Option<Arc<str>>>,
+    /// It was said how to let it ask.
+    is_explained: AtomicBool,
     /// Of its results.
     pub(crate) dull: Dull,
 }
@@ -123,6 +125,7 @@ impl Upstream {
             held: Mutex::default(),
             figures: Figures::default(),
             last_error: Mutex::default(),
+            is_explained: AtomicBool::new(false),
             dull: Dull::default(),
         })
     }
@@ -391,6 +394,17 @@ impl Upstream {
     pub(crate) fn ended(&self, why: &Arc<str>) {
         self.figures.restarts.fetch_add(1, Ordering::Relaxed);
         *lock(&self.last_error) = Some(why.clone());
+    }
+
+    /// The error of a server of 2026-07-28 that asks by requests, with what helps; that is logged once.
+    pub(crate) fn explained(&self, mut error: ErrorObject) -> ErrorObject {
+        const HINT: &str = "the server asks as servers did before 2026-07-28: \"andon\": {\"protocol\": \"2025-11-25\"} in its \
+                            configuration lets it";
+        if !self.is_explained.swap(true, Ordering::Relaxed) {
+            tracing::warn!(server = &*self.name, %error, HINT);
+        }
+        error.message = format!("{} ({HINT})", error.message);
+        error
     }
 
     /// What the program adds to clients of this URL: credentials.

@@ -385,3 +385,18 @@ async fn what_may_be_called_twice_is_called_again_if_one_wants() {
         bench.gateway.stop().await;
     }
 }
+
+/// As servers that offer both eras do, and whose tools were written for the earlier one.
+#[tokio::test]
+async fn a_server_that_can_ask_in_one_of_its_eras_only_is_spoken_to_in_that() {
+    let pinned = unruly(&["--both"], json!({ "protocol": "2026-07-28" }));
+    let bench = Bench::new(json!({ "both": unruly(&["--both"], json!({})), "pinned": pinned }));
+    for revision in ["2025-11-25", "2026-07-28"] {
+        let client = bench.client(revision).await;
+        let said = call(&client, "both__ask", json!({ "message": "who?" })).await.unwrap();
+        assert_eq!(said, "accept {\"name\":\"Ada\"}", "{revision}");
+        let error = call(&client, "pinned__ask", json!({ "message": "who?" })).await.unwrap_err().to_string();
+        assert!(error.contains("back-channel") && error.contains("\"protocol\": \"2025-11-25\""), "{error}");
+    }
+    bench.gateway.stop().await;
+}

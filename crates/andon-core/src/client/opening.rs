@@ -159,7 +159,8 @@ struct Discovered {
 }
 
 impl Opening {
-    /// The first attempt. `pinned` allows no other revision; `known` is what an earlier search found.
+    /// The first attempt. `pinned` allows no other revision; `known` is what an earlier search found, or what is to be
+    /// tried first.
     pub fn new(road: Road, pinned: Option<Revision>, known: Option<Era>) -> (Self, Attempt) {
         let attempt = match (pinned, known) {
             (Some(revision), _) if revision.era() == Era::Modern => Attempt::Discover(revision),
@@ -267,7 +268,9 @@ impl Opening {
                 if unknown && self.lacks_discover && self.pinned.is_none() {
                     return Next::Open(Box::new(Opened::silent(Revision::LATEST)));
                 }
-                if unknown && (self.was_silent || !self.has_discovered) && self.pinned.is_none() {
+                // A server that has no handshake may say so in any words, where there is no status to say it.
+                let is_first = !self.has_discovered && (unknown || self.road == Road::Pipe);
+                if ((unknown && self.was_silent) || is_first) && self.pinned.is_none() {
                     return self.attempt(Attempt::Discover(Revision::LATEST));
                 }
                 match status {

@@ -57,7 +57,8 @@ pub struct Settings {
     /// What the names of its tools and prompts begin with. Default: nothing if it is the only server, else its name and
     /// `__`.
     pub prefix: Option<String>,
-    /// Speaks this revision to it and no other. Default: the newest that it knows.
+    /// Speaks this revision to it and no other. Default: the newest that a server at a URL knows; of a program the newest
+    /// before 2026-07-28 if it knows one, because more of what programs ask works there.
     pub protocol: Option<Revision>,
     /// How long a call may take since its beginning or its last progress. Default 5 min.
     pub timeout: Duration,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use andon_client::{Client, Error, Event, Events, Listen, Listening, Restart, Target};
 use andon_types::meta::Level;
-use andon_types::revision::Revision;
+use andon_types::revision::{Era, Revision};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -153,7 +153,8 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
             if let Some(processes) = settings.processes_max {
                 command = command.processes_max(processes);
             }
-            Client::builder(Target::from(command))
+            // Servers that offer both eras can ask in all ways that they know in this one only.
+            Client::builder(Target::from(command)).first_try(Era::Legacy)
         }
         Place::Remote { url, headers } => {
             let mut builder = Client::builder(url.as_str());

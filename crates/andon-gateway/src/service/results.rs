@@ -197,6 +197,12 @@ pub(super) fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Transport(Loss::Disconnected(_) | Loss::Unreachable(_) | Loss::SessionGone))
 }
 
+/// Whether a server of 2026-07-28 failed because it wanted to ask by a request, as servers did before.
+pub(super) fn asks_in_vain(error: &ErrorObject) -> bool {
+    const REQUESTS: [&str; 3] = ["elicitation/create", "sampling/createMessage", "roots/list"];
+    error.code == ErrorCode::InvalidRequest as i32 && REQUESTS.iter().any(|method| error.message.contains(method))
+}
+
 /// What the client is told of a call that failed; `asked` is the URI that it named.
 pub(super) fn failure(server: &str, error: Error, asked: Option<&str>) -> ErrorObject {
     match error {

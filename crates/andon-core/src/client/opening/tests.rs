@@ -81,6 +81,27 @@ fn anything_but_a_modern_error_leads_to_the_handshake() {
 }
 
 #[test]
+fn a_child_without_a_handshake_is_understood_whatever_it_says_of_it() {
+    for refusal in [
+        ErrorObject::method_not_found("initialize"),
+        ErrorObject::unsupported_version("2025-11-25", &["2026-07-28"]),
+        ErrorObject::invalid_params("no version in _meta"),
+    ] {
+        let (mut opening, first) = Opening::new(Road::Pipe, None, Some(Era::Legacy));
+        assert_eq!(first, Attempt::Initialize(OLD));
+        let refused = Outcome::Error { error: refusal, status: None };
+        assert_eq!(tried(opening.handle(refused)), Attempt::Discover(NEW));
+        assert_eq!(opened(opening.handle(discovered(&["2026-07-28"]))), (NEW, false));
+    }
+    // One that refuses everything is not asked for ever.
+    let (mut opening, _) = Opening::new(Road::Pipe, None, Some(Era::Legacy));
+    let refused = || Outcome::Error { error: ErrorObject::invalid_request("no"), status: None };
+    assert_eq!(tried(opening.handle(refused())), Attempt::Discover(NEW));
+    assert_eq!(tried(opening.handle(refused())), Attempt::Initialize(OLD));
+    assert!(matches!(failed(opening.handle(refused())), OpenFailure::Refused(_)));
+}
+
+#[test]
 fn modern_errors_keep_the_era() {
     let (mut opening, _) = Opening::new(Road::Http, None, None);
     let refused = ErrorObject::unsupported_version("2026-07-28", &["2026-07-28"]);
