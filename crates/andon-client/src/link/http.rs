@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use andon_auth::net::first_cause;
 use andon_core::client::Loss;
+use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::{Body, Message, RequestId};
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
@@ -32,6 +33,8 @@ use send::{Address, Answer, Headers};
 const SESSION_ID: &str = "mcp-session-id";
 /// Bytes of an error's body that are looked at.
 const ERROR_BYTES_MAX: usize = 64 << 10;
+/// How long a server may take to say whether it knows a session.
+const CHECK: Duration = Duration::from_secs(10);
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// How long a server may take to open the standing stream before it is no longer waited for.
@@ -177,12 +180,44 @@ impl Link for HttpLink {
 /// Why a round has no answer.
 enum Failure {
     Loss(Loss),
-    Refused { status: u16, error: andon_types::error::ErrorObject },
+    Refused { status: u16, error: ErrorObject },
 }
 
 impl From<Loss> for Failure {
     fn from(loss: Loss) -> Self {
         Self::Loss(loss)
+    }
+}
+
+/// What a status that is no success says.
+enum Refusal {
+    /// An error of JSON-RPC, which answers the request with this id.
+    Error {
+        status: u16,
+        id: Option<RequestId>,
+        error: ErrorObject,
+    },
+    Other(Loss),
+}
+
+impl Refusal {
+    /// Whether it says nothing else that is wrong.
+    fn may_mean_the_session(&self) -> bool {
+        const OTHERS: [ErrorCode; 4] =
+            [ErrorCode::ParseError, ErrorCode::MethodNotFound, ErrorCode::InvalidParams, ErrorCode::InternalError];
+        match self {
+            Self::Error { error, .. } => !OTHERS.iter().any(|code| error.code == *code as i32),
+            Self::Other(_) => true,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Error { status, error, .. } => Self::Refused { status, error },
+            Refusal::Other(loss) => Self::Loss(loss),
+        }
     }
 }
 
@@ -197,14 +232,14 @@ impl Shared {
         if is_opening {
             self.state().set_session(None);
         }
-        let had_session = self.state().session.is_some();
+        let session = self.state().session.clone();
         let response = self.request(&Exchange::round(round, text)).await?;
         let status = response.status();
-        if status == StatusCode::NOT_FOUND && had_session {
-            return Err(Loss::SessionGone.into());
-        }
         if !status.is_success() {
-            return Err(Box::pin(self.refusal(response)).await);
+            return Err(match session {
+                Some(session) => Box::pin(self.refusal_within(session, response, round.wire_id)).await,
+                None => Box::pin(self.refusal(response)).await.into(),
+            });
         }
         if is_opening && let Some(session) = response.header(SESSION_ID) {
             let is_one = session.iter().all(|byte| (0x21..=0x7e).contains(byte)) && (1..=1024).contains(&session.len());
@@ -264,22 +299,54 @@ impl Shared {
         Ok(answered)
     }
 
+    /// The same about a round in a session, which it may say to be gone: by 404, as it should ("Session Management"), or
+    /// by a 400 that means the request or the session. Then a ping in that session is refused as well.
+    async fn refusal_within(&self, session: HeaderValue, response: Answer, wire_id: i64) -> Failure {
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND {
+            return Loss::SessionGone.into();
+        }
+        let refusal = self.refusal(response).await;
+        if status == StatusCode::BAD_REQUEST && refusal.may_mean_the_session() && self.is_gone(&session).await {
+            return Loss::SessionGone.into();
+        }
+        match refusal {
+            // What does not answer this request was said by what stands before the server.
+            Refusal::Error { id, error, .. } if id != Some(RequestId::Number(wire_id)) => {
+                refused(Some(status), error.message).into()
+            }
+            refusal => refusal.into(),
+        }
+    }
+
+    /// Whether the server does not know this session any more, or it was replaced meanwhile.
+    pub(super) async fn is_gone(&self, session: &HeaderValue) -> bool {
+        const PING: &str = r#"{"jsonrpc":"2.0","id":"still-there","method":"ping"}"#;
+        if self.state().session.as_ref() != Some(session) {
+            return true;
+        }
+        match tokio::time::timeout(CHECK, self.request(&Exchange::post(PING.to_owned()))).await {
+            Ok(Ok(response)) => matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+
     /// What a status that is no success says.
-    async fn refusal(&self, response: Answer) -> Failure {
+    async fn refusal(&self, response: Answer) -> Refusal {
         let status = response.status();
         let body = match self.read(response, ERROR_BYTES_MAX).await {
             Ok(body) => body,
-            Err(_) => return refused(Some(status), "and its body cannot be read").into(),
+            Err(_) => return Refusal::Other(refused(Some(status), "and its body cannot be read")),
         };
         if let Ok(Body::Single(Message::Response(response))) = Body::parse(&body, ScanLimits::default())
             && let Err(error) = response.outcome
         {
-            return Failure::Refused { status: status.as_u16(), error };
+            return Refusal::Error { status: status.as_u16(), id: response.id, error };
         }
         let text = String::from_utf8_lossy(&body);
         let text = andon_types::error::clip(text.trim());
         let reason = status.canonical_reason().unwrap_or("no reason given");
-        refused(Some(status), if text.is_empty() { reason.to_owned() } else { text.to_owned() }).into()
+        Refusal::Other(refused(Some(status), if text.is_empty() { reason.to_owned() } else { text.to_owned() }))
     }
 
     /// A body of at most `bytes_max`.

@@ -4,6 +4,7 @@
 mod honest;
 mod openings;
 mod peer;
+mod sessions;
 mod storms;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::peer::{LEGACY, answer, read, result, well};
 
 /// A server that answers each request with what `with` makes of it, each on a connection of its own.
-async fn answering(with: impl Fn(&crate::peer::Asked) -> Vec<u8> + Send + Sync + 'static) -> String {
+pub(crate) async fn answering(with: impl Fn(&crate::peer::Asked) -> Vec<u8> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
     let with = Arc::new(with);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use andon_core::client::Loss;
 use futures_util::FutureExt as _;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tokio::sync::oneshot;
 
 use super::request::Exchange;
@@ -100,9 +100,11 @@ impl Shared {
     /// has answered for the first time.
     pub(super) async fn stand(&self, opened: oneshot::Sender<()>) {
         let mut opened = Some(opened);
+        let session = self.state().session.clone();
         let mut thread = Thread::default();
         let mut attempts = 0;
         loop {
+            let is_first = opened.is_some();
             let exchange = match thread.last_event_id.as_str() {
                 "" => Exchange::bare(Method::GET),
                 id => Exchange::resume(id),
@@ -117,7 +119,7 @@ impl Shared {
                     Err(_) => return,
                 },
                 Ok(response) if is_busy(&response) => false,
-                Ok(response) if response.status() == StatusCode::NOT_FOUND && attempts > 0 => {
+                Ok(response) if !is_first && self.says_gone(&response, session.as_ref()).await => {
                     return (self.ear)(Heard::SessionGone);
                 }
                 // The server has none (405).
@@ -126,6 +128,15 @@ impl Shared {
             };
             attempts = if brought_something { 0 } else { attempts + 1 };
             tokio::time::sleep(thread.delay(attempts).max(STANDING_DELAY_MIN)).await;
+        }
+    }
+
+    /// Whether this refusal of the standing stream means that the server does not know the session any more.
+    async fn says_gone(&self, response: &Answer, session: Option<&HeaderValue>) -> bool {
+        match (response.status(), session) {
+            (StatusCode::NOT_FOUND, _) => true,
+            (StatusCode::BAD_REQUEST, Some(session)) => self.is_gone(session).await,
+            _ => false,
         }
     }
 
