@@ -62,6 +62,8 @@ pub(crate) struct Driver {
     pub(crate) settings: Settings,
     reach: Reach,
     origin: Instant,
+    /// Of whoever made it: in what is logged it says which server that is about.
+    span: tracing::Span,
     state: Mutex<State>,
     /// Held by whoever opens the connection.
     opening: tokio::sync::Mutex<Attempts>,
@@ -141,6 +143,7 @@ impl Driver {
             settings,
             reach,
             origin: Instant::now(),
+            span: tracing::Span::current(),
             state: Mutex::new(state),
             opening: tokio::sync::Mutex::default(),
             events: broadcast::Sender::new(EVENTS_KEPT),
@@ -449,16 +452,17 @@ impl Driver {
             Heard::Refused { call, status, error } => Input::Refused { call, status, error },
             Heard::Failed { call, loss } => Input::Failed { call, loss },
             Heard::Stderr(line) => {
-                tracing::debug!(line, "the server's standard error");
+                self.span.in_scope(|| tracing::debug!(line, "the server's standard error"));
                 return self.tell(Event::Stderr(line));
             }
             Heard::Unreadable { wire_id, why } => {
-                tracing::warn!(why, "an answer cannot be read");
+                self.span.in_scope(|| tracing::warn!(why, "an answer cannot be read"));
                 Input::Unreadable { wire_id, loss: Loss::Refused { status: None, why } }
             }
             Heard::Noise(why) => {
                 if let Some(left_out) = state.noise.pass() {
-                    tracing::warn!(why, left_out, "the server sent something that is no message");
+                    let warn = || tracing::warn!(why, left_out, "the server sent something that is no message");
+                    self.span.in_scope(warn);
                 }
                 return;
             }

@@ -171,6 +171,11 @@ impl Gateway {
 }
 
 impl Mounts for Gateway {
+    fn paths(&self) -> String {
+        // Their names are for those who may come in.
+        "/mcp/NAME is that of the server NAME of the configuration".to_owned()
+    }
+
     /// `/mcp/<server>`.
     fn host_at(&self, path: &str) -> Option<Arc<Host>> {
         let name = path.strip_prefix("/mcp/")?;

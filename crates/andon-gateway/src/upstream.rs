@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use andon_client::{Builder, Error};
+use andon_client::{Builder, Error, Loss};
 use andon_server::call::Call;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
@@ -70,6 +70,8 @@ struct Figures {
     restarts: AtomicU64,
     /// A moving average, in microseconds.
     latency_us: AtomicU64,
+    /// The last call did not reach it.
+    is_unreachable: AtomicBool,
 }
 
 /// What a server does and how it fares, for people and programs.
@@ -81,7 +83,8 @@ pub struct Status {
     pub target: String,
     /// `shared`, `session` or `principal`.
     pub mode: String,
-    /// `idle`, `starting`, `ready`, `restarting`, `parked` or `ended`: of the conversation that fares worst.
+    /// `idle`, `starting`, `ready`, `unreachable`, `restarting`, `parked` or `ended`: of the conversation that fares worst.
+    /// One that would be ready is unreachable if the last call did not reach the server.
     pub state: String,
     /// Seconds in that state.
     pub state_s: u64,
@@ -103,7 +106,7 @@ pub struct Status {
     pub tools: usize,
     /// Tools whose changed definitions wait for approval.
     pub held: Vec<String>,
-    /// Why it ended last, with its last words.
+    /// Why it ended last, with its last words, or why a call was lost since.
     pub last_error: Option<String>,
 }
 
@@ -469,6 +472,8 @@ impl Upstream {
         let worst =
             instances.iter().map(|known| (rank(&known.phase()), known.since())).max_by_key(|((rank, _), _)| *rank);
         let ((_, state), since) = worst.unwrap_or(((0, "idle"), Duration::ZERO));
+        let is_unreachable = state == "ready" && self.figures.is_unreachable.load(Ordering::Relaxed);
+        let state = if is_unreachable { "unreachable" } else { state };
         #[allow(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
         let latency_ms = self.figures.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
         Status {
@@ -521,6 +526,13 @@ impl Admission {
         let known = figures.latency_us.load(Ordering::Relaxed);
         let latency = if known == 0 { took_us } else { known - known / 8 + took_us / 8 };
         figures.latency_us.store(latency, Ordering::Relaxed);
+        if !matches!(outcome, Err(Error::Closed)) {
+            let is_unreachable = matches!(outcome, Err(Error::Transport(Loss::Unreachable(_))));
+            figures.is_unreachable.store(is_unreachable, Ordering::Relaxed);
+        }
+        if let Err(Error::Transport(loss)) = outcome {
+            *lock(&self.upstream.last_error) = Some(loss.to_string().into());
+        }
         match outcome {
             Ok(_) | Err(Error::Protocol(_) | Error::Unanswerable(_) | Error::Arguments(_) | Error::NotOffered(_)) => {
                 self.conclude(Outcome::Success);

@@ -10,6 +10,9 @@ use andon_server::principal::TokenVerifier;
 pub trait Mounts: Send + Sync {
     /// The host whose endpoint is at `path`.
     fn host_at(&self, path: &str) -> Option<Arc<Host>>;
+
+    /// What their paths look like, in words, for who asks for another one.
+    fn paths(&self) -> String;
 }
 
 /// Settings of a Streamable HTTP endpoint.

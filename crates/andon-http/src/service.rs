@@ -132,7 +132,11 @@ impl HttpService {
             }
             path => match self.0.options.mounts.as_ref().and_then(|mounts| mounts.host_at(path)) {
                 Some(host) => self.serve(&host, head, body).await,
-                None => Err((404, format!("no such path: the endpoint is {}", self.0.options.path))),
+                None => {
+                    let others = self.0.options.mounts.as_ref().map(|mounts| format!(", and {}", mounts.paths()));
+                    let (own, others) = (&self.0.options.path, others.unwrap_or_default());
+                    Err((404, format!("no such path: the endpoint is {own}{others}")))
+                }
             },
         }
     }

@@ -77,7 +77,11 @@ impl ChildLink {
         // It blocks until the new process has left our memory.
         let spawned = tokio::task::spawn_blocking(move || process.spawn()).await;
         let mut child = spawned.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|error| {
-            Loss::Unreachable(format!("the program {:?} cannot be started: {error}", command.program))
+            let missing = command.folder.as_ref().filter(|folder| !folder.is_dir());
+            Loss::Unreachable(match missing {
+                Some(folder) => format!("there is no folder {folder:?}, in which the program is to start"),
+                None => format!("the program {:?} cannot be started: {error}", command.program),
+            })
         })?;
         let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {

@@ -12,6 +12,7 @@ use andon_types::meta::Level;
 use andon_types::revision::{Era, Revision};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Instance, Key, Phase, Ready, traffic};
 use crate::catalogue::Catalogue;
@@ -59,14 +60,18 @@ async fn keep_up(instance: &Arc<Instance>) {
         upstream.ended(&why);
         let (wait, phase) = match restarts.ended(Instant::now(), ran, fastrand::f64()) {
             Next::Start(wait) => {
-                tracing::warn!(server = &*upstream.name, why = &*why, ?wait, "a server is gone; it is started again");
+                let what = match ran {
+                    Some(_) => "a server is gone; it is started again",
+                    None => "a server did not start; it is tried again",
+                };
+                tracing::warn!(server = &*upstream.name, why = &*why, wait_ms = millis(wait), "{what}");
                 (wait, Phase::Waiting(why))
             }
             Next::Park(wait) => {
                 tracing::error!(
                     server = &*upstream.name,
                     why = &*why,
-                    ?wait,
+                    wait_ms = millis(wait),
                     "a server ends again and again: it rests"
                 );
                 (wait, Phase::Parked(why))
@@ -98,7 +103,9 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
 /// One conversation from its opening to its end: how long it was open, and why it ended.
 async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     let begun_at = Instant::now();
-    let opening = tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance));
+    // At the level that is always there: what is logged beneath it says of which server it is.
+    let span = tracing::error_span!("upstream", server = &*instance.upstream.name);
+    let opening = tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance).instrument(span));
     let opened = tokio::select! {
         opened = opening => opened,
         // The attempt is given up, and what it began ends with it.
@@ -113,7 +120,7 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
         server = &*instance.upstream.name,
         revision = client.revision().map(Revision::as_str),
         tools = catalogue.tools.len(),
-        took_ms = begun_at.elapsed().as_millis(),
+        took_ms = millis(begun_at.elapsed()),
         "a server is there"
     );
     let opened_at = Instant::now();
@@ -130,6 +137,11 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     }
     client.close().await;
     (Some(opened_at.elapsed()), why)
+}
+
+/// A number in logs; one of 128 bits would be a text there.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), Error> {
@@ -249,7 +261,6 @@ async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Sta
             Event::Reopened => drop(stale.send_replace(Stale::ALL)),
             Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.key, &instance.watched_as(&uri)),
             Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
-            Event::Stderr(line) => tracing::debug!(server = &*instance.upstream.name, line, "standard error"),
             _ => {}
         }
     }

@@ -209,6 +209,9 @@ pub(super) fn failure(server: &str, error: Error, asked: Option<&str>) -> ErrorO
         Error::Protocol(error) => translated(error, asked),
         Error::Unanswerable(error) => error,
         Error::TimedOut => failure_of(&format!("the server {server:?} did not answer in time; the call was cancelled")),
+        Error::Transport(loss @ (Loss::Unreachable(_) | Loss::SessionGone)) => {
+            ErrorObject::unavailable(format!("the server {server:?} was not called, and may be called again: {loss}"))
+        }
         Error::Transport(loss) => {
             let why = loss.to_string();
             ErrorObject::unavailable(format!(
