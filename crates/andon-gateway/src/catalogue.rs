@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::Settings;
+use crate::names;
+
 /// Pages of one list.
 const PAGES_MAX: usize = 200;
 /// Items of one list.
@@ -34,6 +37,13 @@ pub(crate) struct Catalogue {
     pub(crate) templates: Arc<Vec<ResourceTemplate>>,
 }
 
+/// Whose catalogue it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Server<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) settings: &'a Settings,
+}
+
 /// Something that a server lists.
 pub(crate) trait Listed: DeserializeOwned + Serialize + Clone + PartialEq + Send + Sync + 'static {
     const METHOD: &'static str;
@@ -43,8 +53,8 @@ pub(crate) trait Listed: DeserializeOwned + Serialize + Clone + PartialEq + Send
     /// What tells it apart from others of its kind.
     fn key(&self) -> &str;
 
-    /// Why it cannot be offered to clients.
-    fn problem(&self) -> Option<String>;
+    /// Why it cannot be offered to clients, where `settings` may give it another name.
+    fn problem(&self, settings: &Settings) -> Option<String>;
 }
 
 impl Listed for Tool {
@@ -55,9 +65,12 @@ impl Listed for Tool {
         &self.name
     }
 
-    fn problem(&self) -> Option<String> {
-        let is_object = self.input_schema.to_value().is_ok_and(|schema| schema.is_object());
-        (!is_object).then(|| "its \"inputSchema\" is no object".to_owned())
+    fn problem(&self, settings: &Settings) -> Option<String> {
+        let is_of_objects = || {
+            self.input_schema.to_value().is_ok_and(|schema| schema.get("type").is_some_and(|known| known == "object"))
+        };
+        let problem = if settings.rename.contains_key(&self.name) { None } else { names::problem(&self.name) };
+        problem.or_else(|| (!is_of_objects()).then(|| "its \"inputSchema\" is not of \"type\": \"object\"".to_owned()))
     }
 }
 
@@ -69,8 +82,8 @@ impl Listed for Prompt {
         &self.name
     }
 
-    fn problem(&self) -> Option<String> {
-        None
+    fn problem(&self, _settings: &Settings) -> Option<String> {
+        unreadable(&self.name)
     }
 }
 
@@ -82,8 +95,8 @@ impl Listed for Resource {
         &self.uri
     }
 
-    fn problem(&self) -> Option<String> {
-        None
+    fn problem(&self, _settings: &Settings) -> Option<String> {
+        unreadable(&self.uri)
     }
 }
 
@@ -95,9 +108,16 @@ impl Listed for ResourceTemplate {
         &self.uri_template
     }
 
-    fn problem(&self) -> Option<String> {
-        UriTemplate::parse(&self.uri_template).err().map(|error| error.to_string())
+    fn problem(&self, _settings: &Settings) -> Option<String> {
+        let parsed = UriTemplate::parse(&self.uri_template);
+        unreadable(&self.uri_template).or_else(|| parsed.err().map(|error| error.to_string()))
     }
+}
+
+/// Why nobody could type this, or see what it is.
+fn unreadable(name: &str) -> Option<String> {
+    let is_bad = name.is_empty() || name.chars().any(char::is_control);
+    is_bad.then(|| "it has no name, or control characters in it".to_owned())
 }
 
 impl Catalogue {
@@ -105,7 +125,7 @@ impl Catalogue {
     ///
     /// # Errors
     /// When there is no connection any more. A list that the server cannot give is empty, and logged.
-    pub(crate) async fn load(client: &Client, server: &str) -> Result<Self, Error> {
+    pub(crate) async fn load(client: &Client, server: Server<'_>) -> Result<Self, Error> {
         let mut catalogue = Self {
             info: client.server_info(),
             instructions: client.instructions(),
@@ -118,7 +138,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    pub(crate) async fn load_tools(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+    pub(crate) async fn load_tools(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
         if self.capabilities.tools.is_some() {
             let tools = list(client, server).await?;
             self.tools = Arc::new(client.learn_tools(tools));
@@ -126,14 +146,14 @@ impl Catalogue {
         Ok(())
     }
 
-    pub(crate) async fn load_prompts(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+    pub(crate) async fn load_prompts(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
         if self.capabilities.prompts.is_some() {
             self.prompts = Arc::new(list(client, server).await?);
         }
         Ok(())
     }
 
-    pub(crate) async fn load_resources(&mut self, client: &Client, server: &str) -> Result<(), Error> {
+    pub(crate) async fn load_resources(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
         if self.capabilities.resources.is_some() {
             self.resources = Arc::new(list(client, server).await?);
             self.templates = Arc::new(list(client, server).await?);
@@ -148,12 +168,12 @@ pub(crate) fn headers_of(tool: &Tool) -> Vec<HeaderParam> {
 }
 
 /// All items of one list that can be offered. Errors of the server itself make it empty: others are not held up.
-async fn list<T: Listed>(client: &Client, server: &str) -> Result<Vec<T>, Error> {
+async fn list<T: Listed>(client: &Client, server: Server<'_>) -> Result<Vec<T>, Error> {
     match pages::<T>(client).await {
         Ok(values) => Ok(sift(values, server)),
         Err(error @ (Error::Transport(_) | Error::Closed | Error::TimedOut | Error::Unauthorized(_))) => Err(error),
         Err(error) => {
-            tracing::warn!(server, list = T::METHOD, %error, "a server cannot list what it has");
+            tracing::warn!(server = server.name, list = T::METHOD, %error, "a server cannot list what it has");
             Ok(Vec::new())
         }
     }
@@ -191,17 +211,21 @@ async fn pages<T: Listed>(client: &Client) -> Result<Vec<Value>, Error> {
 }
 
 /// Those that are what they should be, each once.
-fn sift<T: Listed>(values: Vec<Value>, server: &str) -> Vec<T> {
+fn sift<T: Listed>(values: Vec<Value>, server: Server<'_>) -> Vec<T> {
     let mut known = HashSet::new();
     let mut items: Vec<T> = Vec::new();
     for value in values {
         if items.len() == ITEMS_MAX {
-            tracing::warn!(server, list = T::METHOD, "a list has more than {ITEMS_MAX} items: the others are left out");
+            tracing::warn!(
+                server = server.name,
+                list = T::METHOD,
+                "a list has more than {ITEMS_MAX} items: the others are left out"
+            );
             break;
         }
         let read: Result<T, _> = serde_json::from_value(value);
         let why = match &read {
-            Ok(item) => item.problem().or_else(|| {
+            Ok(item) => item.problem(server.settings).or_else(|| {
                 let is_new = known.insert(item.key().to_owned());
                 (!is_new).then(|| "there is another one of that name".to_owned())
             }),
@@ -210,7 +234,7 @@ fn sift<T: Listed>(values: Vec<Value>, server: &str) -> Vec<T> {
         let name = read.as_ref().map(|item| andon_types::error::clip(item.key()).to_owned()).unwrap_or_default();
         match (read, why) {
             (Ok(item), None) => items.push(item),
-            (_, why) => tracing::warn!(server, list = T::METHOD, name, why, "an item is left out"),
+            (_, why) => tracing::warn!(server = server.name, list = T::METHOD, name, why, "an item is left out"),
         }
     }
     items
@@ -221,11 +245,13 @@ mod tests {
     use andon_types::tools::Tool;
     use serde_json::json;
 
-    use super::sift;
+    use super::{Server, sift};
+    use crate::config::Settings;
 
     #[test]
     fn a_bad_item_costs_no_other() {
         let schema = json!({ "type": "object" });
+        let settings = Settings { rename: [("a/b".to_owned(), "a_b".to_owned())].into(), ..Settings::default() };
         let tools: Vec<Tool> = sift(
             vec![
                 json!({ "name": "a", "inputSchema": schema }),
@@ -234,10 +260,17 @@ mod tests {
                 json!({ "name": "a", "description": "again", "inputSchema": schema }),
                 json!(7),
                 json!({ "name": "c", "inputSchema": schema, "unknown": true }),
+                json!({ "name": "text", "inputSchema": { "type": "string" } }),
+                json!({ "name": "anything", "inputSchema": {} }),
+                json!({ "name": "", "inputSchema": schema }),
+                json!({ "name": "\u{1b}[2J", "inputSchema": schema }),
+                json!({ "name": "bad name/é", "inputSchema": schema }),
+                json!({ "name": "a/b", "inputSchema": schema }),
             ],
-            "test",
+            Server { name: "test", settings: &settings },
         );
-        assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        // What is given another name may have any.
+        assert_eq!(tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>(), ["a", "c", "a/b"]);
         assert!(tools[0].description.is_none());
     }
 }

@@ -13,6 +13,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::jsonc::{self, Kind, Node};
+use crate::names;
 use crate::tables;
 use fields::{Fields, Report};
 
@@ -174,7 +175,7 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
     }
     // Inputs ask a person; where one is used, that is the error.
     let _known = (top.take("inputs"), top.take("$schema"));
-    let mut servers = Vec::new();
+    let (mut servers, mut places) = (Vec::new(), Vec::new());
     let mut is_there = false;
     for name in ["mcpServers", "servers"] {
         let Some(node) = top.take(name) else { continue };
@@ -182,14 +183,15 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
         let Some(members) = fields::object(node, name, report) else { continue };
         for member in members {
             let mut settings = defaults.clone();
-            if let Some((path, node)) = own.map(|(path, _)| path).zip(of_servers.remove(&member.name)) {
+            if let Some((path, own)) = own.map(|(path, _)| path).zip(of_servers.remove(&member.name)) {
                 report.within(path, |report| {
-                    settings::read(node, &mut settings, settings::Whose::One, report);
+                    settings::read(&own.value, &mut settings, settings::Whose::One, report);
                     Some(())
                 });
             }
             if let Some(server) = server(member, settings, lookup, report) {
                 servers.push(server);
+                places.push(member.at);
             }
         }
     }
@@ -197,23 +199,38 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
         report.error(node.at, "there are no servers: an object \"mcpServers\" (or \"servers\") names them");
     }
     top.finish("the file", report);
-    for name in of_servers.keys() {
-        report.warn(node.at, format!("there are settings for {name:?}, which is no server of this file"));
+    if let Some((path, _)) = own {
+        report.within(path, |report| {
+            for (name, member) in &of_servers {
+                report.warn(member.at, format!("there are settings for {name:?}, which is no server"));
+            }
+            Some(())
+        });
     }
     if servers.len() > SERVERS_MAX {
         report.error(node.at, format!("there are more than {SERVERS_MAX} servers"));
     }
-    collisions(&servers, node, report);
+    collisions(&servers, &places, report);
     Some(Config { servers, defaults })
 }
 
-/// Two servers whose names or prefixes look the same to clients could not be told apart.
-fn collisions(servers: &[Server], node: &Node, report: &mut Report) {
-    for (index, server) in servers.iter().enumerate() {
+/// Two servers whose names look the same to clients could not be told apart. Nor could some of their tools, if the prefix
+/// of one begins like that of the other.
+fn collisions(servers: &[Server], places: &[Position], report: &mut Report) {
+    for (index, (server, at)) in servers.iter().zip(places).enumerate() {
         for other in &servers[..index] {
-            if crate::names::plain(&server.name) == crate::names::plain(&other.name) {
-                let why = format!("the servers {:?} and {:?} have the same name for clients", other.name, server.name);
-                report.error(node.at, why);
+            let both = format!("the servers {:?} and {:?}", other.name, server.name);
+            let given = [&server.settings.prefix, &other.settings.prefix];
+            let [own, others] = [server, other]
+                .map(|server| server.settings.prefix.clone().unwrap_or_else(|| names::prefix(&server.name)));
+            let is_unclear = own.starts_with(&others) || others.starts_with(&own);
+            if names::plain(&server.name) == names::plain(&other.name) {
+                report.error(*at, format!("{both} have the same name for clients"));
+            } else if given == [&None, &None] && own == others {
+                report.error(*at, format!("{both} have the same prefix, {own:?}: give one another \"prefix\""));
+            } else if given != [&None, &None] && is_unclear && !own.is_empty() && !others.is_empty() {
+                let why = "what of one has a name of the other is left out";
+                report.warn(*at, format!("{both} have prefixes that begin alike, {others:?} and {own:?}: {why}"));
             }
         }
     }
@@ -344,7 +361,7 @@ impl Texts<'_> {
             .filter_map(|member| {
                 // Numbers and flags are what people mean by their text.
                 let value = match &member.value.kind {
-                    Kind::Number(number) => Some(number.to_string()),
+                    Kind::Number(number) => Some(number.clone()),
                     Kind::Bool(flag) => Some(flag.to_string()),
                     _ => self.one(&member.value, &member.name, report),
                 };

@@ -38,7 +38,8 @@ pub(crate) struct Node {
 pub(crate) enum Kind {
     Null,
     Bool(bool),
-    Number(f64),
+    /// As it is written.
+    Number(String),
     Text(String),
     List(Vec<Node>),
     Object(Vec<Member>),
@@ -207,9 +208,9 @@ impl Parser<'_> {
     fn number(&mut self) -> Parsed<Kind> {
         let rest = &self.text[self.next..];
         let end = rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E')).unwrap_or(rest.len());
-        let number = serde_json::from_str(&rest[..end]).map_err(|_| self.wrong("this is no number"))?;
+        serde_json::from_str::<f64>(&rest[..end]).map_err(|_| self.wrong("this is no number"))?;
         self.next += end;
-        Ok(Kind::Number(number))
+        Ok(Kind::Number(rest[..end].to_owned()))
     }
 
     fn word(&mut self) -> Parsed<Kind> {

@@ -45,14 +45,10 @@ impl Reader<'_> {
             DeValue::String(text) => Kind::Text(text.clone().into_owned()),
             DeValue::Boolean(flag) => Kind::Bool(*flag),
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-                #[allow(clippy::cast_precision_loss, reason = "settings are far below 2^52")]
-                Ok(number) => Kind::Number(number as f64),
+                Ok(number) => Kind::Number(number.to_string()),
                 Err(_) => return Err((at, "this number is too large".to_owned())),
             },
-            DeValue::Float(number) => match number.as_str().parse() {
-                Ok(number) => Kind::Number(number),
-                Err(_) => return Err((at, "this is no number".to_owned())),
-            },
+            DeValue::Float(number) => Kind::Number(number.as_str().to_owned()),
             DeValue::Datetime(_) => return Err((at, "no setting is a date or time".to_owned())),
             DeValue::Array(values) => {
                 Kind::List(values.iter().map(|value| self.value(value, depth + 1)).collect::<Result<_, _>>()?)

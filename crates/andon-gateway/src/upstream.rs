@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Outcome, State, Ticket};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{self, Catalogue};
 use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
@@ -303,6 +303,11 @@ impl Upstream {
             instances.values().cloned().collect()
         };
         futures_util::future::join_all(instances.iter().map(|instance| instance.end())).await;
+    }
+
+    /// What its catalogue is of.
+    pub(crate) fn source(&self) -> catalogue::Server<'_> {
+        catalogue::Server { name: &self.name, settings: &self.settings }
     }
 
     /// What it listed last, in whichever conversation.

@@ -144,6 +144,11 @@ impl View {
                 let mut wire = tool.clone();
                 let given = part.settings.rename.get(&tool.name).unwrap_or(&tool.name);
                 wire.name = names::prefixed(&part.prefix, given);
+                let find = |view: &'b View| view.tools.find(&wire.name);
+                if tools.has(&wire.name) || kept(before, part, find, |other| &other.tools) {
+                    tools.leave_out(&wire.name, part);
+                    continue;
+                }
                 wire.execution = execution(part, tool);
                 if let Some(description) = part.settings.describe.get(&tool.name) {
                     wire.description = Some(description.clone());
@@ -152,13 +157,15 @@ impl View {
                 if !mirrored.is_empty() {
                     headers.insert(wire.name.clone(), mirrored);
                 }
-                let is_kept = kept(before, part, |view| view.tools.find(&wire.name), |other| &other.tools);
-                tools.add(wire, part, &tool.name, is_kept);
+                tools.add(wire, part, &tool.name);
             }
             for prompt in part.catalogue.prompts.iter().filter(|prompt| part.settings.prompts.permit(&prompt.name)) {
                 let wire = Prompt { name: names::prefixed(&part.prefix, &prompt.name), ..prompt.clone() };
-                let is_kept = kept(before, part, |view| view.prompts.find(&wire.name), |other| &other.prompts);
-                prompts.add(wire, part, &prompt.name, is_kept);
+                if kept(before, part, |view| view.prompts.find(&wire.name), |other| &other.prompts) {
+                    prompts.leave_out(&wire.name, part);
+                } else {
+                    prompts.add(wire, part, &prompt.name);
+                }
             }
             for resource in part.catalogue.resources.iter().filter(|known| part.settings.resources.permit(&known.uri)) {
                 let mut wire = resource.clone();
@@ -167,7 +174,7 @@ impl View {
                     wire.uri = format!("{}{}", scheme_prefix(&part.server), wire.uri);
                     resources.has_clashes = true;
                 }
-                resources.add(wire, part, &resource.uri, false);
+                resources.add(wire, part, &resource.uri);
             }
             for template in part.catalogue.templates.iter() {
                 let mut wire = template.clone();
@@ -175,14 +182,16 @@ impl View {
                     continue;
                 }
                 let find = |view: &'b View| view.templates.find(&wire.uri_template);
-                if kept(before, part, find, |other| &other.templates) || templates.has(&wire.uri_template) {
+                let is_taken = kept(before, part, find, |other| &other.templates) || templates.has(&wire.uri_template);
+                if is_taken {
                     wire.uri_template = format!("{}{}", scheme_prefix(&part.server), wire.uri_template);
                     templates.has_clashes = true;
                 }
                 let index = templates.items.len();
-                templates.add(wire, part, &template.uri_template, false);
-                if let (true, Ok(pattern)) = (templates.items.len() > index, UriTemplate::parse(&template.uri_template))
-                {
+                templates.add(wire, part, &template.uri_template);
+                // What fits one that is taken is of who has it.
+                let is_there = !is_taken && templates.items.len() > index;
+                if let (true, Ok(pattern)) = (is_there, UriTemplate::parse(&template.uri_template)) {
                     patterns.push((pattern, index));
                 }
             }
@@ -332,16 +341,19 @@ impl<T> Default for Listing<T> {
 }
 
 impl<T: Listed + Adapt> Listing<T> {
-    /// Adds an item, unless its name is taken already, or belongs to another server.
-    fn add(&mut self, wire: T, part: &Part, own: &str, is_of_another: bool) {
+    /// Adds an item, unless its name is taken already.
+    fn add(&mut self, wire: T, part: &Part, own: &str) {
         let name = wire.key().to_owned();
-        if is_of_another || self.has(&name) {
-            self.has_clashes = true;
-            tracing::warn!(server = &*part.server, name, list = T::METHOD, "another server has this name: left out");
-            return;
+        if self.has(&name) {
+            return self.leave_out(&name, part);
         }
         self.by_name.insert(name, self.items.len());
         self.items.push(Shown { wire, server: part.server.clone(), own: own.into() });
+    }
+
+    fn leave_out(&mut self, name: &str, part: &Part) {
+        self.has_clashes = true;
+        tracing::warn!(server = &*part.server, name, list = T::METHOD, "its name is that of another: left out");
     }
 
     fn has(&self, name: &str) -> bool {
@@ -359,26 +371,27 @@ impl<T: Listed + Adapt> Listing<T> {
             let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
             encoded.entry(revision).or_insert_with(|| Arc::new(self.encode(revision))).clone()
         };
-        let number = (after / PAGE_SIZE).min(pages.len() - 1);
-        let end = (number + 1) * PAGE_SIZE;
-        (pages[number].clone(), (number + 1 < pages.len()).then_some(end))
+        let number = after / PAGE_SIZE;
+        let next = (number + 1 < pages.len()).then_some((number + 1) * PAGE_SIZE);
+        // A list that became shorter meanwhile has nothing there.
+        (pages.get(number).cloned().unwrap_or_else(|| Self::encode_page(&[], revision)), next)
     }
 
     fn encode(&self, revision: Revision) -> Vec<Arc<str>> {
-        let rules = revision.rules();
-        let page = |items: &[Shown<T>]| {
-            let adapted: Vec<T> = items
-                .iter()
-                .map(|shown| {
-                    let mut wire = shown.wire.clone();
-                    wire.adapt(rules);
-                    wire
-                })
-                .collect();
-            let listed = serde_json::to_string(&adapted).expect("what was read from JSON can be written as JSON");
-            Arc::from(format!("{{\"{}\":{listed}}}", T::MEMBER))
-        };
-        if self.items.is_empty() { vec![page(&[])] } else { self.items.chunks(PAGE_SIZE).map(page).collect() }
+        self.items.chunks(PAGE_SIZE).map(|items| Self::encode_page(items, revision)).collect()
+    }
+
+    fn encode_page(items: &[Shown<T>], revision: Revision) -> Arc<str> {
+        let adapted: Vec<T> = items
+            .iter()
+            .map(|shown| {
+                let mut wire = shown.wire.clone();
+                wire.adapt(revision.rules());
+                wire
+            })
+            .collect();
+        let listed = serde_json::to_string(&adapted).expect("what was read from JSON can be written as JSON");
+        format!("{{\"{}\":{listed}}}", T::MEMBER).into()
     }
 }
 

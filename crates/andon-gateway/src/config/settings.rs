@@ -8,7 +8,7 @@ use andon_types::revision::Revision;
 
 use super::fields::{self, Fields, Report};
 use crate::breaker::Thresholds;
-use crate::jsonc::{Kind, Node};
+use crate::jsonc::{Kind, Member, Node};
 use crate::restarts::Intensity;
 
 /// Who shares a conversation with the server.
@@ -175,13 +175,13 @@ pub(super) enum Whose {
 pub(super) fn read_own<'a>(
     node: &'a Node,
     defaults: &mut Settings,
-    of_servers: &mut BTreeMap<String, &'a Node>,
+    of_servers: &mut BTreeMap<String, &'a Member>,
     report: &mut Report,
 ) {
     let Some(mut fields) = Fields::of(node, "the file", report) else { return };
     if let Some(node) = fields.take("servers") {
         let members = fields::object(node, "servers", report).unwrap_or_default();
-        of_servers.extend(members.iter().map(|member| (member.name.clone(), &member.value)));
+        of_servers.extend(members.iter().map(|member| (member.name.clone(), member)));
     }
     read_fields(fields, "the file", defaults, Whose::All, report);
 }
@@ -232,7 +232,7 @@ fn read_fields(mut fields: Fields<'_>, what: &str, settings: &mut Settings, whos
         settings.roots = taker.texts(node, "roots").into_iter().map(|uri| Root { uri, name: None }).collect();
     }
     if whose == Whose::One {
-        taker.map("rename", &mut settings.rename);
+        taker.names("rename", &mut settings.rename);
         taker.map("describe", &mut settings.describe);
         if let Some(node) = taker.fields.take("prefix") {
             taker.prefix(node, &mut settings.prefix);
@@ -263,13 +263,14 @@ impl Taker<'_, '_, '_> {
     fn number(&mut self, name: &str) -> Option<f64> {
         const MOST: f64 = 10_000_000.0;
         let node = self.fields.take(name)?;
-        match node.kind {
-            Kind::Number(number) if number > 0.0 && number <= MOST => Some(number),
-            _ => {
-                self.report.error(node.at, format!("\"{name}\" is a number above 0 and up to {MOST}"));
-                None
-            }
+        let number = match &node.kind {
+            Kind::Number(number) => number.parse().ok().filter(|number| *number > 0.0 && *number <= MOST),
+            _ => None,
+        };
+        if number.is_none() {
+            self.report.error(node.at, format!("\"{name}\" is a number above 0 and up to {MOST}"));
         }
+        number
     }
 
     fn seconds(&mut self, name: &str, into: &mut Duration) {
@@ -297,6 +298,21 @@ impl Taker<'_, '_, '_> {
         let Some(node) = self.fields.take(name) else { return };
         for member in fields::object(node, name, self.report).unwrap_or_default() {
             if let Some(text) = fields::text(&member.value, &member.name, self.report) {
+                into.insert(member.name.clone(), text.to_owned());
+            }
+        }
+    }
+
+    /// The same, where the texts are names of tools.
+    fn names(&mut self, name: &str, into: &mut BTreeMap<String, String>) {
+        let Some(node) = self.fields.take(name) else { return };
+        for member in fields::object(node, name, self.report).unwrap_or_default() {
+            let Some(text) = fields::text(&member.value, &member.name, self.report) else { continue };
+            if let Some(why) = crate::names::problem(text) {
+                self.report.error(member.value.at, format!("{:?} cannot be called that: {why}", member.name));
+            } else if into.iter().any(|(other, known)| known == text && *other != member.name) {
+                self.report.error(member.value.at, format!("two tools would be called {text:?}"));
+            } else {
                 into.insert(member.name.clone(), text.to_owned());
             }
         }

@@ -14,7 +14,7 @@ fn the_file_of_well_known_clients_is_read() {
         // as Claude Desktop writes it
         "mcpServers": {
             "files": {
-                "command": "npx", "args": ["-y", "server", "${HOME:-/tmp}"], "env": {"KEY": "${TOKEN}", "N": 1},
+                "command": "npx", "args": ["-y", "server", "${HOME:-/tmp}"], "env": {"KEY": "${TOKEN}", "N": 9007199254740993},
                 "autoApprove": ["read"], "andon": {"mode": "session", "timeout_s": 1.5, "tools": {"deny": ["write*"]}},
             },
             "remote": {"type": "http", "url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
@@ -28,7 +28,7 @@ fn the_file_of_well_known_clients_is_read() {
     assert_eq!(names, ["files", "remote"]);
     let Place::Child { program, args, env, folder } = &config.servers[0].place else { panic!("a child") };
     assert_eq!((program.as_str(), args[2].as_str(), folder), ("npx", "/tmp", &None));
-    assert_eq!((env["KEY"].as_str(), env["N"].as_str()), ("s3cret", "1"));
+    assert_eq!((env["KEY"].as_str(), env["N"].as_str()), ("s3cret", "9007199254740993"));
     assert_eq!(config.servers[0].settings.mode, Some(Mode::Session));
     assert_eq!(config.servers[0].settings.timeout, Duration::from_millis(1500));
     assert!(!config.servers[0].settings.tools.permit("write_file"));
@@ -65,7 +65,17 @@ fn what_is_wrong_is_said_with_line_and_column() {
     check(r#"{"mcpServers": {"a": {"url": "http://u:p@h/"}}}"#, 1, 30, error, "password");
     check(r#"{"mcpServers": {"a": {"url": "http://h/${NOPE}"}}}"#, 1, 30, error, "NOPE");
     check(r#"{"mcpServers": {"a": {"type": "http", "command": "x"}}}"#, 1, 31, error, "type");
-    check(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "x"}}}"#, 1, 1, error, "same name");
+    check(r#"{"mcpServers": {"a b": {"command": "x"}, "a_b": {"command": "x"}}}"#, 1, 42, error, "same name");
+    check(r#"{"mcpServers": {"a__b": {"command": "x"}, "a_b": {"command": "x"}}}"#, 1, 43, error, "same prefix");
+    let given = |prefix: &str| format!(r#"{{"command": "x", "andon": {{"prefix": "{prefix}"}}}}"#);
+    let both = |a: &str, b: &str| format!("{{\"mcpServers\": {{\"a\": {a},\n\"b\": {b}}}}}");
+    check(&both(&given("x_"), &given("x_y_")), 2, 1, warning, "begin alike");
+    check(&both(&given("b__"), r#"{"command": "x"}"#), 2, 1, warning, "begin alike");
+    let renamed =
+        |names: &str| format!(r#"{{"mcpServers": {{"a": {{"url": "http://h/", "andon": {{"rename": {names}}}}}}}}}"#);
+    check(&renamed(r#"{"x/y": "bad name"}"#), 1, 71, error, "cannot be called that");
+    check(&renamed(r#"{"x": "z", "y": ""}"#), 1, 79, error, "1 to 128");
+    check(&renamed(r#"{"x": "z", "y": "z"}"#), 1, 79, error, "two tools");
     check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"mode": "mine"}}}}"#, 1, 57, error, "shared, session");
     check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"timeout_s": 0}}}}"#, 1, 62, error, "above 0");
     check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"nope": 0}}}}"#, 1, 49, warning, "nope");
@@ -85,7 +95,8 @@ fn own_settings_may_be_in_a_file_of_their_own() {
     let most: Vec<usize> = config.servers.iter().map(|server| server.settings.in_flight_max).collect();
     assert_eq!(most, [3, 9]);
     assert_eq!(checked.findings.len(), 1);
-    assert!(checked.findings[0].message.contains("\"c\""));
+    let said = checked.findings[0].to_string();
+    assert!(said.starts_with("andon.json:1:61: warning: there are settings for \"c\""), "{said}");
 }
 
 #[test]
@@ -104,6 +115,7 @@ fn own_settings_may_be_toml() {
         ("# a\n\ntimeout_s = 0", "andon.TOML:3:13: error: \"timeout_s\" is a number above 0"),
         ("[servers.a]\nnope = 1", "andon.TOML:2:1: warning: "),
         ("[servers.a]\n  mode = mine", "andon.TOML:2:10: error: "),
+        ("[servers.c]\nmode = 'shared'", "andon.TOML:1:10: warning: there are settings for \"c\""),
         ("servers = 7", "andon.TOML:1:11: error: \"servers\" is an object"),
     ] {
         let findings = of(own).findings;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::{Instance, Key, Phase, Ready, traffic};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Server};
 use crate::config::Place;
 use crate::flight::PARKED_MAX;
 use crate::restarts::{Next, Restarts};
@@ -199,19 +199,19 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
         .await?;
     // From here on nothing that it tells is missed.
     let events = client.events();
-    let catalogue = meet(&client, &upstream.name).await?;
+    let catalogue = meet(&client, upstream.source()).await?;
     Ok((client, catalogue, events))
 }
 
 /// What follows the opening of each session: reads what the server has, and says what is wanted of its log.
-async fn meet(client: &Client, server: &str) -> Result<Catalogue, Error> {
+async fn meet(client: &Client, server: Server<'_>) -> Result<Catalogue, Error> {
     let catalogue = Catalogue::load(client, server).await?;
     let logs = catalogue.capabilities.logging.is_some();
     let per_request = client.revision().is_some_and(|revision| revision.rules().log_level_per_request);
     if logs && !per_request {
         // Each client's session filters by itself.
         if let Err(error) = client.set_log_level(Level::Debug).await {
-            tracing::debug!(server, %error, "a server does not take a log level");
+            tracing::debug!(server = server.name, %error, "a server does not take a log level");
         }
     }
     Ok(catalogue)
@@ -344,19 +344,19 @@ async fn read_again(
     known: &Catalogue,
     stale: Stale,
 ) -> Result<Arc<Catalogue>, Error> {
-    let name = &*instance.upstream.name;
+    let server = instance.upstream.source();
     let catalogue = if stale.session {
-        meet(client, name).await?
+        meet(client, server).await?
     } else {
         let mut catalogue = known.clone();
         if stale.tools {
-            catalogue.load_tools(client, name).await?;
+            catalogue.load_tools(client, server).await?;
         }
         if stale.prompts {
-            catalogue.load_prompts(client, name).await?;
+            catalogue.load_prompts(client, server).await?;
         }
         if stale.resources {
-            catalogue.load_resources(client, name).await?;
+            catalogue.load_resources(client, server).await?;
         }
         catalogue
     };

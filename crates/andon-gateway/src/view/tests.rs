@@ -4,9 +4,10 @@ use andon_types::capability::ServerCapabilities;
 use andon_types::revision::Revision;
 use serde_json::{Value, json};
 
-use super::{Home, Part, View};
+use super::{Home, PAGE_SIZE, Part, VIEWS_MAX, View, Views};
 use crate::catalogue::Catalogue;
 use crate::config::{Patterns, Settings};
+use crate::viewer::Viewer;
 
 fn part(server: &str, prefix: &str, settings: Settings, catalogue: Value) -> Part {
     let mut catalogue: Catalogue = serde_json::from_value(catalogue).expect("a catalogue");
@@ -62,6 +63,62 @@ fn a_short_name_belongs_to_the_first_server_that_has_it() {
     let view = View::new(parts.to_vec(), None);
     assert_eq!(names(&view), ["same"]);
     assert_eq!(&*view.tools.find("same").expect("it is there").server, "a");
+    // With what its calls mirror in headers.
+    let mut lists = catalogue(&["same"], &[], &[]);
+    lists["tools"][0]["inputSchema"] =
+        json!({ "type": "object", "properties": { "x": { "type": "string", "x-mcp-header": "X" } } });
+    let mirroring = part("b", "", Settings::default(), lists);
+    assert!(View::new(vec![mirroring.clone()], None).headers("same").is_some());
+    let [first, _] = parts;
+    assert!(View::new(vec![first, mirroring], None).headers("same").is_none());
+}
+
+#[test]
+fn what_two_servers_have_belongs_to_who_had_it_first() {
+    let a = part("a", "", Settings::default(), catalogue(&["same"], &["x:1"], &["doc://{id}"]));
+    let b = part("b", "", Settings::default(), catalogue(&["same"], &["x:1"], &["doc://{id}"]));
+    let of = |view: &View| {
+        let name = |uri: &str| view.home(uri).map_or_else(String::new, |home| home.server.to_string());
+        [view.tools.find("same").expect("it is there").server.to_string(), name("x:1"), name("doc://7")]
+    };
+    let mut views = Views::default();
+    assert_eq!(of(&views.put(None, vec![b.clone()])), ["b"; 3]);
+    // The first of the file comes later.
+    let both = views.put(None, vec![a.clone(), b.clone()]);
+    assert_eq!(of(&both), ["b"; 3]);
+    assert_eq!(both.home("a+x:1"), Some(Home { server: "a".into(), uri: "x:1".to_owned() }));
+    // One that comes later sees what all see.
+    let later = Viewer::alone(Some("ann"));
+    let own = part("c", "", Settings::default(), catalogue(&["own"], &[], &[]));
+    assert_eq!(of(&views.put(Some(&later), vec![a.clone(), b.clone(), own])), ["b"; 3]);
+    // Who lists it no more has it no more.
+    let empty = Part { catalogue: part("b", "", Settings::default(), catalogue(&[], &[], &[])).catalogue, ..b.clone() };
+    assert_eq!(of(&views.put(None, vec![a.clone(), empty])), ["a"; 3]);
+    assert_eq!(of(&views.put(None, vec![a.clone(), b.clone()])), ["a"; 3]);
+    // Nobody had it: the first of the file has it.
+    assert_eq!(of(&Views::default().put(None, vec![a, b])), ["a"; 3]);
+}
+
+#[test]
+fn views_of_many_are_kept_while_they_are_used() {
+    let of = |number: usize| part("a", "", Settings::default(), catalogue(&[&format!("t{number}")], &[], &[]));
+    let viewer = |number: usize| Viewer { session: Some((0, number as u128)), subject: None };
+    let mut views = Views::default();
+    let (first, second) = (of(0), of(1));
+    let kept = views.put(Some(&viewer(0)), vec![first.clone()]);
+    let lost = views.put(Some(&viewer(1)), vec![second.clone()]);
+    for number in 2..2 * VIEWS_MAX {
+        views.put(Some(&viewer(number)), vec![of(number)]);
+        let again = views.put(Some(&viewer(0)), vec![first.clone()]);
+        assert!(Arc::ptr_eq(&kept, &again), "{number}");
+    }
+    assert_eq!(views.kept.len(), VIEWS_MAX);
+    assert!(!Arc::ptr_eq(&lost, &views.put(Some(&viewer(1)), vec![second])));
+    // Who sees the same shares it.
+    let other = views.put(Some(&viewer(2 * VIEWS_MAX)), vec![first]);
+    assert!(Arc::ptr_eq(&kept, &other));
+    views.forget((0, 0));
+    assert!(views.of(Some(&viewer(0))).is_none());
 }
 
 #[test]
@@ -144,4 +201,9 @@ fn long_lists_have_pages() {
         }
     }
     assert_eq!(seen, 1100);
+    // It is shorter now.
+    let view = View::new(vec![part("a", "", Settings::default(), catalogue(&names[..10], &[], &[]))], None);
+    assert_eq!(view.tools.page(Revision::LATEST, PAGE_SIZE), (r#"{"tools":[]}"#.into(), None));
+    let view = View::new(Vec::new(), None);
+    assert_eq!(view.tools.page(Revision::LATEST, 0), (r#"{"tools":[]}"#.into(), None));
 }
