@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::driver::{Driver, OnLog};
 use crate::error::Error;
 use crate::link::http::{Figures, HttpOptions};
+use crate::secrets::Secrets;
 use crate::target::{Kind, Target};
 
 /// Whether a server process that ends, or a connection that breaks, is replaced when the next call needs it.
@@ -164,7 +165,8 @@ impl Builder {
         self
     }
 
-    /// A header of every HTTP request.
+    /// A header of every HTTP request. In what is told of the server (why it is gone, errors) the value, if it has 8 bytes or
+    /// more, is replaced by the name: `${name}`.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
@@ -271,6 +273,7 @@ impl Builder {
             return Err(Error::Target(why));
         }
         let figures = Arc::new(Figures::default());
+        let secrets = Secrets::of(&self.target.0, &self.headers);
         let reach = match self.target.0 {
             Kind::Bad(why) => return Err(Error::Target(why)),
             Kind::Url(text) => {
@@ -295,7 +298,7 @@ impl Builder {
             }
             kind => Reach::Pipe(Mutex::new(Some(kind))),
         };
-        let driver = Driver::new(self.settings, reach);
+        let driver = Driver::new(self.settings, reach, secrets);
         driver.open().await?;
         Ok(Client::new(driver, figures))
     }

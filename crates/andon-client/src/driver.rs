@@ -33,6 +33,7 @@ use crate::link::two_endpoints::TwoEndpoints;
 use crate::link::{Ear, Heard, Link, Round, pipe};
 use crate::listen::Listeners;
 use crate::outbox::{Outbox, in_time};
+use crate::secrets::Secrets;
 use crate::target::Kind;
 use crate::throttle::Throttle;
 
@@ -61,6 +62,7 @@ type Tell = Box<dyn FnOnce() + Send>;
 pub(crate) struct Driver {
     pub(crate) settings: Settings,
     reach: Reach,
+    secrets: Secrets,
     origin: Instant,
     /// Of whoever made it: in what is logged it says which server that is about.
     span: tracing::Span,
@@ -124,7 +126,7 @@ struct Attempts {
 }
 
 impl Driver {
-    pub(crate) fn new(settings: Settings, reach: Reach) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, reach: Reach, secrets: Secrets) -> Arc<Self> {
         let dialogue = Dialogue::new(settings.info.clone(), settings.answers.capabilities());
         let dialogue = dialogue.questions_max(settings.questions_max);
         let state = State {
@@ -142,6 +144,7 @@ impl Driver {
         let driver = Arc::new_cyclic(|me| Self {
             settings,
             reach,
+            secrets,
             origin: Instant::now(),
             span: tracing::Span::current(),
             state: Mutex::new(state),
@@ -353,7 +356,7 @@ impl Driver {
     /// Carries out one attempt to open.
     async fn attempt(&self, attempt: Attempt) -> Result<Outcome, Error> {
         let revision = attempt.revision();
-        match self.link_for(attempt).await {
+        match self.link_for(attempt).await.map_err(|loss| self.secrets.masked(loss)) {
             Ok(()) => {}
             Err(Loss::Unauthorized(why)) => return Err(Error::Unauthorized(why)),
             Err(Loss::Refused { status: Some(status), why }) => return Ok(Outcome::Status(status, why)),
@@ -441,7 +444,8 @@ impl Driver {
         })
     }
 
-    fn hear(&self, generation: u64, heard: Heard) {
+    fn hear(&self, generation: u64, mut heard: Heard) {
+        self.secrets.mask_heard(&mut heard);
         let mut state = self.state();
         if state.generation != generation {
             return;

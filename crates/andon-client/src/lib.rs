@@ -27,6 +27,7 @@ mod event;
 mod link;
 mod listen;
 mod outbox;
+mod secrets;
 mod target;
 mod task;
 mod throttle;

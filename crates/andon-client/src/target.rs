@@ -58,7 +58,8 @@ impl Command {
         self
     }
 
-    /// With this variable in its environment.
+    /// With this variable in its environment. In what is told of the server (its standard error, why it ended, errors) the
+    /// value, if it has 8 bytes or more, is replaced by the name: `${NAME}`.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
