@@ -42,8 +42,10 @@ pub enum Peer {
     AndonStateless,
     /// `rmcp` with a session per client, kept by its `LocalSessionManager`.
     RmcpSessions,
-    /// `rmcp` without sessions, which answers in JSON.
+    /// `rmcp` without sessions, made to answer in JSON: the fastest that it has.
     RmcpStateless,
+    /// `rmcp` without sessions, which answers by events, as it does by default.
+    RmcpStatelessSse,
     /// The official TypeScript SDK, on the Node.js that npm brings.
     Typescript,
     /// The official Python SDK.
@@ -62,13 +64,14 @@ const PYTHON: &str = "mcp==2.3.0";
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Floor,
         Self::Axum,
         Self::Andon,
         Self::AndonStateless,
         Self::RmcpSessions,
         Self::RmcpStateless,
+        Self::RmcpStatelessSse,
         Self::Typescript,
         Self::Python,
         Self::Turbomcp,
@@ -76,8 +79,15 @@ impl Peer {
     ];
 
     /// Those that need no other language.
-    pub const RUST: [Self; 6] =
-        [Self::Floor, Self::Axum, Self::Andon, Self::AndonStateless, Self::RmcpSessions, Self::RmcpStateless];
+    pub const RUST: [Self; 7] = [
+        Self::Floor,
+        Self::Axum,
+        Self::Andon,
+        Self::AndonStateless,
+        Self::RmcpSessions,
+        Self::RmcpStateless,
+        Self::RmcpStatelessSse,
+    ];
 
     /// Those whose handlers can be called in this process.
     pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
@@ -91,6 +101,7 @@ impl Peer {
             Self::AndonStateless => "andon-stateless",
             Self::RmcpSessions => "rmcp-sessions",
             Self::RmcpStateless => "rmcp-stateless",
+            Self::RmcpStatelessSse => "rmcp-stateless-sse",
             Self::Typescript => "typescript",
             Self::Python => "python",
             Self::Turbomcp => "turbomcp",
@@ -116,12 +127,12 @@ impl Peer {
 
     /// Whether it is measured with echo calls only: it has no other tool, or another peer shows the rest.
     pub fn only_echoes(self) -> bool {
-        matches!(self, Self::AndonStateless | Self::Turbomcp | Self::Pmcp)
+        matches!(self, Self::AndonStateless | Self::RmcpStatelessSse | Self::Turbomcp | Self::Pmcp)
     }
 
     /// Whether it keeps sessions in the legacy era.
     pub fn has_sessions(self) -> bool {
-        !matches!(self, Self::AndonStateless | Self::RmcpStateless)
+        !matches!(self, Self::AndonStateless | Self::RmcpStateless | Self::RmcpStatelessSse)
     }
 
     /// How long it needs at least until it is as fast as it gets.
@@ -230,22 +241,9 @@ pub fn serve(peer: Peer, http: Http) -> Result<(), Error> {
                 listen(http, move |request| floor.clone().answer(request)).await
             }
             Peer::Axum => axum(Arc::new(Floor::default())).await,
-            Peer::RmcpSessions => {
-                let service = rmcp_sessions();
-                listen(http, move |request| {
-                    let service = service.clone();
-                    async move { service.handle(request).await }
-                })
-                .await
-            }
-            Peer::RmcpStateless => {
-                let service = rmcp_stateless();
-                listen(http, move |request| {
-                    let service = service.clone();
-                    async move { service.handle(request).await }
-                })
-                .await
-            }
+            Peer::RmcpSessions => listen_with(http, rmcp_sessions()).await,
+            Peer::RmcpStateless => listen_with(http, rmcp_stateless()).await,
+            Peer::RmcpStatelessSse => listen_with(http, rmcp::stateless_sse()).await,
             _ => Err("this server is a program of its own".into()),
         }
     })
@@ -267,6 +265,15 @@ pub fn serve_stdio(peer: Peer) -> Result<(), Error> {
         }
         _ => Err("this server is a program of its own".into()),
     }
+}
+
+/// Serves one of the kinds of `rmcp`.
+async fn listen_with(version: Http, service: Arc<rmcp::Endpoint>) -> Result<(), Error> {
+    let answer = move |request| {
+        let service = service.clone();
+        async move { service.handle(request).await }
+    };
+    listen(version, answer).await
 }
 
 /// Listens on a free port and says on stderr which.

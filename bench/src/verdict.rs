@@ -34,13 +34,15 @@ impl Verdict {
 }
 
 /// Which part of the floor's calls per CPU second, and how many times as many as `rmcp`: in sessions or each alone, as both do.
-const ECHO: [(Era, Peer, Peer, f64); 6] = [
+const ECHO: [(Era, Peer, Peer, f64); 8] = [
     (Era::Legacy, Peer::Andon, Peer::Floor, 0.8),
     (Era::Legacy, Peer::Andon, Peer::RmcpSessions, 3.5),
     (Era::Legacy, Peer::AndonStateless, Peer::Floor, 0.8),
     (Era::Legacy, Peer::AndonStateless, Peer::RmcpStateless, 2.7),
+    (Era::Legacy, Peer::AndonStateless, Peer::RmcpStatelessSse, 2.7),
     (Era::Modern, Peer::Andon, Peer::Floor, 0.8),
     (Era::Modern, Peer::Andon, Peer::RmcpStateless, 2.7),
+    (Era::Modern, Peer::Andon, Peer::RmcpStatelessSse, 2.7),
 ];
 /// Of the floor's p99 at the same rate.
 const PACED_P99_MAX: f64 = 1.2;

@@ -131,17 +131,25 @@ pub(super) async fn stdio() -> Result<(), Error> {
     Ok(())
 }
 
+/// One of its kinds.
+pub(super) type Endpoint = StreamableHttpService<Tools, LocalSessionManager>;
+
 /// With a session per client.
-pub fn sessions() -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
+pub fn sessions() -> Arc<Endpoint> {
     service(StreamableHttpServerConfig::default())
 }
 
 /// Without sessions, in both eras. Calls that report nothing are answered in JSON.
-pub fn stateless() -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
+pub fn stateless() -> Arc<Endpoint> {
     service(StreamableHttpServerConfig::default().with_legacy_session_mode(false).with_json_response(true))
 }
 
-fn service(config: StreamableHttpServerConfig) -> Arc<StreamableHttpService<Tools, LocalSessionManager>> {
+/// Without sessions, and with its own default for answers: a stream of events each.
+pub(super) fn stateless_sse() -> Arc<Endpoint> {
+    service(StreamableHttpServerConfig::default().with_legacy_session_mode(false))
+}
+
+fn service(config: StreamableHttpServerConfig) -> Arc<Endpoint> {
     let tools = Tools::new();
     Arc::new(StreamableHttpService::new(move || Ok(tools.clone()), Arc::new(LocalSessionManager::default()), config))
 }

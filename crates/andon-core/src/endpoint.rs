@@ -38,7 +38,7 @@ pub struct Admitted {
     /// The request itself.
     pub request: Request,
     /// What it says of itself and its client.
-    pub facts: Facts,
+    pub facts: Arc<Facts>,
 }
 
 /// Which machine a message is for. `initialize` without a modern `_meta` is legacy whatever its headers say.
@@ -99,7 +99,7 @@ pub fn admit_alone(request: Request, revision: Revision, offer: &Offer) -> Resul
     }
 }
 
-fn check_alone(request: &Request, revision: Revision, offer: &Offer) -> Result<(Method, Facts), ErrorObject> {
+fn check_alone(request: &Request, revision: Revision, offer: &Offer) -> Result<(Method, Arc<Facts>), ErrorObject> {
     /// Most requests have it, so it is made once.
     static UNKNOWN: LazyLock<Arc<ClientFacts>> = LazyLock::new(Arc::default);
     let method = Method::find(&request.method, revision)
@@ -126,7 +126,7 @@ fn climb(
     headers: Option<RoutingHeaders<'_>>,
     offer: &Offer,
     known: &Descriptions,
-) -> Result<(Method, Facts), ErrorObject> {
+) -> Result<(Method, Arc<Facts>), ErrorObject> {
     let params = request.params.as_ref();
     check(params)?;
     let mark = |mark| params.and_then(|params| params.mark(mark));
@@ -165,7 +165,7 @@ fn climb(
         known.keep(info, said, &client);
     }
     let log_level: Option<Level> = mark(Mark::LogLevel).map(|raw| read(raw, LOG_LEVEL)).transpose()?;
-    let facts = Facts {
+    let facts = Arc::new(Facts {
         revision,
         client,
         progress_token: progress_token(params)?,
@@ -173,7 +173,7 @@ fn climb(
         input_responses: input_responses(params)?,
         request_state: request_state(params)?,
         meta: RequestMeta::of(request),
-    };
+    });
     Ok((method, facts))
 }
 

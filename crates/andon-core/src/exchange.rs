@@ -44,11 +44,11 @@ pub struct Exchange {
     begun_at: Timestamp,
     timeout: Duration,
     ends_at: Timestamp,
-    progress: Option<Progress>,
+    progress: Option<Box<Progress>>,
     log: Option<(Bucket, u64)>,
     /// Questions of the handler that this request does not answer.
     questions: Vec<(AskId, Box<str>, InputRequest)>,
-    listening: Option<listen::Listening>,
+    listening: Option<Box<listen::Listening>>,
     over: bool,
 }
 
@@ -56,14 +56,16 @@ impl Exchange {
     /// Opens the exchange of an admitted request. What opens a connection is answered at once; all others call a handler.
     pub fn open(now: Timestamp, admitted: Admitted, limits: Arc<Limits>, offer: Arc<Offer>) -> (Exchange, Vec<Output>) {
         let Admitted { method, request, facts } = admitted;
-        let facts = Arc::new(facts);
         let mut exchange = Self {
             id: request.id.clone(),
             method,
             begun_at: now,
             timeout: limits.call_timeout,
             ends_at: now.after(limits.call_timeout),
-            progress: facts.progress_token.clone().map(|token| Progress::new(token, now, limits.progress_per_s)),
+            progress: facts
+                .progress_token
+                .clone()
+                .map(|token| Box::new(Progress::new(token, now, limits.progress_per_s))),
             log: None,
             facts: facts.clone(),
             limits,
@@ -131,7 +133,7 @@ impl Exchange {
         if let Some(listening) = &self.listening {
             return listening.deadline(&self.limits);
         }
-        let held = self.progress.as_ref().and_then(Progress::deadline);
+        let held = self.progress.as_deref().and_then(Progress::deadline);
         Some(held.map_or(self.ends_at, |held| held.min(self.ends_at)))
     }
 
@@ -193,7 +195,7 @@ impl Exchange {
     }
 
     fn finish(&mut self, outcome: Result<Reply, ErrorObject>, out: &mut Vec<Output>) {
-        if let Some(params) = self.progress.as_mut().and_then(Progress::finish) {
+        if let Some(params) = self.progress.as_deref_mut().and_then(Progress::finish) {
             self.send(encode_notification("notifications/progress", Some(&params)), 200, false, out);
         }
         self.over = true;
@@ -210,7 +212,7 @@ impl Exchange {
             }
             Err(mut error) => {
                 error.adapt(self.rules());
-                let status = crate::violation::status(&error, self.rules());
+                let status = crate::violation::status_of_outcome(&error, self.rules());
                 self.send(encode_error(Some(&self.id), &error, self.rules()), status, true, out);
             }
         }

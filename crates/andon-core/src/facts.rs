@@ -48,10 +48,10 @@ impl Facts {
         request: &Request,
         revision: Revision,
         client: Arc<ClientFacts>,
-    ) -> Result<Self, ErrorObject> {
+    ) -> Result<Arc<Self>, ErrorObject> {
         let params = request.params.as_ref();
         check(params)?;
-        Ok(Self {
+        Ok(Arc::new(Self {
             revision,
             client,
             progress_token: progress_token(params)?,
@@ -59,7 +59,7 @@ impl Facts {
             log_level: None,
             input_responses: BTreeMap::new(),
             request_state: None,
-        })
+        }))
     }
 }
 
@@ -67,7 +67,7 @@ impl Facts {
 #[derive(Debug, Clone, Default)]
 pub struct RequestMeta {
     params: Option<Params>,
-    read: OnceLock<Option<Meta>>,
+    read: OnceLock<Option<Box<Meta>>>,
 }
 
 impl RequestMeta {
@@ -84,7 +84,7 @@ impl RequestMeta {
     /// What it says; `None` if the request has none.
     pub fn get(&self) -> Option<&Meta> {
         let read = || serde_json::from_str(self.params.as_ref()?.member(Member::Meta)?).ok();
-        self.read.get_or_init(read).as_ref()
+        self.read.get_or_init(read).as_deref()
     }
 }
 

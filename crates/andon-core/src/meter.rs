@@ -56,6 +56,21 @@ pub struct Progress {
     held_until: Timestamp,
 }
 
+/// A finite number as people write it: 3, and not 3.0.
+struct Plain(f64);
+
+impl std::fmt::Display for Plain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        /// Up to here all integers are numbers of this type.
+        const INTEGERS_MAX: f64 = (1_u64 << 53) as f64;
+        if self.0.fract() == 0.0 && self.0.abs() <= INTEGERS_MAX {
+            write!(f, "{:.0}", self.0)
+        } else {
+            write!(f, "{}", json!(self.0))
+        }
+    }
+}
+
 impl Progress {
     /// The progress of a request that carried `token`.
     pub fn new(token: ProgressToken, now: Timestamp, per_s: u32) -> Self {
@@ -74,9 +89,9 @@ impl Progress {
             return None;
         }
         self.last = Some(progress);
-        let mut params = format!(r#"{{"progressToken":{},"progress":{}"#, json!(self.token), json!(progress));
+        let mut params = format!(r#"{{"progressToken":{},"progress":{}"#, json!(self.token), Plain(progress));
         if let Some(total) = total.filter(|total| total.is_finite()) {
-            write!(params, r#","total":{}"#, json!(total)).expect("writing to a string does not fail");
+            write!(params, r#","total":{}"#, Plain(total)).expect("writing to a string does not fail");
         }
         if let Some(message) = message.filter(|_| rules.progress_message) {
             write!(params, r#","message":{}"#, json!(message)).expect("writing to a string does not fail");

@@ -354,9 +354,20 @@ impl Session {
         self.settle(stream, Answered::Yes, out);
     }
 
-    fn answer_error(&mut self, stream: StreamId, id: &RequestId, mut error: ErrorObject, out: &mut Vec<Output>) {
-        error.adapt(self.rules());
+    /// Refuses a request.
+    fn answer_error(&mut self, stream: StreamId, id: &RequestId, error: ErrorObject, out: &mut Vec<Output>) {
         let status = crate::violation::status(&error, self.rules());
+        self.answer_with_error(stream, id, (error, status), out);
+    }
+
+    fn answer_with_error(
+        &mut self,
+        stream: StreamId,
+        id: &RequestId,
+        (mut error, status): (ErrorObject, u16),
+        out: &mut Vec<Output>,
+    ) {
+        error.adapt(self.rules());
         let text = encode_error(Some(id), &error, self.rules());
         self.send(stream, text, status, out);
         self.settle(stream, Answered::Yes, out);

@@ -336,5 +336,5 @@ async fn k4_a_store_that_may_forget_promises_no_streams_over_restarts() {
     let second = start_in(&store).await;
     assert_eq!(post(second.address, &of(&session), &request(2, "ping", json!({}))).await.status, 200);
     let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", opened.as_str())];
-    assert_eq!(send(second.address, "GET", &headers, "").await.status, 404);
+    assert_eq!(send(second.address, "GET", &headers, "").await.status, 400);
 }

@@ -213,7 +213,7 @@ async fn e1_e2_e3_str4_bad_event_ids_replay_nothing() {
     let foreign = common::parse_events(text.split_once("\r\n\r\n").unwrap().1)[0].0.clone();
     let session = open(server.address, LATEST, &[]).await;
     let huge = "9".repeat(7000);
-    for (id, status) in [(foreign.as_str(), 404), ("garbage", 400), ("-1", 400), (huge.as_str(), 400)] {
+    for (id, status) in [(foreign.as_str(), 400), ("garbage", 400), ("-1", 400), (huge.as_str(), 400)] {
         let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", id)];
         let response = send(server.address, "GET", &headers, "").await;
         assert_eq!(response.status, status, "{id:?}");
@@ -296,4 +296,21 @@ async fn a6_equal_ids_of_many_clients_never_cross() {
         assert_eq!(response.json()["result"]["content"][0]["text"], n.to_string());
     });
     futures_util::future::join_all(clients).await;
+}
+
+#[tokio::test]
+async fn who_comes_back_for_a_cancelled_call_is_told_that_it_is_over() {
+    let server = start().await;
+    let session = open(server.address, LATEST, &[]).await;
+    let id = [("Mcp-Session-Id", session.as_str())];
+    let silent = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "linger", "arguments": {"end": "go"}}});
+    let mut stream = Open::new(server.address, "POST", &id, &silent.to_string()).await;
+    stream.until("id: ").await;
+    let cancel = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    assert_eq!(post(server.address, &id, &cancel).await.status, 202);
+    let body = stream.finish().await.body;
+    let opened = body.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().trim().to_owned();
+    let again = send(server.address, "GET", &[id[0], ("Last-Event-ID", &opened)], "").await;
+    assert_eq!((again.status, again.body.contains("jsonrpc")), (200, false), "{again:?}");
 }

@@ -45,7 +45,7 @@ async fn e4_what_is_no_longer_kept_is_an_error_and_never_a_gap() {
     drop(stream);
     let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", first.as_str())];
     let refused = send(server.address, "GET", &headers, "").await;
-    assert_eq!(refused.status, 404, "{}", refused.body);
+    assert_eq!(refused.status, 400, "{}", refused.body);
     assert!(refused.body.contains("no longer kept"), "{}", refused.body);
 }
 
@@ -96,7 +96,7 @@ async fn e10_a_reader_that_never_reads_is_cut_off_and_comes_back() {
     drop(stream);
     let headers = [("Mcp-Session-Id", session.as_str()), ("Last-Event-ID", first.as_str())];
     let again = send(server.address, "GET", &headers, "").await;
-    assert_eq!(again.status, 404, "it is told that it missed something: {}", again.body);
+    assert_eq!(again.status, 400, "it is told that it missed something: {}", again.body);
     let mut fresh = Open::new(server.address, "GET", &id, "").await;
     fresh.until("data: ").await;
     server.updated("test://a");

@@ -74,7 +74,7 @@ impl Exchange {
         // Before it is acknowledged, so that no change falls between.
         out.extend(filter.subjects().map(|uri| Output::Subscription { uri, present: true }));
         self.send(encode_notification("notifications/subscriptions/acknowledged", Some(&params)), 200, false, out);
-        self.listening = Some(Listening { filter, notices });
+        self.listening = Some(Box::new(Listening { filter, notices }));
         self.flush(now, out);
     }
 

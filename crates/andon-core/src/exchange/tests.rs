@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use andon_types::capability::ServerCapabilities;
 use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message, Request};
 use andon_types::meta::Implementation;
 use andon_types::revision::Revision;
@@ -242,4 +243,14 @@ fn without_a_session_nothing_is_offered_that_needs_one() {
     let (mut exchange, _) = open_alone("tools/call", &json!({"name": "x"})).expect("a good request");
     let out = exchange.handle(Timestamp(1), ask(1, "q", InputRequest::form("?", json!({}))));
     assert!(matches!(&out[..], [Output::Answered { outcome: Err(AskError::Invalid(_)), .. }]), "{out:?}");
+}
+
+#[test]
+fn of_what_a_handler_ends_with_only_what_the_client_can_mend_is_400() {
+    for (code, status) in [(-32602, 400), (-32600, 200), (-32000, 200), (-32601, 200)] {
+        let (mut exchange, _) = open("tools/call", &json!({"name": "x"}));
+        let outcome = Err(ErrorObject { code, message: "of another server".to_owned(), data: None });
+        let out = exchange.handle(Timestamp(1), Input::Done { call: CALL, outcome });
+        assert!(matches!(&out[..], [Output::Send { frame, .. }] if frame.status == status), "{code}: {out:?}");
+    }
 }

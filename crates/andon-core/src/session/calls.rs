@@ -19,6 +19,7 @@ use crate::facts::{Facts, short_name};
 use crate::io::{Call, CallId, Output, Reply, StreamId, Timestamp};
 use crate::meter::Progress;
 use crate::offer::Offer;
+use crate::violation::status_of_outcome;
 
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -31,7 +32,7 @@ pub(super) struct InFlight {
     begun_at: Timestamp,
     timeout: Duration,
     ends_at: Timestamp,
-    progress: Option<Progress>,
+    progress: Option<Box<Progress>>,
     /// Questions of its handler so far.
     pub(super) asked: u32,
     /// Whether it stands in the record, so that its end has to be written down too.
@@ -55,7 +56,7 @@ impl InFlight {
     }
 
     pub(super) fn deadline(&self) -> Timestamp {
-        self.progress.as_ref().and_then(Progress::deadline).map_or(self.ends_at, |held| held.min(self.ends_at))
+        self.progress.as_deref().and_then(Progress::deadline).map_or(self.ends_at, |held| held.min(self.ends_at))
     }
 }
 
@@ -99,11 +100,11 @@ impl Session {
             begun_at: now,
             timeout,
             ends_at,
-            progress: facts.progress_token.clone().map(|token| Progress::new(token, now, per_s)),
+            progress: facts.progress_token.clone().map(|token| Box::new(Progress::new(token, now, per_s))),
             asked: 0,
             recorded: false,
         });
-        out.push(Output::Call(Call { id: call, method, request, facts: Arc::new(facts) }));
+        out.push(Output::Call(Call { id: call, method, request, facts }));
     }
 
     /// Enters a call in the record before it runs, so that nobody takes it for one that never did.
@@ -130,19 +131,20 @@ impl Session {
         self.active_at = now;
         let mut ended = self.calls.swap_remove(index);
         self.cancel_asks_of(call, ended.stream, out);
-        if let Some(params) = ended.progress.as_mut().and_then(Progress::finish) {
+        if let Some(params) = ended.progress.as_deref_mut().and_then(Progress::finish) {
             self.send(ended.stream, encode_notification("notifications/progress", Some(&params)), 200, out);
         }
         self.remember(&ended.id);
         if ended.recorded {
             self.mark(Dirty::Later);
         }
-        match outcome {
-            Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
-            Ok(reply) => match self.take_effect(&ended, &reply, out) {
-                Ok(()) => self.answer(ended.stream, &ended.id, &Offer::legacy_result(&reply), out),
-                Err(error) => self.answer_error(ended.stream, &ended.id, error, out),
-            },
+        let taken = outcome.and_then(|reply| self.take_effect(&ended, &reply, out).map(|()| reply));
+        match taken {
+            Ok(reply) => self.answer(ended.stream, &ended.id, &Offer::legacy_result(&reply), out),
+            Err(error) => {
+                let status = status_of_outcome(&error, self.rules());
+                self.answer_with_error(ended.stream, &ended.id, (error, status), out);
+            }
         }
         if let Some(event) = self.logged_last(ended.stream) {
             event.answers = Some(call);

@@ -259,7 +259,8 @@ impl Session {
         known.finished = true;
         known.heard = known.attached;
         known.rests_since = now;
-        let keeps_nothing = known.kept.is_empty();
+        // A client that knows it may come back, and is told that it is over.
+        let keeps_nothing = known.kept.is_empty() && !known.promised;
         if let (Answered::Yes, Some(Output::Send { frame, .. })) = (answered, out.last_mut()) {
             frame.last = true;
             if let Some(event) = self.logged_last(stream) {
@@ -362,11 +363,15 @@ impl Session {
     /// Says that the client will know an event id of `stream`, and may come back for it after a restart as well. What is
     /// kept of the stream is written down now, and from now on all that is said on it.
     pub fn promise(&mut self, stream: StreamId) {
-        if !self.rules().resumable || self.unwritten.is_none() {
+        if !self.rules().resumable {
             return;
         }
+        let survives = self.unwritten.is_some();
         let Some(known) = self.stream(stream).filter(|known| !known.promised) else { return };
         known.promised = true;
+        if !survives {
+            return;
+        }
         let (finished, newest) = (known.finished, known.sequence);
         let event = |(sequence, text): &(u32, Encoded)| {
             let last = finished && *sequence == newest;

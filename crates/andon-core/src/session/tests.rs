@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use andon_types::capability::ServerCapabilities;
 use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
 use andon_types::message::{Body, Message};
 use andon_types::meta::Implementation;
 use andon_types::scan::ScanLimits;
@@ -241,7 +242,8 @@ fn prg_progress_increases_stops_and_is_bounded() {
     let report = |bench: &mut Bench, progress: f64| {
         sent(&bench.input(Input::Progress { call, progress, total: None, message: None }))
     };
-    assert_eq!(report(&mut bench, 1.0)[0]["params"], json!({"progressToken": "t", "progress": 1.0}));
+    assert_eq!(report(&mut bench, 1.0)[0]["params"], json!({"progressToken": "t", "progress": 1}));
+    assert_eq!(report(&mut bench, 1.5)[0]["params"]["progress"], 1.5);
     assert!(
         report(&mut bench, 1.0).is_empty()
             && report(&mut bench, 0.5).is_empty()
@@ -588,4 +590,19 @@ proptest::proptest! {
         bench.input(Input::End);
         assert!(bench.session.streams.is_empty() && bench.session.asks.is_empty());
     }
+}
+
+#[test]
+fn what_a_handler_ends_with_is_an_answer_and_no_refusal() {
+    for (code, status) in [(-32600, 200), (-32000, 200), (-32602, 200), (-32601, 200)] {
+        let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+        let call = bench.call(1);
+        let outcome = Err(ErrorObject { code, message: "of another server".to_owned(), data: None });
+        let out = bench.input(Input::Done { call, outcome });
+        assert_eq!((frames(&out)[0].status, &sent(&out)[0]["error"]["code"]), (status, &json!(code)));
+    }
+    let mut bench = Bench::ready(Shape::Http, "2025-11-25");
+    let call = bench.call(1);
+    let out = bench.input(Input::Done { call, outcome: Err(ErrorObject::outage("nothing was done")) });
+    assert_eq!(frames(&out)[0].status, 503);
 }

@@ -347,11 +347,14 @@ fn unavailable(id: Option<&RequestId>) -> Answer {
 }
 
 fn refuse_attach(error: AttachError) -> Answer {
-    let (status, why) = match error {
-        AttachError::Malformed => (400, "Last-Event-ID is not an event id of this server"),
-        AttachError::Future => (400, "Last-Event-ID was not sent yet"),
-        AttachError::Unknown => (404, "Last-Event-ID names no stream that this session still keeps"),
-        AttachError::Evicted => (404, "events after Last-Event-ID are no longer kept: what they said is lost"),
+    // Never 404: that says that the session is gone.
+    let why = match error {
+        AttachError::Malformed => "Last-Event-ID is not an event id of this server",
+        AttachError::Future => "Last-Event-ID was not sent yet",
+        AttachError::Unknown => "Last-Event-ID names no stream that this session still keeps: send GET without it",
+        AttachError::Evicted => {
+            "events after Last-Event-ID are no longer kept, what they said is lost: send GET without it"
+        }
         AttachError::TooMany => {
             return Answer::overloaded(
                 429,
@@ -360,5 +363,5 @@ fn refuse_attach(error: AttachError) -> Answer {
             );
         }
     };
-    Answer::error(status, None, &ErrorObject::invalid_request(why))
+    Answer::error(400, None, &ErrorObject::invalid_request(why))
 }

@@ -301,9 +301,8 @@ impl World {
         };
         let (stream, mut frames) = match opened {
             Ok(opened) => opened,
-            Err(AttachError::Malformed | AttachError::Future) => return self.reply(node, wire, Reply::Refused(400)),
-            Err(AttachError::Unknown | AttachError::Evicted) => return self.reply(node, wire, Reply::Refused(404)),
             Err(AttachError::TooMany) => return self.reply(node, wire, Reply::Refused(429)),
+            Err(_) => return self.reply(node, wire, Reply::Refused(400)),
         };
         match bug {
             Some(Bug::ReplayOffByOne) if !frames.is_empty() => drop(frames.remove(0)),

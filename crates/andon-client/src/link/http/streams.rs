@@ -122,6 +122,11 @@ impl Shared {
                 Ok(response) if !is_first && self.says_gone(&response, session.as_ref()).await => {
                     return (self.ear)(Heard::SessionGone);
                 }
+                // What was missed is lost; what comes now is not.
+                Ok(response) if response.status() == StatusCode::BAD_REQUEST && !thread.last_event_id.is_empty() => {
+                    thread = Thread::default();
+                    false
+                }
                 // The server has none (405).
                 Ok(_) | Err(Loss::Unauthorized(_)) => return,
                 Err(_) => false,

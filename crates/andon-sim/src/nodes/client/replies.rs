@@ -18,7 +18,7 @@ impl World {
             404 if client.has_lapsed || now - client.heard_at >= idle.saturating_sub(super::super::SLACK_MS) => {
                 client.is_gone = true;
             }
-            404 => {
+            400 => {
                 if let Use::Resuming(stream, last) = what {
                     // It was told that already, on another connection.
                     let Some(view) = client.streams.get(&stream) else { return };
@@ -31,6 +31,7 @@ impl World {
                 }
                 self.broken(&format!("client {who} is told that what it comes for is not there: {what:?}"));
             }
+            404 => self.broken(&format!("client {who} is told that its session is gone: {what:?}")),
             _ => self.broken(&format!("client {who} is refused with {status}: {what:?}")),
         }
     }
