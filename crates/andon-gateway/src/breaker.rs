@@ -28,7 +28,7 @@ pub(crate) enum Outcome {
     Success,
     /// The connection broke, or there was no answer in time.
     Failure,
-    /// Nobody waited for it.
+    /// Nobody waited for it; or its server's process ended, which its supervisor sees to.
     Neither,
 }
 
@@ -53,11 +53,11 @@ pub(crate) struct Trial {
     until: Instant,
 }
 
-/// What a call was let through with. What becomes of it counts until the breaker opens, and then no more.
+/// What a call was let through with. What becomes of it counts until the breaker opens or is reset, and then no more.
 #[derive(Debug)]
 pub(crate) struct Ticket {
-    /// How often the breaker had opened.
-    openings: u64,
+    /// How often the breaker had opened or was reset.
+    turns: u64,
     /// The number of the trial, if it is one that has not come to anything yet.
     trial: Option<u64>,
 }
@@ -67,13 +67,13 @@ pub(crate) struct Breaker {
     thresholds: Thresholds,
     failures: usize,
     state: State,
-    openings: u64,
+    turns: u64,
     trials: u64,
 }
 
 impl Breaker {
     pub(crate) fn new(thresholds: Thresholds) -> Self {
-        Self { thresholds, failures: 0, state: State::Closed, openings: 0, trials: 0 }
+        Self { thresholds, failures: 0, state: State::Closed, turns: 0, trials: 0 }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -86,7 +86,7 @@ impl Breaker {
     /// How long it rests still.
     pub(crate) fn admit(&mut self, now: Instant) -> Result<Ticket, Duration> {
         let successes = match self.state {
-            State::Closed => return Ok(Ticket { openings: self.openings, trial: None }),
+            State::Closed => return Ok(Ticket { turns: self.turns, trial: None }),
             State::Open { until } if now < until => return Err(until - now),
             State::HalfOpen { trial: Some(Trial { until, .. }), .. } if now < until => {
                 return Err(Duration::from_secs(1));
@@ -97,14 +97,14 @@ impl Breaker {
         self.trials += 1;
         let trial = Trial { number: self.trials, until: now + self.thresholds.rest };
         self.state = State::HalfOpen { successes, trial: Some(trial) };
-        Ok(Ticket { openings: self.openings, trial: Some(trial.number) })
+        Ok(Ticket { turns: self.turns, trial: Some(trial.number) })
     }
 
     /// The call that was admitted with `ticket` came to something: it is over, or its server showed by it that it is at
     /// work. Whether that opened the breaker.
     pub(crate) fn record(&mut self, now: Instant, ticket: &mut Ticket, outcome: Outcome) -> bool {
         let number = ticket.trial.take();
-        if ticket.openings != self.openings {
+        if ticket.turns != self.turns {
             return false;
         }
         match (&mut self.state, outcome) {
@@ -135,9 +135,16 @@ impl Breaker {
         false
     }
 
+    /// The server began anew, and what went wrong before says nothing about it.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+        self.turns += 1;
+        self.state = State::Closed;
+    }
+
     fn open(&mut self, now: Instant) -> bool {
         self.failures = 0;
-        self.openings += 1;
+        self.turns += 1;
         self.state = State::Open { until: now + self.thresholds.rest };
         true
     }
@@ -215,6 +222,17 @@ mod tests {
         assert!(breaker.admit(then).is_err(), "the other one is on its way");
         breaker.record(then, &mut short, Outcome::Success);
         breaker.admit(then).expect("the next");
+    }
+
+    #[test]
+    fn a_server_that_began_anew_is_not_judged_by_calls_from_before() {
+        let (mut breaker, mut before, later) = opened();
+        breaker.reset();
+        let mut of_then = breaker.admit(later).expect("it is closed");
+        assert!(!breaker.record(later, &mut before, Outcome::Failure));
+        breaker.reset();
+        assert!(!breaker.record(later, &mut of_then, Outcome::Failure));
+        assert_eq!(breaker.state(), State::Closed);
     }
 
     #[test]

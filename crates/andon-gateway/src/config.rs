@@ -105,6 +105,13 @@ pub enum Place {
     },
 }
 
+impl Place {
+    /// Whether its process is Andon's.
+    pub(crate) fn is_child(&self) -> bool {
+        matches!(self, Self::Child { .. })
+    }
+}
+
 /// What a file says, and what is to be said about it.
 pub struct Checked {
     /// `None` if there is an error among the findings.

@@ -122,8 +122,8 @@ impl Gateway {
         self.main.host.clone()
     }
 
-    /// Serves `config` from now on. Servers that are the same run on, with everybody who uses them. Returns how many
-    /// were started and how many are ended.
+    /// Serves `config` from now on. Servers that are the same run on, with everybody who uses them; those of them that
+    /// rest are tried again. Returns how many were started and how many are ended.
     pub fn reload(&self, config: &Config) -> (usize, usize) {
         self.hub.pins.read_again();
         let (started, ended) = self.hub.apply(&config.servers);
@@ -131,6 +131,7 @@ impl Gateway {
         tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
             upstream.heed_again();
+            upstream.try_again();
         }
         self.hub.announce_all();
         (started, count)

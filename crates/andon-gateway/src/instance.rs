@@ -18,7 +18,7 @@ use andon_types::error::ErrorObject;
 use andon_types::message::Json;
 use andon_types::revision::Era;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -99,6 +99,8 @@ pub(crate) struct Instance {
     phase: watch::Sender<Phase>,
     since: Mutex<Instant>,
     ending: watch::Sender<bool>,
+    /// It is to be opened again without waiting.
+    wanted_now: Notify,
     task: Mutex<Option<JoinHandle<()>>>,
     traffic: Mutex<Traffic>,
     /// What the server was told last that the client of a call can do, and what of it.
@@ -158,6 +160,7 @@ impl Instance {
             phase: watch::Sender::new(Phase::Starting),
             since: Mutex::new(Instant::now()),
             ending: watch::Sender::new(false),
+            wanted_now: Notify::new(),
             task: Mutex::default(),
             traffic: Mutex::default(),
             declared: Mutex::default(),
@@ -203,8 +206,11 @@ impl Instance {
             let (deadline, why) = match phase {
                 Phase::Ready(ready) => return Ok(ready),
                 Phase::Starting => (starting, format!("the server {name:?} is still starting")),
-                Phase::Waiting(why) => {
+                Phase::Waiting(why) if self.upstream.place.is_child() => {
                     (restarting, format!("the server {name:?} ended and is being restarted: {}", without_words(&why)))
+                }
+                Phase::Waiting(why) => {
+                    (restarting, format!("the server {name:?} is tried again soon: {}", without_words(&why)))
                 }
                 Phase::Parked(why) => {
                     let why = format!("the server {name:?} ends again and again, and rests: {}", without_words(&why));
@@ -258,6 +264,11 @@ impl Instance {
         {
             tracing::error!(server = &*self.upstream.name, %error, "a supervisor failed");
         }
+    }
+
+    /// If it waits until it is opened again, it need not wait any longer.
+    pub(crate) fn try_again(&self) {
+        self.wanted_now.notify_waiters();
     }
 
     /// Ends the conversation without waiting.
@@ -334,9 +345,12 @@ impl Instance {
     }
 }
 
-/// Why a server ended, without what it wrote to its standard error: that is for the log.
+/// What is for the operator only, of why a server ended: what it wrote to its standard error, and what to do about it.
+const FOR_THE_OPERATOR: [&str; 2] = ["; its last words", attend::LOG_IN];
+
+/// Why a server ended, as clients may know it.
 pub(crate) fn without_words(why: &str) -> &str {
-    why.split("; its last words").next().unwrap_or(why)
+    FOR_THE_OPERATOR.iter().fold(why, |why, mark| why.split(mark).next().unwrap_or(why))
 }
 
 /// Of what a client can do, that which is passed on: tasks and extensions are not.

@@ -19,13 +19,14 @@ use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
 use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, without_words};
+use crate::restarts::Intensity;
 use crate::service::Dull;
 use crate::viewer::Viewer;
 
 /// How long a call waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 
-/// A conversation that was idle for so long makes room for another, where there is none left.
+/// A conversation that was idle for so long makes room for one that is wanted for lists only.
 const EVICT_AFTER: Duration = Duration::from_secs(10);
 /// Conversations of which it is known what they listed; beyond that, only of those that are open.
 const SHOWN_MAX: usize = 256;
@@ -33,8 +34,10 @@ const SHOWN_MAX: usize = 256;
 /// What a conversation is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To see what the server has.
+    /// To see what the server has, which may be known without it.
     List,
+    /// For what any conversation of its client will do for.
+    Any,
     /// For a call, which the server may ask about.
     Call,
 }
@@ -151,7 +154,7 @@ impl Upstream {
     /// Begins the conversation that all share, so that it is there when the first client comes.
     pub(crate) fn warm(self: &Arc<Self>) {
         if self.mode == Mode::Shared {
-            drop(self.instance(Key::Shared, None));
+            drop(self.instance(Key::Shared, None, Purpose::List));
         }
     }
 
@@ -169,7 +172,7 @@ impl Upstream {
             Key::Alone(subject, _) => self.one_that_is_free(subject, purpose),
             key => key,
         };
-        self.instance(key, Some(call))
+        self.instance(key, Some(call), purpose)
     }
 
     /// The conversation of `viewer`, or the first of several.
@@ -210,35 +213,40 @@ impl Upstream {
     /// As above.
     pub(crate) fn reserve(self: &Arc<Self>, call: &Call, endpoint: u64) -> Result<Reserved, ErrorObject> {
         const ATTEMPTS: usize = 16;
-        let attempts = if self.has_one_client() { 0 } else { ATTEMPTS };
-        for _ in 0..attempts {
+        let shares_at = if self.has_one_client() { 0 } else { ATTEMPTS };
+        for attempt in 0..=ATTEMPTS {
             let instance = self.instance_for(call, endpoint, Purpose::Call)?;
-            // Another call may have been faster; then there is another conversation.
-            if let Some(reserved) = instance.reserve(Sharing::Refused) {
+            // Where there is no room calls share, and what the server asks may have to be refused.
+            let sharing = if attempt < shares_at { Sharing::Refused } else { Sharing::Accepted };
+            // Another call may have been faster: then it has this conversation, or needed the room.
+            if let Some(reserved) = instance.reserve(sharing).filter(|reserved| !reserved.instance.is_ending()) {
                 return Ok(reserved);
             }
         }
-        // Where there is no room calls share, and what the server asks may have to be refused.
-        let instance = self.instance_for(call, endpoint, Purpose::Call)?;
-        Ok(instance.reserve(Sharing::Accepted).expect("nothing stands against sharing"))
+        Err(self.is_full())
     }
 
     /// Calls that stand alone have a conversation to themselves while they last, so that what a server asks is theirs. Where
     /// there is but one client, it is always the same one.
     fn one_that_is_free(&self, subject: Option<Arc<str>>, purpose: Purpose) -> Key {
-        let is_shared = purpose == Purpose::List || self.has_one_client();
+        let is_shared = purpose != Purpose::Call || self.has_one_client();
         let instances = lock(&self.instances);
         // A server that says which call it asks for needs no call to be alone.
         let is_free = |key: &Key| {
             instances.get(key).is_none_or(|known| (known.says_whose() || known.is_free()) && !known.is_ending())
         };
-        let has_room = instances.len() < self.settings.instances_max || self.evictable(&instances).is_some();
+        let has_room = instances.len() < self.settings.instances_max || self.evictable(&instances, purpose).is_some();
         let mut keys = (0..self.settings.instances_max).map(|number| Key::Alone(subject.clone(), number));
         let fits = |key: &Key| has_room || instances.contains_key(key);
         keys.find(|key| is_shared || (fits(key) && is_free(key))).unwrap_or(Key::Alone(subject, 0))
     }
 
-    fn instance(self: &Arc<Self>, key: Key, call: Option<&Call>) -> Result<Arc<Instance>, ErrorObject> {
+    fn instance(
+        self: &Arc<Self>,
+        key: Key,
+        call: Option<&Call>,
+        purpose: Purpose,
+    ) -> Result<Arc<Instance>, ErrorObject> {
         let mut instances = lock(&self.instances);
         if self.is_ended.load(Ordering::Relaxed) {
             // A call that was routed before. What it began now nobody would end.
@@ -250,11 +258,8 @@ impl Upstream {
             return Ok(instance.clone());
         }
         if instances.len() >= self.settings.instances_max && key != Key::Shared {
-            let evicted = self.evictable(&instances).ok_or_else(|| {
-                let most = self.settings.instances_max;
-                let why = format!("as many of the server {:?} as there may be, {most}, are running", self.name);
-                ErrorObject::unavailable(why)
-            })?;
+            let evicted = self.evictable(&instances, purpose).ok_or_else(|| self.is_full())?;
+            tracing::info!(server = &*self.name, "a conversation is idle, and ended to make room for another");
             evicted.end_soon();
             instances.remove(&evicted.key);
         }
@@ -263,10 +268,17 @@ impl Upstream {
         Ok(instance)
     }
 
-    /// The conversation that has been idle longest, if that is long enough for it to make room.
-    fn evictable(&self, instances: &HashMap<Key, Arc<Instance>>) -> Option<Arc<Instance>> {
-        let idlest = instances.values().filter(|known| known.is_free()).max_by_key(|known| known.idle())?;
-        (idlest.idle() >= EVICT_AFTER).then(|| idlest.clone())
+    /// The conversation that has been idle longest, which makes room for another.
+    fn evictable(&self, instances: &HashMap<Key, Arc<Instance>>, purpose: Purpose) -> Option<Arc<Instance>> {
+        let least = if purpose == Purpose::List { EVICT_AFTER } else { Duration::ZERO };
+        let idle = instances.values().filter_map(|known| Some((known.idle().filter(|_| known.is_free())?, known)));
+        let (longest, idlest) = idle.max_by_key(|(idle, _)| *idle)?;
+        (longest >= least).then(|| idlest.clone())
+    }
+
+    fn is_full(&self) -> ErrorObject {
+        let most = self.settings.instances_max;
+        ErrorObject::unavailable(format!("as many of the server {:?} as there may be, {most}, are running", self.name))
     }
 
     /// Whether all calls are of one client.
@@ -415,6 +427,23 @@ impl Upstream {
         error
     }
 
+    /// How often conversations may be opened again. One that ends at once each time is no crash loop where there is no
+    /// process: it is tried on, ever less often.
+    pub(crate) fn intensity(&self) -> Intensity {
+        let most = if self.place.is_child() { self.settings.restarts.most } else { usize::MAX };
+        Intensity { most, ..self.settings.restarts }
+    }
+
+    /// A conversation that had ended is there again, or has another session.
+    pub(crate) fn recovered(&self) {
+        lock(&self.breaker).reset();
+    }
+
+    /// Conversations that wait until they are tried again need not wait any longer.
+    pub(crate) fn try_again(&self) {
+        self.instances().iter().for_each(|instance| instance.try_again());
+    }
+
     /// What the program adds to clients of this URL: credentials.
     pub(crate) fn prepare(&self, builder: Builder, url: &str) -> Builder {
         match self.hub.upgrade() {
@@ -460,7 +489,7 @@ impl Upstream {
         call: &Call,
         endpoint: u64,
     ) -> Result<(Arc<Instance>, Ready), ErrorObject> {
-        let instance = self.instance_for(call, endpoint, Purpose::List)?;
+        let instance = self.instance_for(call, endpoint, Purpose::Any)?;
         let ready = instance.ready().await?;
         Ok((instance, ready))
     }
@@ -543,6 +572,11 @@ impl Admission {
                 self.conclude(Outcome::Success);
             }
             Err(Error::Closed) => self.conclude(Outcome::Neither),
+            // However many calls one end of the process takes along: it is started again, or parked.
+            Err(Error::Transport(Loss::Disconnected(_))) if self.upstream.place.is_child() => {
+                self.count_failure();
+                self.conclude(Outcome::Neither);
+            }
             Err(_) => self.failed(),
         }
     }
@@ -563,8 +597,12 @@ impl Admission {
 
     /// The call could not even be made.
     pub(crate) fn failed(&mut self) {
-        self.upstream.figures.failures.fetch_add(1, Ordering::Relaxed);
+        self.count_failure();
         self.conclude(Outcome::Failure);
+    }
+
+    fn count_failure(&self) {
+        self.upstream.figures.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     fn conclude(&mut self, outcome: Outcome) {

@@ -6,11 +6,11 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use andon_client::{Client, Event, Options};
+use andon_client::{Client, Event, Filled, Options};
 use andon_server::principal::Principal;
 use andon_types::client::Root;
 use andon_types::revision::Revision;
-use common::{Bench, SOON, call, event, is_alive, tools, unruly, until};
+use common::{Bench, SOON, call, event, is_alive, resume, stop, tools, unruly, until};
 use serde_json::{Map, Value, json};
 
 const LEGACY: &str = "2025-11-25";
@@ -94,6 +94,19 @@ async fn a_crash_loop_rests_and_costs_nobody_else() {
     assert_eq!(missing[1]["server"], "absent");
     assert!(missing[1]["why"].as_str().unwrap().contains("cannot be started"), "{missing}");
     assert_eq!(call(&client, "good__echo", json!({ "message": "here" })).await.unwrap(), "here");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_tries_again_what_rests() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("server").display().to_string();
+    let servers = json!({ "a": { "command": program, "andon": { "restarts_max": 1 } } });
+    let bench = Bench::new(servers.clone());
+    until(|| async { bench.status("a").state == "parked" }).await;
+    std::os::unix::fs::symlink(common::example("unruly"), &program).unwrap();
+    assert_eq!(bench.gateway.reload(&bench.configure(servers)), (0, 0));
+    until(|| async { bench.status("a").state == "ready" }).await;
     bench.gateway.stop().await;
 }
 
@@ -220,6 +233,107 @@ async fn a_server_that_does_not_answer_is_given_a_rest() {
 }
 
 #[tokio::test]
+async fn the_calls_that_one_end_takes_along_give_nobody_a_rest() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({ "breaker_failures": 5, "breaker_rest_s": 600 })) }));
+    let client = bench.client(LEGACY).await;
+    let pid = call(&client, "pid", json!({})).await.unwrap();
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { call(&client, "wait", json!({ "ms": 60_000 })).await })
+        })
+        .collect();
+    until(|| async { bench.status("a").in_flight == 8 }).await;
+    assert!(call(&client, "crash", json!({})).await.is_err());
+    for waiting in calls {
+        assert!(waiting.await.unwrap().is_err());
+    }
+    assert_eq!((bench.status("a").failures, bench.status("a").breaker.as_str()), (9, "closed"));
+    assert_ne!(call(&client, "pid", json!({})).await.unwrap(), pid);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_started_again_has_no_rest_any_more() {
+    let settings = json!({ "timeout_s": 0.2, "ping_interval_s": 0.2, "breaker_failures": 2, "breaker_rest_s": 600 });
+    let bench = Bench::new(json!({ "a": unruly(&[], settings) }));
+    let client = bench.client(LEGACY).await;
+    stop(&call(&client, "pid", json!({})).await.unwrap());
+    for _ in 0..2 {
+        assert!(call(&client, "echo", json!({})).await.is_err());
+    }
+    assert_eq!(bench.status("a").breaker, "open");
+    until(|| async { bench.status("a").restarts == 1 && bench.status("a").state == "ready" }).await;
+    assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");
+    assert_eq!(bench.status("a").breaker, "closed");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_keeps_others_from_being_asked_for_a_moment_only() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    for revision in [MODERN, LEGACY] {
+        let ((one, _), (two, asked)) = (bench.person(revision, "Ada").await, bench.person(revision, "Bob").await);
+        let waiting = tokio::spawn(async move { call(&one, "wait", json!({ "ms": 60_000 })).await });
+        until(|| async { bench.status("a").in_flight == 1 }).await;
+        waiting.abort();
+        until(|| async { bench.status("a").in_flight == 0 }).await;
+        // What its server asks now may still be about the call that was given up.
+        assert_eq!(call(&two, "ask", json!({ "message": "?" })).await.unwrap(), "refused", "{revision}");
+        assert!(asked.lock().unwrap().is_empty(), "{revision}");
+        let begun = Instant::now();
+        until(|| async { call(&two, "ask", json!({ "message": "?" })).await.unwrap().contains("Bob") }).await;
+        assert!(begun.elapsed() < Duration::from_secs(10), "{revision}: {:?}", begun.elapsed());
+    }
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_not_heard_that_a_call_was_given_up_may_speak_of_it() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "b": unruly(&[], json!({})) }));
+    let ((one, _), (two, asked)) = (bench.person(MODERN, "Ada").await, bench.person(MODERN, "Bob").await);
+    let pid = call(&one, "a__pid", json!({})).await.unwrap();
+    stop(&pid);
+    let asking = tokio::spawn(async move { call(&one, "a__ask", json!({ "message": "Ada?" })).await });
+    until(|| async { bench.status("a").in_flight == 1 }).await;
+    asking.abort();
+    until(|| async { bench.status("a").in_flight == 0 }).await;
+    assert_eq!(call(&two, "b__wait", json!({ "ms": 3_000 })).await.unwrap(), "waited");
+    let other = tokio::spawn({
+        let two = two.clone();
+        async move { call(&two, "a__wait", json!({ "ms": 500 })).await }
+    });
+    until(|| async { bench.status("a").in_flight == 1 }).await;
+    // Now it reads all of that at once, and asks about the first.
+    resume(&pid);
+    assert_eq!(other.await.unwrap().unwrap(), "waited");
+    assert!(asked.lock().unwrap().is_empty());
+    until(|| async { call(&two, "a__ask", json!({ "message": "?" })).await.unwrap().contains("Bob") }).await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn one_principal_is_one_client_of_a_server_that_many_share() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let client = |subject: &str| {
+        let builder = Client::builder((bench.gateway.host(), Principal::verified(subject, [])));
+        let filled = || Filled::Accept(Map::from_iter([("name".to_owned(), "me".into())]));
+        let builder = builder.protocol(Revision::LATEST).without_cache().on_form(move |_| async move { filled() });
+        builder.connect()
+    };
+    let (ada, bob) = (client("ada").await.unwrap(), client("bob").await.unwrap());
+    let waiting = tokio::spawn({
+        let ada = ada.clone();
+        async move { call(&ada, "wait", json!({ "ms": 60_000 })).await }
+    });
+    until(|| async { bench.status("a").in_flight == 1 }).await;
+    assert_eq!(call(&ada, "ask", json!({ "message": "?" })).await.unwrap(), r#"accept {"name":"me"}"#);
+    assert_eq!(call(&bob, "ask", json!({ "message": "?" })).await.unwrap(), "refused");
+    waiting.abort();
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_full_server_refuses_and_others_do_not() {
     let bench = Bench::new(json!({ "a": unruly(&[], json!({ "in_flight_max": 2 })), "b": unruly(&[], json!({})) }));
     let client = bench.client(LEGACY).await;
@@ -253,9 +367,20 @@ async fn modes_say_who_shares_a_server() {
         let counted = [call(&one, &count, json!({})).await.unwrap(), call(&two, &count, json!({})).await.unwrap()];
         assert_eq!(counted, expected, "{server}");
     }
-    let why = call(&three, "own__count", json!({})).await.unwrap_err().to_string();
-    assert!(why.contains("as many of the server"), "{why}");
     assert_eq!(call(&three, "shared__count", json!({})).await.unwrap(), "3");
+    // What nobody uses makes room, the one that has been idle longest first; what somebody uses does not.
+    let second = call(&two, "own__pid", json!({})).await.unwrap();
+    assert_eq!(call(&three, "own__count", json!({})).await.unwrap(), "1");
+    assert_eq!(call(&two, "own__pid", json!({})).await.unwrap(), second);
+    let busy = [&two, &three].map(|client| {
+        let client = client.clone();
+        tokio::spawn(async move { call(&client, "own__wait", json!({ "ms": 60_000 })).await })
+    });
+    until(|| async { bench.status("own").in_flight == 2 }).await;
+    let why = call(&one, "own__count", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("as many of the server"), "{why}");
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    until(|| async { call(&one, "own__count", json!({})).await.is_ok() }).await;
     bench.gateway.stop().await;
 }
 

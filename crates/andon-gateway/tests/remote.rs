@@ -13,15 +13,22 @@ use tokio::net::{TcpListener, TcpStream};
 const LEGACY: &str = "2025-11-25";
 
 /// A server of 2025-11-25, as far as it takes, that can be told to misbehave.
-#[derive(Default)]
 struct Forgetful {
     /// The number of its session, of which there is one.
     session: u32,
     /// How many attempts to open a session are answered with this status.
     refused: u32,
     status: u16,
+    /// How it answers in a session that it does not know.
+    unknown: u16,
     /// The sessions that were told a log level.
     levels: Vec<u32>,
+}
+
+impl Default for Forgetful {
+    fn default() -> Self {
+        Self { session: 0, refused: 0, status: 503, unknown: 404, levels: Vec::new() }
+    }
 }
 
 impl Forgetful {
@@ -44,7 +51,7 @@ impl Forgetful {
                 let said = json!({ "protocolVersion": LEGACY, "capabilities": capabilities, "serverInfo": info });
                 response(200, &format!("Mcp-Session-Id: s{}\r\n", self.session), &result(said))
             }
-            _ if !is_known => response(404, "", ""),
+            _ if !is_known => response(self.unknown, "", ""),
             method if method.starts_with("notifications/") => response(202, "", ""),
             "logging/setLevel" => {
                 self.levels.push(self.session);
@@ -100,17 +107,22 @@ async fn serve(mut stream: TcpStream, server: Arc<Mutex<Forgetful>>) {
 }
 
 /// The server, and a gateway before it.
-async fn scene() -> (Arc<Mutex<Forgetful>>, Bench) {
-    let server: Arc<Mutex<Forgetful>> = Arc::default();
+async fn begin(server: Forgetful, settings: Value) -> (Arc<Mutex<Forgetful>>, Bench) {
+    let server = Arc::new(Mutex::new(server));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    let url = format!("http://{}/mcp?key=secret", listener.local_addr().unwrap());
     let known = server.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(serve(stream, known.clone()));
         }
     });
-    let bench = Bench::new(json!({ "a": { "url": url, "andon": { "protocol": LEGACY } } }));
+    (server, Bench::new(json!({ "a": { "url": url, "andon": settings } })))
+}
+
+/// The same, once it is there.
+async fn scene() -> (Arc<Mutex<Forgetful>>, Bench) {
+    let (server, bench) = begin(Forgetful::default(), json!({ "protocol": LEGACY })).await;
     until(|| async { bench.status("a").state == "ready" }).await;
     (server, bench)
 }
@@ -145,5 +157,47 @@ async fn a_session_that_cannot_be_opened_at_once_is_opened_soon() {
     assert!(call(&client, "session", json!({})).await.is_ok());
     let status = bench.status("a");
     assert_eq!((status.breaker.as_str(), status.restarts), ("closed", 2));
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_by_400_is_found_out_by_a_ping() {
+    let settings = json!({ "protocol": LEGACY, "ping_interval_s": 0.1 });
+    let (server, bench) = begin(Forgetful { unknown: 400, ..Forgetful::default() }, settings).await;
+    until(|| async { bench.status("a").state == "ready" }).await;
+    server.lock().unwrap().forget();
+    // Nobody calls.
+    until(|| async { server.lock().unwrap().levels.len() == 2 }).await;
+    assert_eq!(bench.status("a").restarts, 0);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_cannot_be_made_is_no_crash_loop() {
+    let settings = json!({ "protocol": LEGACY, "restarts_max": 1, "park_s": 600 });
+    let (server, bench) = begin(Forgetful { refused: 3, ..Forgetful::default() }, settings).await;
+    until(|| async { bench.status("a").state == "ready" }).await;
+    assert_eq!((server.lock().unwrap().refused, bench.status("a").restarts), (0, 3));
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_not_logged_in_is_told_how_and_tried_again() {
+    let settings = json!({ "protocol": LEGACY, "restarts_max": 1, "park_s": 600 });
+    let (server, bench) = begin(Forgetful { refused: u32::MAX, status: 401, ..Forgetful::default() }, settings).await;
+    let client = bench.client(LEGACY).await;
+    until(|| async { bench.status("a").restarts >= 3 }).await;
+    let why = bench.status("a").last_error.unwrap();
+    assert!(why.contains("not authorized") && why.contains("; to log in: andon login http://127.0.0.1:"), "{why}");
+    assert!(why.ends_with("/mcp"), "what follows may be secret: {why}");
+    let list = client.request("tools/list", serde_json::Map::new(), andon_client::Options::default()).await.unwrap();
+    let missing = list.parse::<Value>().unwrap()["_meta"]["andon.dev/missing"][0]["why"].to_string();
+    assert!(missing.contains("not authorized") && !missing.contains("127.0.0.1"), "{missing}");
+    // Somebody has, and says so.
+    server.lock().unwrap().refused = 0;
+    let servers = std::fs::read_to_string(bench.folder.path().join("mcp.json")).unwrap();
+    let servers = serde_json::from_str::<Value>(&servers).unwrap()["mcpServers"].clone();
+    assert_eq!(bench.gateway.reload(&bench.configure(servers)), (0, 0));
+    until(|| async { bench.status("a").state == "ready" }).await;
     bench.gateway.stop().await;
 }

@@ -3,6 +3,7 @@
 //! All that waits for the server does so beside the rest, and gives way to the end of the conversation: a server that
 //! answers some requests and not others holds up nothing but what those are for.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,10 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Questions of one server at once, to all clients: more than one principal has calls that can ask.
 const QUESTIONS_MAX: usize = 2 * PARKED_MAX;
+
+/// What stands between why a server takes no credentials and how to give it some.
+pub(super) const LOG_IN: &str = "; to log in: ";
+
 /// Why a conversation is over that was ended.
 const ENDED: &str = "it was ended";
 
@@ -49,10 +54,12 @@ pub(super) async fn supervise(instance: Arc<Instance>) {
 /// Opens the conversation again and again, until it is to end.
 async fn keep_up(instance: &Arc<Instance>) {
     let upstream = &instance.upstream;
-    let mut restarts = Restarts::new(upstream.settings.restarts);
+    let mut restarts = Restarts::new(upstream.intensity());
+    let mut is_again = false;
     loop {
         instance.set(Phase::Starting);
-        let (ran, why) = one(instance).await;
+        let (ran, why) = one(instance, is_again).await;
+        is_again = true;
         if instance.is_ending() {
             return;
         }
@@ -80,6 +87,7 @@ async fn keep_up(instance: &Arc<Instance>) {
         instance.set(phase);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = instance.wanted_now.notified() => restarts = Restarts::new(upstream.intensity()),
             () = instance.is_to_end() => return,
         }
     }
@@ -93,7 +101,8 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        if instance.idle() >= instance.upstream.settings.idle_timeout && !instance.is_ending() {
+        let is_idle = instance.idle().is_some_and(|idle| idle >= instance.upstream.settings.idle_timeout);
+        if is_idle && !instance.is_ending() {
             tracing::info!(server = &*instance.upstream.name, "a conversation is idle, and ended");
             instance.end_soon();
         }
@@ -101,7 +110,7 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
 }
 
 /// One conversation from its opening to its end: how long it was open, and why it ended.
-async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
+async fn one(instance: &Arc<Instance>, is_again: bool) -> (Option<Duration>, String) {
     let begun_at = Instant::now();
     // At the level that is always there: what is logged beneath it says of which server it is.
     let span = tracing::error_span!("upstream", server = &*instance.upstream.name);
@@ -113,7 +122,7 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     };
     let (client, catalogue, events) = match opened {
         Ok(Ok(opened)) => opened,
-        Ok(Err(error)) => return (None, error.to_string()),
+        Ok(Err(error)) => return (None, why_not(&instance.upstream.place, &error)),
         Err(_) => return (None, "it did not start in time".to_owned()),
     };
     tracing::info!(
@@ -127,6 +136,9 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
     let catalogue = instance.upstream.same(catalogue);
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
     instance.upstream.listed(instance, &catalogue);
+    if is_again {
+        instance.upstream.recovered();
+    }
     let why = tokio::select! {
         why = attend(instance, &client, (catalogue, events)) => why,
         () = instance.is_to_end() => ENDED.to_owned(),
@@ -142,6 +154,26 @@ async fn one(instance: &Arc<Instance>) -> (Option<Duration>, String) {
 /// A number in logs; one of 128 bits would be a text there.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Why a conversation could not be opened, and what to do about it where that is known.
+fn why_not(place: &Place, error: &Error) -> String {
+    match (place, error) {
+        (Place::Remote { headers, .. }, Error::Unauthorized(why)) if names_credentials(headers) => {
+            format!("not authorized: the server refuses the Authorization header of the configuration: {why}")
+        }
+        (Place::Remote { url, .. }, Error::Unauthorized(_)) => {
+            // What follows may be secret.
+            let url = url.split(['?', '#']).next().unwrap_or_default();
+            format!("{error}{LOG_IN}andon login {url}")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Whether these headers of the configuration say who Andon is.
+fn names_credentials(headers: &BTreeMap<String, String>) -> bool {
+    headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"))
 }
 
 async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), Error> {
@@ -173,8 +205,7 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
             for (name, value) in headers {
                 builder = builder.header(name, value);
             }
-            let has_token = headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
-            if has_token { builder } else { upstream.prepare(builder, url) }
+            if names_credentials(headers) { builder } else { upstream.prepare(builder, url) }
         }
     };
     if let Some(revision) = settings.protocol {
@@ -258,7 +289,10 @@ async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Sta
             Event::ToolsChanged => stale.send_modify(|stale| stale.tools = true),
             Event::PromptsChanged => stale.send_modify(|stale| stale.prompts = true),
             Event::ResourcesChanged => stale.send_modify(|stale| stale.resources = true),
-            Event::Reopened => drop(stale.send_replace(Stale::ALL)),
+            Event::Reopened => {
+                instance.upstream.recovered();
+                stale.send_replace(Stale::ALL);
+            }
             Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.key, &instance.watched_as(&uri)),
             Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
             _ => {}

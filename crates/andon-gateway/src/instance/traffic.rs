@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Instance, Key, Ready, bridged};
+use super::{Instance, Key, Phase, Ready, bridged};
 use crate::flight::{Asked, Flight, Held, Inbox, Line, lock};
 use crate::upstream::Admission;
 
@@ -36,8 +36,9 @@ static EVERYTHING: LazyLock<Arc<RawObject>> = LazyLock::new(|| {
     Arc::new(meta)
 });
 
-/// How long a call that was given up may still be what a server speaks of.
-const GHOST_FOR: Duration = Duration::from_secs(60);
+/// How long a call that was given up may still be what a server speaks of, since the server has heard of that: it has
+/// answered a ping that was sent later.
+const GHOST_FOR: Duration = Duration::from_secs(2);
 /// How long a call that was given up may still be answered with a task.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
 /// How often a client is asked for its roots, by calls that end before it has answered.
@@ -54,7 +55,9 @@ const WATCHES_MAX: usize = 1_000;
 enum Caller {
     /// The endpoint, and the key of the session.
     Session(u64, u128),
-    /// Calls of 2026-07-28 stand alone.
+    /// Calls of 2026-07-28 stand alone, except that a principal is the same person each time.
+    Principal(String),
+    /// One call of nobody in particular.
     Alone(u64),
     /// The conversation is this client's own.
     Owner,
@@ -66,8 +69,11 @@ pub(super) struct Traffic {
     open: Ascending<u64, Open>,
     /// Calls that wait until they can be made.
     reserved: usize,
-    /// Calls that nobody waits for any more, and of which the server may not know yet.
-    ghosts: Vec<(Caller, Instant)>,
+    /// Calls that nobody waits for any more, and of which the server may not know yet: by the number of the last of each
+    /// caller.
+    ghosts: Vec<(Caller, u64)>,
+    /// They are being laid, by one task at most.
+    is_laying: bool,
     used_at: Option<Instant>,
     /// A call ran out of time, or a ping, and nothing was answered since.
     is_silent: bool,
@@ -154,7 +160,10 @@ impl Instance {
                 (Key::Session(..), _) => Caller::Owner,
                 _ if self.upstream.has_one_client() => Caller::Owner,
                 (_, Some(session)) => Caller::Session(endpoint, session),
-                (_, None) => Caller::Alone(id),
+                (_, None) => match call.principal().subject() {
+                    Some(subject) => Caller::Principal(subject.to_owned()),
+                    None => Caller::Alone(id),
+                },
             };
             let open =
                 Open { caller, line: line.clone(), questions: questions.clone(), task: None, asking: Arc::default() };
@@ -319,20 +328,51 @@ impl Instance {
 
     /// Whether no call is open, and none that was given up may still be spoken of.
     pub(crate) fn is_free(&self) -> bool {
-        let traffic = lock(&self.traffic);
-        let now = Instant::now();
-        traffic.is_free(now)
+        lock(&self.traffic).is_free()
     }
 
     /// Reserves the conversation for one call. `None` if the call wants it to itself, and another was faster.
     pub(crate) fn reserve(self: &Arc<Self>, sharing: Sharing) -> Option<Reserved> {
         let is_shared = sharing == Sharing::Accepted || !matches!(self.key, Key::Alone(..)) || self.says_whose();
         let mut traffic = lock(&self.traffic);
-        if !is_shared && !traffic.is_free(Instant::now()) {
+        if !is_shared && !traffic.is_free() {
             return None;
         }
         traffic.reserved += 1;
         Some(Reserved { instance: self.clone() })
+    }
+
+    /// Waits until the server knows which calls were given up, and forgets them.
+    fn lay_ghosts(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if std::mem::replace(&mut lock(&self.traffic).is_laying, true) {
+            return;
+        }
+        let instance = Arc::downgrade(self);
+        runtime.spawn(async move {
+            while let Some((last, client)) = instance.upgrade().and_then(|instance| instance.haunted()) {
+                if let Some(client) = client {
+                    // Any outcome will do: a server that answers none is ended.
+                    drop(client.ping().await);
+                }
+                tokio::time::sleep(GHOST_FOR).await;
+                let Some(instance) = instance.upgrade() else { return };
+                lock(&instance.traffic).ghosts.retain(|(_, number)| *number > last);
+            }
+        });
+    }
+
+    /// The last call that was given up, and who tells its server so. `None` if none is left.
+    fn haunted(&self) -> Option<(u64, Option<Client>)> {
+        let mut traffic = lock(&self.traffic);
+        traffic.is_laying = !traffic.ghosts.is_empty();
+        let (_, last) = traffic.ghosts.last()?;
+        let client = match &*self.phase.borrow() {
+            Phase::Ready(ready) => Some(ready.client.clone()),
+            // Another process knows nothing of them.
+            _ => None,
+        };
+        Some((*last, client))
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -353,11 +393,11 @@ impl Instance {
         lock(&self.traffic).is_silent = is_silent;
     }
 
-    /// How long nobody has used it.
-    pub(crate) fn idle(&self) -> Duration {
+    /// How long nobody has used it; `None` while somebody does.
+    pub(crate) fn idle(&self) -> Option<Duration> {
         let traffic = lock(&self.traffic);
         let is_used = traffic.reserved > 0 || !traffic.open.is_empty() || self.is_watching();
-        if is_used { Duration::ZERO } else { traffic.used_at.map_or(Duration::ZERO, |at| at.elapsed()) }
+        if is_used { None } else { traffic.used_at.map(|at| at.elapsed()) }
     }
 
     pub(crate) fn touch(&self) {
@@ -537,8 +577,20 @@ async fn send(client: &Client, outgoing: Outgoing, options: Options) -> Result<J
 }
 
 impl Traffic {
-    fn is_free(&self, now: Instant) -> bool {
-        self.reserved == 0 && self.open.is_empty() && self.ghosts.iter().all(|(_, until)| *until <= now)
+    fn is_free(&self) -> bool {
+        self.reserved == 0 && self.open.is_empty() && self.ghosts.is_empty()
+    }
+
+    /// A call of `caller` was given up.
+    fn haunt(&mut self, caller: Caller) {
+        const GHOSTS_MAX: usize = 64;
+        self.ghosts.retain(|(known, _)| *known != caller);
+        if self.ghosts.len() >= GHOSTS_MAX {
+            // So many others stand against whoever is asked as long as this one would.
+            self.ghosts.remove(0);
+        }
+        self.last += 1;
+        self.ghosts.push((caller, self.last));
     }
 
     /// The call that something belongs to which the server says of the call `tag`, or of `task`, or of none: `which` of those that
@@ -546,7 +598,7 @@ impl Traffic {
     ///
     /// # Errors
     /// In words that go to the server.
-    fn whose(&mut self, tag: Option<u64>, task: Option<&str>, which: Which) -> Result<&Open, &'static str> {
+    fn whose(&self, tag: Option<u64>, task: Option<&str>, which: Which) -> Result<&Open, &'static str> {
         if let Some(task) = task {
             let open = self.open.iter().find(|(_, open)| open.task.as_deref() == Some(task));
             return open.map(|(_, open)| open).ok_or("the task that this belongs to is over");
@@ -554,8 +606,6 @@ impl Traffic {
         if let Some(tag) = tag {
             return self.open.get(tag).ok_or("the call that this belongs to is over");
         }
-        let now = Instant::now();
-        self.ghosts.retain(|(_, until)| *until > now);
         // What belongs to a task says so (2025-11-25, "Associating Task-Related Messages").
         let calls = || self.open.iter().map(|(_, open)| open).filter(|open| open.task.is_none());
         let chosen = match which {
@@ -636,14 +686,11 @@ impl Drop for Aboard {
         let mut traffic = lock(&self.instance.traffic);
         let Some(open) = traffic.open.remove(self.id) else { return };
         traffic.is_silent = self.was_silent.unwrap_or(traffic.is_silent);
-        let now = Instant::now();
-        traffic.used_at = Some(now);
+        traffic.used_at = Some(Instant::now());
         if !self.has_arrived {
-            const GHOSTS_MAX: usize = 64;
-            if traffic.ghosts.len() >= GHOSTS_MAX {
-                traffic.ghosts.remove(0);
-            }
-            traffic.ghosts.push((open.caller, now + GHOST_FOR));
+            traffic.haunt(open.caller);
+            drop(traffic);
+            self.instance.lay_ghosts();
         }
     }
 }

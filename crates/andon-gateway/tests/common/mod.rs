@@ -169,6 +169,11 @@ pub(crate) fn stop(pid: &str) {
     assert!(std::process::Command::new("kill").args(["-STOP", pid]).status().unwrap().success());
 }
 
+/// Lets a process go on that was stopped.
+pub(crate) fn resume(pid: &str) {
+    assert!(std::process::Command::new("kill").args(["-CONT", pid]).status().unwrap().success());
+}
+
 /// A client of 2026-07-28 whose person never says anything.
 pub(crate) async fn silent(host: Arc<Host>, principal: Principal) -> Client {
     let builder = Client::builder((host, principal)).protocol(Revision::LATEST).without_cache();
