@@ -2,7 +2,7 @@
 
 mod reload;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use andon::server::host::Host;
 use andon::server::options::HostOptions;
 use andon::server::serve::{serve_until, terminated};
 use andon::server::transport::Stdio;
-use andon_gateway::config::{self, Config, Mode, Severity};
+use andon_gateway::config::{self, Finding, Mode, Position, Severity};
 use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve};
 use clap::Args;
 use futures_util::future::BoxFuture;
@@ -70,9 +70,20 @@ pub(crate) struct Approve {
 
 impl Check {
     pub(crate) fn run(self) -> ExitCode {
-        let Some(config) = read(&self.file, self.settings.as_deref()) else { return ExitCode::FAILURE };
+        let checked = config::read(&self.file, self.settings.as_deref());
+        checked.findings.iter().for_each(|finding| eprintln!("{finding}"));
+        let Some(config) = checked.config else {
+            let errors = errors(&checked.findings).count();
+            eprintln!("andon: {errors} error{} in the configuration", if errors == 1 { "" } else { "s" });
+            return ExitCode::FAILURE;
+        };
         let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
-        println!("{}: {} servers: {}", self.file.display(), names.len(), names.join(", "));
+        let file = self.file.display();
+        match names.as_slice() {
+            [] => println!("{file}: no servers: nothing would be served"),
+            [name] => println!("{file}: 1 server: {name}"),
+            names => println!("{file}: {} servers: {}", names.len(), names.join(", ")),
+        }
         ExitCode::SUCCESS
     }
 }
@@ -136,9 +147,16 @@ impl Approve {
 /// Serves the servers that `file` names.
 pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
     let settings = serve.settings.clone();
-    let Some(config) = read(&file, settings.as_deref()) else {
+    let checked = config::read(&file, settings.as_deref());
+    tell(&checked.findings);
+    let is_whole = checked.config.is_some();
+    // Whoever starts it wants the servers that can be had. A reload changes all that was meant, or nothing.
+    let Some(config) = checked.sound.filter(|sound| is_whole || !sound.servers.is_empty()) else {
         return Err(Error::misuse(format!("{} is not used", file.display())));
     };
+    if !is_whole {
+        tracing::error!(file = %file.display(), "servers about which there is an error are left out");
+    }
     if let Some(folder) = &serve.data {
         std::fs::create_dir_all(folder).map_err(|error| Error::io(format!("{}", folder.display()), error))?;
     }
@@ -188,17 +206,21 @@ fn maker(serve: &Serve) -> Box<MakeHost> {
     })
 }
 
-/// What `file` says, unless it is wrong; what there is to say about it goes to standard error.
-fn read(file: &Path, settings: Option<&Path>) -> Option<Config> {
-    let checked = config::read(file, settings);
-    for finding in &checked.findings {
-        eprintln!("{finding}");
+fn errors(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|finding| finding.severity == Severity::Error)
+}
+
+/// Logs what there is to say about the files.
+fn tell(findings: &[Finding]) {
+    for finding in findings {
+        let place = Some(finding.at).filter(|at| *at != Position::NONE);
+        let (file, line, column) = (finding.file.display(), place.map(|at| at.line), place.map(|at| at.column));
+        let why = &finding.message;
+        match finding.severity {
+            Severity::Warning => tracing::warn!(%file, line, column, why, "about the configuration"),
+            Severity::Error => tracing::error!(%file, line, column, why, "the configuration is wrong"),
+        }
     }
-    let errors = checked.findings.iter().filter(|finding| finding.severity == Severity::Error).count();
-    if errors > 0 {
-        eprintln!("andon: {errors} error{} in the configuration", if errors == 1 { "" } else { "s" });
-    }
-    checked.config
 }
 
 fn table(statuses: &Vec<Status>) -> String {

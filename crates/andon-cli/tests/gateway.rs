@@ -120,7 +120,7 @@ fn check_says_what_is_wrong_and_where() {
     let good = write(&folder, json!({ "a": demo(json!({})) }));
     let output = run(&["check", good.to_str().unwrap()]);
     assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 servers: a"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 server: a"));
 }
 
 #[tokio::test]
@@ -195,6 +195,18 @@ async fn a_file_that_changes_is_served_and_a_wrong_one_changes_nothing() {
     // Without a signal as well.
     write(&folder, json!({ "one": demo(json!({})), "three": demo(json!({ "prefix": "iii_" })) }));
     until(|| async { names(&client).await.contains(&"iii_add".to_owned()) }).await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_is_left_out_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = json!({ "command": "x", "args": ["${workspaceFolder}"] });
+    let file = write(&folder, json!({ "one": demo(json!({})), "bad": bad, "two": demo(json!({})) }));
+    let gateway = Gateway::start(&file, &[]);
+    let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
+    until(|| async { names(&client).await.contains(&"two__add".to_owned()) }).await;
+    assert_eq!(client.call::<i64>("one__add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    assert_eq!(gateway.upstreams().as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 
 mod expand;
 mod fields;
+mod sense;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -58,7 +59,10 @@ impl fmt::Display for Finding {
             Severity::Warning => "warning",
             Severity::Error => "error",
         };
-        write!(f, "{}:{}: {severity}: {}", self.file.display(), self.at, self.message)
+        match self.at {
+            Position::NONE => write!(f, "{}: {severity}: {}", self.file.display(), self.message),
+            at => write!(f, "{}:{at}: {severity}: {}", self.file.display(), self.message),
+        }
     }
 }
 
@@ -116,8 +120,16 @@ impl Place {
 pub struct Checked {
     /// `None` if there is an error among the findings.
     pub config: Option<Config>,
+    /// The same without the servers about which there is an error; `None` if there is one about more than a server.
+    pub sound: Option<Config>,
     /// By place.
     pub findings: Vec<Finding>,
+}
+
+impl Checked {
+    fn none(finding: Finding) -> Self {
+        Self { config: None, sound: None, findings: vec![finding] }
+    }
 }
 
 /// Reads `file` and, if there is one, the file with Andon's own `settings`, which is TOML if its name ends in `.toml`;
@@ -126,22 +138,18 @@ pub fn read(file: &Path, settings: Option<&Path>) -> Checked {
     let lookup = |name: &str| std::env::var(name).ok();
     let text = match text_of(file) {
         Ok(text) => text,
-        Err(finding) => return Checked { config: None, findings: vec![finding] },
+        Err(finding) => return Checked::none(finding),
     };
     let own = match settings.map(|path| text_of(path).map(|text| (path, text))).transpose() {
         Ok(own) => own,
-        Err(finding) => return Checked { config: None, findings: vec![finding] },
+        Err(finding) => return Checked::none(finding),
     };
     check((file, &text), own.as_ref().map(|(path, text)| (*path, text.as_str())), &lookup)
 }
 
 fn text_of(file: &Path) -> Result<String, Finding> {
-    let wrong = |why: String| Finding {
-        file: file.to_owned(),
-        at: Position { line: 1, column: 1 },
-        severity: Severity::Error,
-        message: why,
-    };
+    let wrong =
+        |why: String| Finding { file: file.to_owned(), at: Position::NONE, severity: Severity::Error, message: why };
     let about = std::fs::metadata(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     if about.len() > FILE_BYTES_MAX {
         return Err(wrong(format!("is larger than {FILE_BYTES_MAX} bytes")));
@@ -156,10 +164,11 @@ fn check(file: (&Path, &str), own: Option<(&Path, &str)>, lookup: &expand::Looku
     let config = report
         .parsed(jsonc::parse(file.1))
         .and_then(|node| whole(&node, own.map(|(path, _)| path).zip(own_node.as_ref()), lookup, &mut report));
+    let errors = report.errors();
+    let sound = config.filter(|_| errors == report.of_servers);
     let mut findings = report.findings;
     findings.sort_by(|a, b| (&a.file, a.at).cmp(&(&b.file, b.at)));
-    let is_wrong = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Checked { config: config.filter(|_| !is_wrong), findings }
+    Checked { config: sound.clone().filter(|_| errors == 0), sound, findings }
 }
 
 fn parse_own(path: &Path, text: &str) -> Result<Node, (Position, String)> {
@@ -171,7 +180,7 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
     let mut top = Fields::of(node, "the file", report)?;
     let mut defaults = Settings::default();
     if let Some(node) = top.take("andon") {
-        settings::read(node, &mut defaults, settings::Whose::All, report);
+        settings::read(node, "\"andon\"", &mut defaults, settings::Whose::All, report);
     }
     let mut of_servers = BTreeMap::new();
     if let Some((path, node)) = own {
@@ -189,14 +198,18 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
         is_there = true;
         let Some(members) = fields::object(node, name, report) else { continue };
         for member in members {
-            let mut settings = defaults.clone();
+            let (mut settings, errors) = (defaults.clone(), report.errors());
             if let Some((path, own)) = own.map(|(path, _)| path).zip(of_servers.remove(&member.name)) {
                 report.within(path, |report| {
-                    settings::read(&own.value, &mut settings, settings::Whose::One, report);
+                    let what = format!("{:?}", member.name);
+                    settings::read(&own.value, &what, &mut settings, settings::Whose::One, report);
                     Some(())
                 });
             }
-            if let Some(server) = server(member, settings, lookup, report) {
+            let server = server(member, settings, lookup, report);
+            let is_sound = report.errors() == errors;
+            report.of_servers += report.errors() - errors;
+            if let Some(server) = server.filter(|_| is_sound) {
                 servers.push(server);
                 places.push(member.at);
             }
@@ -257,7 +270,8 @@ fn server(
     }
     let mut fields = Fields::of(&member.value, &what, report)?;
     if let Some(node) = fields.take("andon") {
-        settings::read(node, &mut settings, settings::Whose::One, report);
+        let what = format!("\"andon\" of {what}");
+        settings::read(node, &what, &mut settings, settings::Whose::One, report);
     }
     let is_off = fields.take("disabled").is_some_and(|node| fields::flag(node, "disabled", report) == Some(true))
         | fields.take("enabled").is_some_and(|node| fields::flag(node, "enabled", report) == Some(false));
@@ -266,25 +280,36 @@ fn server(
         report
             .warn(node.at, "\"timeout\" has another unit in each client, and is not used: \"andon\" has \"timeout_s\"");
     }
-    let mut env = BTreeMap::new();
     let texts = Texts { lookup };
     let command = fields.take("command");
     let program = command.and_then(|node| texts.one(node, "command", report));
     let args = fields.take("args").map(|node| texts.list(node, "args", report)).unwrap_or_default();
-    if let Some(node) = fields.take("env") {
-        env = texts.map(node, "env", report);
+    let env = environment(&mut fields, &texts, report);
+    let folder = fields.take("cwd").and_then(|node| {
+        let folder = PathBuf::from(texts.one(node, "cwd", report)?);
+        if !folder.is_dir() {
+            report.warn(node.at, "\"cwd\" is no folder");
+        }
+        Some(folder)
+    });
+    if let (Some(node), Some(program)) = (command, program.as_deref().filter(|program| !program.is_empty())) {
+        sense::check_program(node, (program, !args.is_empty()), (&env, folder.as_deref()), lookup, report);
     }
-    let folder = fields.take("cwd").and_then(|node| texts.one(node, "cwd", report)).map(PathBuf::from);
     let url = ["url", "serverUrl", "httpUrl"].into_iter().filter_map(|name| fields.take(name)).next();
     let is_placed = command.is_some() || url.is_some();
     let url = url.and_then(|node| Some((node.at, texts.one(node, "url", report)?)));
-    let headers = fields.take("headers").map(|node| texts.map(node, "headers", report)).unwrap_or_default();
+    let headers = fields.take("headers").map(|node| {
+        let headers = texts.map(node, "headers", report);
+        sense::check_headers(node, &headers, report);
+        headers
+    });
+    let headers = headers.unwrap_or_default();
     for name in FOREIGN {
         fields.take(name);
     }
     fields.finish(&what, report);
     if let Some(node) = kind {
-        check_kind(node, program.is_some(), report);
+        check_kind(node, &what, program.is_some(), report);
     }
     let place = match (program, url) {
         (Some(program), None) if program.is_empty() => {
@@ -310,7 +335,26 @@ fn server(
     (!is_off).then_some(Server { name, place, settings })
 }
 
-fn check_kind(node: &Node, is_child: bool, report: &mut Report) {
+/// What a server's program has in its environment: `env`, and what a file says beside that.
+fn environment(fields: &mut Fields<'_>, texts: &Texts<'_>, report: &mut Report) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    if let Some(node) = fields.take("envFile")
+        && let Some(file) = texts.one(node, "envFile", report)
+    {
+        match sense::read_env(Path::new(&file)) {
+            Ok(variables) => env = variables,
+            Err(why) => report.error(node.at, why),
+        }
+    }
+    if let Some(node) = fields.take("env") {
+        let own = texts.map(node, "env", report);
+        sense::check_env(node, &own, report);
+        env.extend(own);
+    }
+    env
+}
+
+fn check_kind(node: &Node, what: &str, is_child: bool, report: &mut Report) {
     let Some(kind) = fields::text(node, "type", report) else { return };
     let fits = match kind {
         "stdio" => is_child,
@@ -319,7 +363,7 @@ fn check_kind(node: &Node, is_child: bool, report: &mut Report) {
     };
     if !fits {
         let needs = if is_child { "\"url\"" } else { "\"command\"" };
-        report.error(node.at, format!("a server of this \"type\" has {needs}"));
+        report.error(node.at, format!("{what} has \"type\": {kind:?}, but no {needs}"));
     }
 }
 

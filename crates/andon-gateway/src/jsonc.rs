@@ -15,6 +15,9 @@ pub struct Position {
 }
 
 impl Position {
+    /// No place in it: what is said is about the file itself.
+    pub const NONE: Self = Self { line: 0, column: 0 };
+
     /// Where the byte at `offset` of `text` stands.
     pub(crate) fn of(text: &str, offset: usize) -> Self {
         let before = &text[..text.floor_char_boundary(offset)];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use andon_gateway::Gateway;
+use andon_gateway::{Gateway, config};
 
 /// How often it is looked whether the files have changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,12 +24,17 @@ pub(super) async fn watch(gateway: Arc<Gateway>, file: PathBuf, settings: Option
             continue;
         }
         known = now;
-        match super::read(&file, settings.as_deref()) {
+        let checked = config::read(&file, settings.as_deref());
+        super::tell(&checked.findings);
+        match checked.config {
             Some(config) => {
                 let (started, ended) = gateway.reload(&config);
                 tracing::info!(file = %file.display(), started, ended, "the configuration was read again");
             }
-            None => tracing::error!(file = %file.display(), "the configuration is wrong: nothing changes"),
+            None => {
+                let why = super::errors(&checked.findings).next().map(ToString::to_string);
+                tracing::error!(file = %file.display(), why, "the configuration is wrong: nothing changes");
+            }
         }
     }
 }

@@ -28,12 +28,24 @@ fn value_of(what: &str, lookup: &Lookup<'_>) -> Result<String, String> {
     if what.starts_with("input:") {
         return Err(format!("${{{what}}} asks a person, and there is none here: use ${{VARIABLE}}"));
     }
+    if what.contains("${") {
+        return Err("a variable within a variable is not replaced: a default is plain text".to_owned());
+    }
     let (name, default) = match what.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (what, None),
     };
     let name = name.strip_prefix("env:").unwrap_or(name);
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    // What VS Code knows of the window that is open.
+    let is_of_a_window =
+        matches!(name, "workspaceFolder" | "workspaceFolderBasename" | "workspaceRoot" | "file" | "cwd")
+            || ["workspaceFolder:", "config:", "command:"].iter().any(|begin| name.starts_with(begin));
+    if is_of_a_window && (!is_name || lookup(name).is_none()) && default.is_none() {
+        return Err(format!(
+            "${{{what}}} is what VS Code has open, which is unknown here: write the path or value itself"
+        ));
+    }
     if !is_name {
         return Err(format!("${{{what}}} is not ${{VARIABLE}} or ${{VARIABLE:-default}}"));
     }
@@ -63,7 +75,18 @@ mod tests {
         check("${B:-x:-y}", "x:-y");
         check("${EMPTY}${EMPTY:-d}", "d");
         check("${env:A}${userHome}", "1/h");
-        for bad in ["${B}", "${", "${A", "${a b}", "${}", "${input:token}", "${command:x}"] {
+        assert!(expand("${workspaceFolder}/x", &lookup).unwrap_err().contains("VS Code"));
+        for bad in [
+            "${NOPE:-x${HOME}y}",
+            "${workspaceFolder:api}",
+            "${B}",
+            "${",
+            "${A",
+            "${a b}",
+            "${}",
+            "${input:token}",
+            "${command:x}",
+        ] {
             assert!(expand(bad, &lookup).is_err(), "{bad}");
         }
     }

@@ -9,11 +9,13 @@ use crate::jsonc::{Kind, Member, Node, Position};
 pub(crate) struct Report {
     file: PathBuf,
     pub(crate) findings: Vec<Finding>,
+    /// How many of the errors are about one server only.
+    pub(crate) of_servers: usize,
 }
 
 impl Report {
     pub(crate) fn new(file: &Path) -> Self {
-        Self { file: file.to_owned(), findings: Vec::new() }
+        Self { file: file.to_owned(), findings: Vec::new(), of_servers: 0 }
     }
 
     /// What `look` finds is about another file.
@@ -26,6 +28,11 @@ impl Report {
 
     pub(crate) fn parsed(&mut self, parsed: Result<Node, (Position, String)>) -> Option<Node> {
         parsed.map_err(|(at, why)| self.error(at, why)).ok()
+    }
+
+    /// How many errors there are so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error).count()
     }
 
     pub(crate) fn warn(&mut self, at: Position, message: impl Into<String>) {

@@ -186,10 +186,10 @@ pub(super) fn read_own<'a>(
     read_fields(fields, "the file", defaults, Whose::All, report);
 }
 
-/// Overlays `settings` with what `node` says.
-pub(super) fn read(node: &Node, settings: &mut Settings, whose: Whose, report: &mut Report) {
-    if let Some(fields) = Fields::of(node, "\"andon\"", report) {
-        read_fields(fields, "\"andon\"", settings, whose, report);
+/// Overlays `settings` with what `node` says, which is called `what`.
+pub(super) fn read(node: &Node, what: &str, settings: &mut Settings, whose: Whose, report: &mut Report) {
+    if let Some(fields) = Fields::of(node, what, report) {
+        read_fields(fields, what, settings, whose, report);
     }
 }
 

@@ -80,6 +80,23 @@ fn what_is_wrong_is_said_with_line_and_column() {
     check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"timeout_s": 0}}}}"#, 1, 62, error, "above 0");
     check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"nope": 0}}}}"#, 1, 49, warning, "nope");
     check(r#"{"mcpServers": {"a": {"command": "x", "timeout": 60}}}"#, 1, 50, warning, "timeout_s");
+    check(r#"{"mcpServers": {"a": {"command": "x", "andon": {"nope": 0}}}}"#, 1, 49, warning, "of the server \"a\"");
+    check(
+        r#"{"mcpServers": {"a": {"type": "stdio", "url": "http://h/"}}}"#,
+        1,
+        31,
+        error,
+        "\"a\" has \"type\": \"stdio\"",
+    );
+    let headed = |headers: &str| format!(r#"{{"mcpServers": {{"a": {{"url": "http://h/", "headers": {headers}}}}}}}"#);
+    check(&headed(r#"{"X Y": "z"}"#), 1, 55, error, "\"X Y\" is no name");
+    check(&headed(r#"{"X": "s3cret\nY: z"}"#), 1, 55, error, "newline");
+    check(r#"{"mcpServers": {"a": {"command": "x", "env": {"A=B": "c"}}}}"#, 1, 47, error, "no name of a variable");
+    check(r#"{"mcpServers": {"a": {"command": "x", "cwd": "/no/such"}}}"#, 1, 46, warning, "no folder");
+    check(r#"{"mcpServers": {"a": {"command": "/no/such"}}}"#, 1, 34, warning, "no such program");
+    check(r#"{"mcpServers": {"a": {"command": "/no/npx -y foo"}}}"#, 1, 34, warning, "\"args\"");
+    check(r#"{"mcpServers": {"a": {"command": "x", "envFile": "/no/such"}}}"#, 1, 50, error, "envFile");
+    check(r#"{"mcpServers": {"a": {"command": "x", "args": ["${workspaceFolder}"]}}}"#, 1, 48, error, "VS Code");
     check(r#"{"x": 1, "mcpServers": {}}"#, 1, 2, warning, "x");
     check("{}", 1, 1, error, "no servers");
     check("[]", 1, 1, error, "an object");
@@ -132,4 +149,32 @@ fn secrets_are_in_no_finding() {
     for finding in checked.findings {
         assert!(!finding.to_string().contains("s3cret"), "{finding}");
     }
+}
+
+#[test]
+fn what_is_wrong_about_one_server_leaves_the_others_sound() {
+    let checked = of(r#"{"mcpServers": {"a": {"command": "${NOPE}"}, "b": {"command": "x"}}}"#);
+    assert!(checked.config.is_none());
+    let sound = checked.sound.expect("the file itself is fine");
+    assert_eq!(sound.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    for whole in [r#"{"andon": {"timeout_s": 0}, "mcpServers": {"b": {"command": "x"}}}"#, "{}", "{"] {
+        assert!(of(whole).sound.is_none(), "{whole}");
+    }
+}
+
+#[test]
+fn variables_may_be_in_a_file_and_env_is_stronger() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join(".env");
+    std::fs::write(&file, "# mine\n\nA=1\nexport B = \"two words\"\nC='='\n").expect("it can be written");
+    let text = serde_json::json!({ "mcpServers": { "a": { "command": "x", "envFile": file, "env": { "A": "2" } } } });
+    let checked = of(&text.to_string());
+    assert_eq!(checked.findings, []);
+    let config = checked.config.expect("it is fine");
+    let Place::Child { env, .. } = &config.servers[0].place else { panic!("a child") };
+    let known: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(known, [("A", "2"), ("B", "two words"), ("C", "=")]);
+    std::fs::write(&file, "A=1\nsecret").expect("it can be written");
+    let said = of(&text.to_string()).findings[0].to_string();
+    assert!(said.contains("line 2") && !said.contains("secret"), "{said}");
 }

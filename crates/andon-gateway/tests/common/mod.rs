@@ -89,7 +89,8 @@ pub(crate) fn start(config: &Config, data: Option<PathBuf>) -> Arc<Gateway> {
 pub(crate) fn configure(file: PathBuf, servers: Value) -> Config {
     std::fs::write(&file, json!({ "mcpServers": servers }).to_string()).unwrap();
     let checked = config::read(&file, None);
-    assert_eq!(checked.findings, []);
+    let errors = checked.findings.iter().filter(|finding| finding.severity == config::Severity::Error);
+    assert_eq!(errors.count(), 0);
     checked.config.unwrap()
 }
 
