@@ -115,6 +115,10 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
             state.watched.lock().expect("nobody panics").insert(uri);
             answer(&id, &json!({}));
         }
+        "resources/unsubscribe" => {
+            state.watched.lock().expect("nobody panics").remove(params["uri"].as_str().unwrap_or_default());
+            answer(&id, &json!({}));
+        }
         "resources/list" => answer(&id, &json!({ "resources": [{ "uri": "unruly:clock", "name": "clock" }] })),
         "tools/list" => {
             state.read.fetch_add(1, Ordering::SeqCst);

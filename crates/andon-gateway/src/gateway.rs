@@ -18,7 +18,7 @@ use futures_util::future::join_all;
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Mode, Server};
 use crate::flight::{Parking, lock};
-use crate::instance::Key;
+use crate::instance::{Instance, Key};
 use crate::names;
 use crate::pins::Pins;
 use crate::service::{Front, Scope};
@@ -201,10 +201,17 @@ impl Hub {
         self.upstreams().iter().find(|upstream| &*upstream.name == name).cloned()
     }
 
-    /// Whether somebody at the endpoint with this number watches this.
-    pub(crate) fn is_watched(&self, endpoint: u64, uri: &str) -> bool {
-        let endpoints = lock(&self.endpoints);
-        endpoints.values().any(|known| known.number == endpoint && known.host.is_watched(uri))
+    /// The conversations in which a resource is watched under this name, an endpoint and what it is called there, of whose
+    /// clients nobody is subscribed to it.
+    pub(crate) fn watching_for_nobody(&self, name: &(u64, String)) -> Vec<Arc<Instance>> {
+        let endpoint = lock(&self.endpoints).values().find(|known| known.number == name.0).cloned();
+        let Some(Endpoint { host, .. }) = endpoint.as_deref() else { return Vec::new() };
+        let is_watched = host.is_watched(&name.1);
+        let upstreams = self.upstreams();
+        let concerned = upstreams.iter().filter(|upstream| !is_watched || !upstream.is_for_all());
+        let instances = concerned.flat_map(|upstream| upstream.instances());
+        let is_for_nobody = |key: &Key| !is_watched || !host.is_watched_by(&name.1, &key.audience());
+        instances.filter(|instance| instance.watches_as(name) && is_for_nobody(&instance.key)).collect()
     }
 
     /// What those are subscribed to who share the conversations with this key, and see what `viewer` does: who serves it,

@@ -543,18 +543,15 @@ impl Service for Front {
     }
 
     fn unwatched(&self, uri: &str) {
-        let (number, uri, hub) = (self.number, uri.to_owned(), self.hub.clone());
+        let (name, hub) = ((self.number, uri.to_owned()), self.hub.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if hub.upgrade().is_none_or(|hub| hub.watching_for_nobody(&name).is_empty()) {
+            return;
+        }
         runtime.spawn(async move {
             tokio::time::sleep(LINGER).await;
             let Some(hub) = hub.upgrade() else { return };
-            if hub.is_watched(number, &uri) {
-                return;
-            }
-            let name = (number, uri);
-            for upstream in hub.upstreams().iter() {
-                upstream.instances().iter().for_each(|instance| instance.unwatch(&name));
-            }
+            hub.watching_for_nobody(&name).iter().for_each(|instance| instance.unwatch(&name));
         });
     }
 

@@ -126,6 +126,21 @@ fn servers(mode: &str, timeout_s: u32) -> Value {
 }
 
 #[tokio::test]
+async fn what_nobody_of_its_clients_listens_for_is_not_watched() {
+    for mode in ["session", "principal"] {
+        let bench = Bench::new(servers(mode, 60));
+        let (ann, bob) = (bench.of("ann", LEGACY).await, bench.of("bob", LEGACY).await);
+        let (of_ann, mut of_bob) = (listen(&ann).await, listen(&bob).await);
+        drop(of_ann);
+        until(|| async { call(&ann, "watched", json!({})).await.unwrap().is_empty() }).await;
+        assert_eq!(call(&bob, "watched", json!({})).await.unwrap(), CLOCK, "{mode}");
+        call(&bob, "tell", json!({})).await.unwrap();
+        event(&mut of_bob.0, is_update).await;
+        bench.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn subscriptions_outlive_a_reload() {
     for mode in ["shared", "session", "principal"] {
         for revision in [LEGACY, MODERN] {

@@ -331,6 +331,15 @@ impl Host {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner).contains_key(uri)
     }
 
+    /// Whether anybody of `audience` is subscribed to it.
+    pub fn is_watched_by(&self, uri: &str, audience: &Audience) -> bool {
+        let subscribers = {
+            let index = self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner);
+            index.get(uri).into_iter().flat_map(HashMap::values).cloned().collect::<Vec<_>>()
+        };
+        subscribers.iter().filter_map(Weak::upgrade).any(|who| hears(audience, &*who))
+    }
+
     /// The canonical URIs of all resources that somebody of `audience` is subscribed to.
     pub fn subscriptions_of(&self, audience: &Audience) -> Vec<Arc<str>> {
         let index: Vec<(Arc<str>, Vec<_>)> = {
@@ -390,13 +399,13 @@ impl Host {
                 }
             }
             None => {
-                let is_empty = index.get_mut(uri).is_some_and(|known| {
-                    known.remove(&number);
-                    known.is_empty()
-                });
-                if is_empty {
+                let Some(known) = index.get_mut(uri) else { return };
+                let was_there = known.remove(&number).is_some();
+                if known.is_empty() {
                     index.remove(uri);
-                    drop(index);
+                }
+                drop(index);
+                if was_there && !is_task_subject(uri) {
                     self.service.unwatched(uri);
                 }
             }

@@ -78,8 +78,8 @@ pub trait Service: Send + Sync + 'static {
         let _ = (uri, who);
     }
 
-    /// Nobody is subscribed to the resource with this canonical URI any more. Somebody may subscribe again before this
-    /// is heard: [`Host::is_watched`](crate::host::Host::is_watched) tells. Must not block.
+    /// Somebody is not subscribed to the resource with this canonical URI any more. Others may be, or may be again before
+    /// this is heard: [`Host::is_watched`](crate::host::Host::is_watched) tells. Must not block.
     fn unwatched(&self, uri: &str) {
         let _ = uri;
     }

@@ -431,7 +431,7 @@ impl Instance {
         Ok(())
     }
 
-    /// Nobody at the endpoint listens for this any more, now.
+    /// None of its clients listens for this any more, now.
     pub(crate) fn unwatch(&self, name: &(u64, String)) {
         for watch in lock(&self.watches).values_mut() {
             watch.names.remove(name);
@@ -444,6 +444,11 @@ impl Instance {
     /// Whether the resource that its server calls `own` is watched under this name.
     pub(crate) fn watches(&self, own: &str, name: &(u64, String)) -> bool {
         lock(&self.watches).get(own).is_some_and(|watch| watch.listening.is_some() && watch.names.contains(name))
+    }
+
+    /// Whether any resource is watched under this name.
+    pub(crate) fn watches_as(&self, name: &(u64, String)) -> bool {
+        lock(&self.watches).values().any(|watch| watch.names.contains(name))
     }
 
     /// Whether any resource is watched.
