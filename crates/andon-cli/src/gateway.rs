@@ -131,12 +131,12 @@ impl Approve {
             Ok(approved) if approved.is_empty() => println!("nothing is held back"),
             Ok(approved) => {
                 for (server, tool, diff) in approved {
-                    println!("{server}: {tool}\n{diff}");
+                    println!("{}: {}\n{diff}", harmless(&server), harmless(&tool));
                 }
                 println!("a running andon serve heeds it on SIGHUP, or when its file changes");
             }
             Err(error) => {
-                eprintln!("andon: the definitions in {}: {error}", self.data.display());
+                eprintln!("andon: the definitions in {}: {}", self.data.display(), harmless(&error.to_string()));
                 return ExitCode::FAILURE;
             }
         }
@@ -258,7 +258,9 @@ fn table(statuses: &Vec<Status>) -> String {
     text
 }
 
-/// What a server wrote, without what a terminal would obey.
+/// What a server wrote, without what a terminal would obey or would not show.
 fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    // What has no picture is spelt out as a code: so are the marks that turn the direction of writing round.
+    let is_shown = |c: char| !c.escape_debug().to_string().starts_with("\\u");
+    text.chars().map(|c| if c.is_control() || !is_shown(c) { ' ' } else { c }).collect()
 }

@@ -255,3 +255,37 @@ async fn without_sessions_clients_that_had_them_are_served_by_each_of_two() {
         }
     }
 }
+
+#[test]
+fn approve_writes_nothing_that_a_terminal_obeys() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("definitions");
+    std::fs::create_dir(&kept).unwrap();
+    let definition = |digest: &str, text: &str| json!({ "sha256": digest, "text": { "description": text } });
+    let pin = json!({ "trusted": definition("1", "Adds."), "held": definition("2", "\u{9b}2J\u{202e}keys") });
+    let tools = json!({ "t\u{1b}[2J\u{202e}": pin });
+    std::fs::write(kept.join("a.json"), json!({ "server": "a\u{1b}[31m", "tools": tools }).to_string()).unwrap();
+    let output = run(&["approve", "--data", folder.path().to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("+   \"description\": "), "{said}");
+    assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
+}
+
+#[test]
+fn definitions_that_cannot_be_kept_or_read_are_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({ "definitions": "hold" })) }));
+    let file = file.to_str().unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = run(&["serve", file, "--stdio"]);
+    assert!(said(&output).contains("--data DIR"), "{}", said(&output));
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(data.join("definitions")).unwrap();
+    let words = ["serve", file, "--stdio", "--data", data.to_str().unwrap()];
+    let output = run(&words);
+    assert!(output.status.success() && !said(&output).contains("--data DIR"), "{}", said(&output));
+    std::fs::write(data.join("definitions/one.json"), "{").unwrap();
+    let output = run(&words);
+    let said = said(&output);
+    assert!(!output.status.success() && said.contains("definitions/one.json") && said.contains("remove"), "{said}");
+}

@@ -1,8 +1,9 @@
 //! A server over stdio that does what servers should not, when it is told to: for tests. It speaks 2025-06-18 and knows
 //! nothing of this project, so that nothing of it is taken for granted.
 //!
-//! `unruly [--slow MS] [--deaf] [--broken] [--both]`: begins late; ends neither with its input nor by SIGTERM; never begins;
-//! speaks 2026-07-28 as well, in which it cannot ask.
+//! `unruly [--slow MS] [--deaf] [--broken] [--both] [--turned] [--also FILE]`: begins late; ends neither with its input nor by
+//! SIGTERM; never begins; speaks 2026-07-28 as well, in which it cannot ask; begins with a tool that is described anew; heeds
+//! the words in the file as well, so that the same command does another thing another time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{BufRead as _, Write as _};
@@ -33,7 +34,11 @@ struct State {
 }
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(index) = words.iter().position(|word| word == "--also") {
+        let also = words.get(index + 1).and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
+        words.extend(also.split_whitespace().map(str::to_owned));
+    }
     let has = |word: &str| words.iter().any(|known| known == word);
     if let Some(index) = words.iter().position(|word| word == "--slow") {
         let wait_ms = words.get(index + 1).and_then(|word| word.parse().ok()).unwrap_or(1000);
@@ -47,6 +52,7 @@ fn main() {
         ignore_the_end();
     }
     let state: Arc<State> = Arc::default();
+    state.turned.store(u64::from(has("--turned")), Ordering::SeqCst);
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
         match (message["method"].as_str(), message.get("id")) {

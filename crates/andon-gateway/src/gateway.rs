@@ -1,7 +1,7 @@
 //! All servers behind one endpoint, and behind one each.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -16,13 +16,13 @@ use andon_server::service::Service;
 use futures_util::future::join_all;
 
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Mode, Server};
+use crate::config::{Config, Mode, Policy, Server};
 use crate::flight::{Parking, lock};
 use crate::instance::{Instance, Key};
 use crate::names;
 use crate::pins::Pins;
 use crate::service::{Front, Scope};
-use crate::upstream::Upstream;
+use crate::upstream::{Listing, Upstream};
 use crate::view::Home;
 use crate::viewer::Viewer;
 
@@ -97,11 +97,16 @@ impl Gateway {
     /// Starts the servers of `config`. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When there can be no host of everything.
+    /// When there can be no host of everything, or what is trusted of the servers' definitions cannot be read.
     pub fn start(config: &Config, options: Options) -> Result<Arc<Self>, Error> {
         let Options { clients, mode, data, host, prepare } = options;
+        let pins = Pins::open(data.as_deref()).map_err(|error| {
+            let why = "the definitions of tools that are trusted cannot be read; mend that, or remove the file to trust what its \
+                       server lists next";
+            Error::io(why, error)
+        })?;
         let hub = Arc::new_cyclic(|me| Hub {
-            pins: Pins::new(data.as_deref()),
+            pins,
             options: Shared { mode, data, host },
             prepare,
             clients,
@@ -125,12 +130,11 @@ impl Gateway {
     /// Serves `config` from now on. Servers that are the same run on, with everybody who uses them; those of them that
     /// rest are tried again. Returns how many were started and how many are ended.
     pub fn reload(&self, config: &Config) -> (usize, usize) {
-        self.hub.pins.read_again();
+        self.hub.pins.heed_approvals();
         let (started, ended) = self.hub.apply(&config.servers);
         let count = ended.len();
         tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
-            upstream.heed_again();
             upstream.try_again();
         }
         self.hub.announce_all();
@@ -240,9 +244,15 @@ impl Hub {
             .map(|server| {
                 let same = known.iter().find(|upstream| upstream.is_of(server, self.options.mode));
                 same.cloned().unwrap_or_else(|| {
-                    let upstream = Upstream::new(server.clone(), self.options.mode, self.me.clone());
-                    if let Some(catalogue) = self.kept(&upstream.name) {
-                        upstream.remember(catalogue);
+                    let trust = self.pins.of(&server.name);
+                    let upstream = Upstream::new(server.clone(), self.options.mode, trust, self.me.clone());
+                    upstream.remember();
+                    if upstream.settings.definitions == Policy::Hold && self.options.data.is_none() {
+                        tracing::warn!(
+                            server = server.name,
+                            "changed definitions are held back and cannot be approved, and after a restart all are \
+                             trusted: say with --data DIR where to keep what is trusted"
+                        );
                     }
                     started.push(upstream.clone());
                     upstream
@@ -280,9 +290,13 @@ impl Hub {
 
     /// The server `name` has listed what it has, in the conversation with this key; tells those clients whose lists have
     /// changed. What a server says to have changed, and did not, is no news.
-    pub(crate) fn listed(&self, (name, key): (&Arc<str>, &Key), before: Option<&Catalogue>, after: &Catalogue) {
-        let is_other = |differs: fn(&Catalogue, &Catalogue) -> bool| before.is_none_or(|before| differs(before, after));
-        let tools = is_other(|a, b| a.tools != b.tools);
+    pub(crate) fn listed(&self, (name, key): (&Arc<str>, &Key), listing: &Listing) {
+        let Listing { before, after, .. } = listing;
+        let is_other = |differs: fn(&Catalogue, &Catalogue) -> bool| {
+            before.as_ref().is_none_or(|(before, _)| differs(before, after))
+        };
+        let is_held_otherwise = before.as_ref().is_some_and(|(_, held)| *held != after.held());
+        let tools = is_held_otherwise || is_other(|a, b| a.tools != b.tools);
         let prompts = is_other(|a, b| a.prompts != b.prompts);
         let resources = is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
         for endpoint in self.endpoints_of(key).iter().filter(|endpoint| endpoint.front.shows(name)) {
@@ -317,33 +331,6 @@ impl Hub {
             }
         }
     }
-
-    fn file_of(&self, server: &str) -> Option<PathBuf> {
-        Some(self.options.data.as_deref()?.join(format!("lists-{}.json", names::plain(server))))
-    }
-
-    /// What `server` listed in an earlier process.
-    fn kept(&self, server: &str) -> Option<Catalogue> {
-        let text = std::fs::read_to_string(self.file_of(server)?).ok()?;
-        serde_json::from_str(&text).inspect_err(|error| tracing::warn!(server, %error, "lists are not used")).ok()
-    }
-
-    /// Keeps what `server` lists for the next process, if that is news.
-    pub(crate) fn keep(&self, server: &str, catalogue: &Catalogue, before: Option<&Catalogue>) {
-        if before.is_some_and(|before| before == catalogue) {
-            return;
-        }
-        let Some(file) = self.file_of(server) else { return };
-        if let Err(error) = write(&file, catalogue) {
-            tracing::warn!(server, %error, "lists cannot be kept");
-        }
-    }
-}
-
-fn write(file: &Path, catalogue: &Catalogue) -> std::io::Result<()> {
-    let next = file.with_extension("next");
-    std::fs::write(&next, serde_json::to_vec(catalogue)?)?;
-    std::fs::rename(next, file)
 }
 
 async fn sweep(parking: Weak<Parking>) {

@@ -22,8 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::catalogue::Catalogue;
 use crate::flight::lock;
+use crate::pins::Vetted;
 use crate::upstream::Upstream;
 use crate::viewer::Viewer;
 use traffic::Traffic;
@@ -86,7 +86,7 @@ pub(crate) enum Phase {
 #[derive(Clone)]
 pub(crate) struct Ready {
     pub(crate) client: Client,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Arc<Vetted>,
 }
 
 pub(crate) struct Instance {
@@ -184,6 +184,14 @@ impl Instance {
         self.phase.borrow().clone()
     }
 
+    /// What calls need, if they can be made now.
+    pub(crate) fn ready_now(&self) -> Option<Ready> {
+        match &*self.phase.borrow() {
+            Phase::Ready(ready) => Some(ready.clone()),
+            _ => None,
+        }
+    }
+
     /// How long it has been in its phase.
     pub(crate) fn since(&self) -> Duration {
         lock(&self.since).elapsed()
@@ -194,8 +202,8 @@ impl Instance {
     /// # Errors
     /// What to tell the client.
     pub(crate) async fn ready(&self) -> Result<Ready, ErrorObject> {
-        if let Phase::Ready(ready) = &*self.phase.borrow() {
-            return Ok(ready.clone());
+        if let Some(ready) = self.ready_now() {
+            return Ok(ready);
         }
         let name = &self.upstream.name;
         let starting = Instant::now() + self.upstream.settings.start_timeout;
@@ -227,8 +235,8 @@ impl Instance {
 
     /// The catalogue, once there is one; waits only for a server that is starting, and no longer than until it has been
     /// starting for `most`.
-    pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Catalogue>> {
-        if let Phase::Ready(ready) = self.phase() {
+    pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Vetted>> {
+        if let Some(ready) = self.ready_now() {
             return Some(ready.catalogue);
         }
         let mut phases = self.phase.subscribe();
@@ -236,10 +244,7 @@ impl Instance {
         drop(tokio::time::timeout(most.saturating_sub(self.since()), started).await);
         // Before the last look: one that is there from then on says so.
         self.was_missed.store(true, Ordering::SeqCst);
-        match self.phase() {
-            Phase::Ready(ready) => Some(ready.catalogue),
-            _ => None,
-        }
+        self.ready_now().map(|ready| ready.catalogue)
     }
 
     /// Whether somebody was given a list without it.

@@ -7,6 +7,7 @@
 mod breaker;
 mod catalogue;
 pub mod config;
+mod diff;
 mod flight;
 mod gateway;
 mod instance;

@@ -237,6 +237,12 @@ impl Front {
         let reserved = routed.upstream.reserve(call, self.number)?;
         let instance = &reserved.instance;
         let ready = instance.ready().await.inspect_err(|_| admission.failed())?;
+        // What was found out before may be of another conversation, or of the time before this one began.
+        if method == Method::ToolsCall
+            && let Some(tool) = routed.params.text("name").filter(|tool| ready.catalogue.holds(tool))
+        {
+            return Err(unknown("tool", &tool));
+        }
         let outgoing = Outgoing { method, params: routed.params.clone(), task };
         Ok(instance.fly(&ready, (call, self.number), outgoing, admission))
     }
@@ -371,7 +377,6 @@ struct Located {
 
 /// Finds out who serves a request, by the names that clients see in `view`.
 fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, ErrorObject> {
-    let unknown = |what: &str, asked: &str| ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)));
     match method {
         Method::ToolsCall => {
             let asked = known_text(params, "name")?;
@@ -391,6 +396,10 @@ fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, Er
         }
         _ => reference(view, params),
     }
+}
+
+fn unknown(what: &str, asked: &str) -> ErrorObject {
+    ErrorObject::invalid_params(format!("unknown {what}: {}", clip(asked)))
 }
 
 /// What is no call of a tool.

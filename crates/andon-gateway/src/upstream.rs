@@ -1,6 +1,7 @@
 //! One server: its conversations, its health, and how much of Andon it may take up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
 use crate::instance::{Instance, Key, Phase, Ready, Reserved, Sharing, without_words};
+use crate::pins::{Held, Trust, Vetted, kept};
 use crate::restarts::Intensity;
 use crate::service::Dull;
 use crate::viewer::Viewer;
@@ -53,17 +55,29 @@ pub(crate) struct Upstream {
     instances: Mutex<HashMap<Key, Arc<Instance>>>,
     /// No conversation begins any more. Changes while the conversations are locked only.
     is_ended: AtomicBool,
-    /// What it listed last, in whichever conversation: for operators, and for what is trusted.
-    known: Mutex<Option<Arc<Catalogue>>>,
+    /// What it listed last, in whichever conversation: for operators.
+    known: Mutex<Option<Arc<Vetted>>>,
     /// What each of those knows of it that share a conversation, by its key ([`Upstream::shelf`]). Clients see their own.
-    shown: Mutex<HashMap<Key, Arc<Catalogue>>>,
-    held: Mutex<Arc<Vec<String>>>,
+    shown: Mutex<HashMap<Key, Arc<Vetted>>>,
+    trust: Arc<Trust>,
+    /// What starts it, in a few digits.
+    origin: String,
+    /// Conversations that have listed have turns, so that what is known last is what is kept.
+    turn: Arc<tokio::sync::Mutex<()>>,
     figures: Figures,
     last_error: Mutex<Option<Arc<str>>>,
     /// It was said how to let it ask.
     is_explained: AtomicBool,
     /// Of its results.
     pub(crate) dull: Dull,
+}
+
+/// What a conversation has read, and what was known before, with what was held back of that.
+pub(crate) struct Listing {
+    pub(crate) before: Option<(Arc<Vetted>, Held)>,
+    pub(crate) after: Arc<Vetted>,
+    /// Until clients may see it.
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 #[derive(Default)]
@@ -114,8 +128,10 @@ pub struct Status {
 }
 
 impl Upstream {
-    pub(crate) fn new(server: Server, default_mode: Mode, hub: Weak<Hub>) -> Arc<Self> {
+    /// `trust` is what is kept of it.
+    pub(crate) fn new(server: Server, default_mode: Mode, trust: Arc<Trust>, hub: Weak<Hub>) -> Arc<Self> {
         let Server { name, place, settings } = server;
+        let origin = origin(&place);
         Arc::new(Self {
             name: name.into(),
             place,
@@ -128,7 +144,9 @@ impl Upstream {
             is_ended: AtomicBool::new(false),
             known: Mutex::default(),
             shown: Mutex::default(),
-            held: Mutex::default(),
+            trust,
+            origin,
+            turn: Arc::default(),
             figures: Figures::default(),
             last_error: Mutex::default(),
             is_explained: AtomicBool::new(false),
@@ -142,13 +160,6 @@ impl Upstream {
             && self.place == server.place
             && *self.settings == server.settings
             && self.mode == server.settings.mode.unwrap_or(default_mode)
-    }
-
-    /// What is trusted may have changed.
-    pub(crate) fn heed_again(&self) {
-        if let (Some(hub), Some(known)) = (self.hub.upgrade(), self.known()) {
-            *lock(&self.held) = Arc::new(hub.pins.heed(&self.name, self.settings.definitions, &known.tools));
-        }
     }
 
     /// Begins the conversation that all share, so that it is there when the first client comes.
@@ -315,6 +326,8 @@ impl Upstream {
             instances.values().cloned().collect()
         };
         futures_util::future::join_all(instances.iter().map(|instance| instance.end())).await;
+        // What they have listed is on the disk then.
+        drop(self.turn.lock().await);
     }
 
     /// What its catalogue is of.
@@ -323,13 +336,13 @@ impl Upstream {
     }
 
     /// What it listed last, in whichever conversation.
-    fn known(&self) -> Option<Arc<Catalogue>> {
+    fn known(&self) -> Option<Arc<Vetted>> {
         lock(&self.known).clone()
     }
 
     /// What it listed last to `viewer`; of the time before it was restarted, while it is. What it lists to some is nobody
     /// else's business: where not all share it, nobody in particular knows nothing of it.
-    pub(crate) fn known_to(&self, viewer: Option<&Viewer>) -> Option<Arc<Catalogue>> {
+    pub(crate) fn known_to(&self, viewer: Option<&Viewer>) -> Option<Arc<Vetted>> {
         let shelf = match viewer {
             _ if self.is_for_all() => Key::Shared,
             Some(viewer) => self.key_of(viewer),
@@ -352,47 +365,79 @@ impl Upstream {
         }
     }
 
-    /// `catalogue`, or the equal one that is known already: what is made of it is made once.
-    pub(crate) fn same(&self, catalogue: Catalogue) -> Arc<Catalogue> {
-        let known = lock(&self.shown).values().find(|known| ***known == catalogue).cloned();
-        known.unwrap_or_else(|| Arc::new(catalogue))
+    /// The equal one that is known already, if there is one: what is made of it is made once.
+    fn same(&self, vetted: Vetted) -> Arc<Vetted> {
+        // Calls need the lock meanwhile.
+        let mut known: Vec<_> = lock(&self.shown).values().cloned().collect();
+        let equal = known.iter().position(|known| **known == vetted).map(|index| known.swap_remove(index));
+        equal.unwrap_or_else(|| Arc::new(vetted))
     }
 
-    /// What was known before.
-    fn show(&self, shelf: Key, catalogue: &Arc<Catalogue>) -> Option<Arc<Catalogue>> {
+    fn show(&self, shelf: Key, vetted: &Arc<Vetted>) {
         let has_room = lock(&self.shown).len() < SHOWN_MAX;
         if !has_room {
             let used: HashSet<Key> = self.instances().iter().map(|instance| self.shelf(&instance.key)).collect();
             lock(&self.shown).retain(|key, _| used.contains(key));
         }
-        lock(&self.shown).insert(shelf, catalogue.clone())
+        lock(&self.shown).insert(shelf, vetted.clone());
+        *lock(&self.known) = Some(vetted.clone());
     }
 
-    pub(crate) fn held(&self) -> Arc<Vec<String>> {
-        lock(&self.held).clone()
+    /// The tools that are held back in any conversation.
+    fn held(&self) -> Vec<String> {
+        let elsewhere = self.held_elsewhere(None);
+        let known = self.known().and_then(|known| known.held());
+        let held: BTreeSet<&String> = elsewhere.iter().chain(&known).flat_map(|held| held.iter()).collect();
+        held.into_iter().cloned().collect()
     }
 
-    /// What it listed when it ran before.
-    pub(crate) fn remember(&self, catalogue: Catalogue) {
-        if self.is_for_all() {
-            let catalogue = Arc::new(catalogue);
-            self.show(Key::Shared, &catalogue);
-            *lock(&self.known) = Some(catalogue);
+    /// What is held back in conversations other than this.
+    fn held_elsewhere(&self, but: Option<&Key>) -> Vec<Arc<HashSet<String>>> {
+        let others = self.instances().into_iter().filter(|instance| but != Some(&instance.key));
+        others.filter_map(|instance| instance.ready_now()?.catalogue.held()).collect()
+    }
+
+    /// What it listed in an earlier process, as far as that is trusted, is known at once.
+    pub(crate) fn remember(&self) {
+        if self.is_for_all()
+            && let Some(kept) = self.trust.kept(&self.origin)
+        {
+            self.show(Key::Shared, &Arc::new(self.trust.vet(self.settings.definitions, kept)));
         }
     }
 
-    /// The conversation `by` has read the lists.
-    pub(crate) fn listed(&self, by: &Instance, catalogue: &Arc<Catalogue>) {
-        *lock(&self.known) = Some(catalogue.clone());
-        let before = self.show(self.shelf(&by.key), catalogue);
+    /// The conversation `by` has read the lists: compares them with what is trusted, and keeps them. They may be shown when
+    /// this returns, and not before.
+    ///
+    /// # Errors
+    /// When the runtime is ending.
+    pub(crate) async fn heed(self: &Arc<Self>, by: &Instance, catalogue: Catalogue) -> Result<Listing, Error> {
+        let turn = self.turn.clone().lock_owned().await;
+        let (upstream, key) = (self.clone(), by.key.clone());
+        let heeding = move || {
+            let before = lock(&upstream.shown).get(&upstream.shelf(&key)).cloned();
+            let before = before.map(|before| {
+                let held = before.held();
+                (before, held)
+            });
+            let elsewhere = upstream.held_elsewhere(Some(&key));
+            let after = upstream.same(upstream.trust.heed(upstream.settings.definitions, catalogue, &elsewhere));
+            if upstream.is_for_all() && before.as_ref().is_none_or(|(before, _)| *before != after) {
+                upstream.trust.keep(&upstream.origin, &after);
+            }
+            Listing { before, after, _turn: turn }
+        };
+        // It takes time in proportion to the lists, and writes files. What was begun is finished, even if nobody waits for it.
+        tokio::task::spawn_blocking(heeding).await.map_err(|error| Error::Invalid(error.to_string()))
+    }
+
+    /// Clients may see now what the conversation `by` has read.
+    pub(crate) fn listed(&self, by: &Instance, listing: &Listing) {
+        self.show(self.shelf(&by.key), &listing.after);
         let Some(hub) = self.hub.upgrade() else { return };
-        *lock(&self.held) = Arc::new(hub.pins.heed(&self.name, self.settings.definitions, &catalogue.tools));
-        if self.is_for_all() {
-            hub.keep(&self.name, catalogue, before.as_deref());
-        }
         // Who has its own, and asked for nothing before it was there, has missed nothing.
-        if before.is_some() || self.is_for_all() || by.was_missed() {
-            hub.listed((&self.name, &by.key), before.as_deref(), catalogue);
+        if listing.before.is_some() || self.is_for_all() || by.was_missed() {
+            hub.listed((&self.name, &by.key), listing);
         }
     }
 
@@ -537,7 +582,7 @@ impl Upstream {
             restarts: self.figures.restarts.load(Ordering::Relaxed),
             latency_ms,
             tools: self.known().map_or(0, |known| known.tools.len()),
-            held: self.held().to_vec(),
+            held: self.held(),
             last_error: lock(&self.last_error).as_deref().map(str::to_owned),
         }
     }
@@ -625,5 +670,18 @@ impl Drop for Admission {
         if !self.is_recorded {
             self.note(Outcome::Neither);
         }
+    }
+}
+
+/// A digest of what starts a server: with another program or at another URL it is another one. Variables and headers, which
+/// are secrets most often, are not in it.
+fn origin(place: &Place) -> String {
+    match place {
+        Place::Child { program, args, folder, .. } => {
+            let folder = folder.as_deref().map(Path::to_string_lossy).unwrap_or_default();
+            let words = [program, &*folder].into_iter().chain(args.iter().map(String::as_str));
+            kept::digest(&words.collect::<Vec<_>>())
+        }
+        Place::Remote { url, .. } => kept::digest(&[url]),
     }
 }

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::catalogue::{Catalogue, Listed, headers_of};
 use crate::config::Settings;
 use crate::names;
+use crate::pins::{Held, Vetted};
 use crate::service::Tasking;
 use crate::viewer::Viewer;
 
@@ -32,9 +33,9 @@ pub(crate) struct Part {
     pub(crate) server: Arc<str>,
     pub(crate) prefix: String,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) catalogue: Arc<Catalogue>,
-    /// Tools whose changed definitions wait for approval.
-    pub(crate) held: Arc<Vec<String>>,
+    pub(crate) catalogue: Arc<Vetted>,
+    /// Its tools that are held back.
+    pub(crate) held: Held,
     /// Whether its endpoint serves others too, whether they are there or not.
     pub(crate) is_one_of_several: bool,
 }
@@ -331,7 +332,7 @@ fn kept<'b, 'p, T: Listed>(
 }
 
 fn shows_tool(part: &Part, tool: &Tool) -> bool {
-    part.settings.tools.permit(&tool.name) && !part.held.contains(&tool.name)
+    part.settings.tools.permit(&tool.name) && !part.held.as_ref().is_some_and(|held| held.contains(&tool.name))
 }
 
 impl<T> Default for Listing<T> {

@@ -10,7 +10,7 @@ use andon_client::{Client, Event, Filled, Options};
 use andon_server::principal::Principal;
 use andon_types::client::Root;
 use andon_types::revision::Revision;
-use common::{Bench, SOON, call, event, is_alive, resume, stop, tools, unruly, until};
+use common::{Bench, SOON, call, event, is_alive, resume, start, stop, tools, unruly, until};
 use serde_json::{Map, Value, json};
 
 const LEGACY: &str = "2025-11-25";
@@ -158,11 +158,14 @@ async fn a_slow_start_holds_nobody_up_and_is_announced() {
 
 #[tokio::test]
 async fn lists_are_there_before_the_server_is() {
-    let bench = Bench::with(json!({ "a": unruly(&[], json!({})) }), true);
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words");
+    let servers = json!({ "a": unruly(&["--also", &words.display().to_string()], json!({})) });
+    let bench = Bench::with(servers.clone(), true);
     until(|| async { bench.status("a").state == "ready" }).await;
     bench.gateway.stop().await;
-    let slow = bench.configure(json!({ "a": unruly(&["--slow", "1500"], json!({})) }));
-    let gateway = common::start(&slow, Some(bench.folder.path().to_owned()));
+    std::fs::write(&words, "--slow 1500").unwrap();
+    let gateway = start(&bench.configure(servers), Some(bench.folder.path().to_owned()));
     let (client, _) = common::person(gateway.host(), LEGACY, "Ada").await;
     let begun = Instant::now();
     assert!(tools(&client).await.contains(&"echo".to_owned()));
@@ -436,24 +439,6 @@ async fn changed_roots_reach_the_servers_that_a_session_uses() {
     one.set_roots([root("later")]).await.unwrap();
     until(|| async { call(&one, "all__roots", json!({})).await.unwrap().contains("file:///later") }).await;
     open.abort();
-    bench.gateway.stop().await;
-}
-
-#[tokio::test]
-async fn changed_tools_are_held_back_until_they_are_approved() {
-    let bench = Bench::with(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }), true);
-    let client = bench.client(LEGACY).await;
-    assert!(tools(&client).await.contains(&"echo".to_owned()));
-    call(&client, "turn", json!({})).await.unwrap();
-    until(|| async { !tools(&client).await.contains(&"echo".to_owned()) }).await;
-    let why = call(&client, "echo", json!({})).await.unwrap_err().to_string();
-    assert!(why.contains("unknown tool"), "{why}");
-    assert_eq!(bench.status("a").held, ["echo"]);
-    let approved = andon_gateway::approve(bench.folder.path(), Some("a"), None).unwrap();
-    assert!(approved[0].2.contains("Version 1"), "{approved:?}");
-    let config = bench.configure(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }));
-    assert_eq!(bench.gateway.reload(&config), (0, 0));
-    assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");
     bench.gateway.stop().await;
 }
 

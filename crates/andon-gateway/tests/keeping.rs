@@ -114,9 +114,14 @@ async fn a_server_that_does_not_begin_in_time_is_ended_and_said_so() {
 #[tokio::test]
 async fn a_server_that_never_begins_is_given_up_when_nobody_uses_it() {
     let settings = json!({ "mode": "session", "restarts_max": 1, "idle_timeout_s": 0.1 });
-    let bench = Bench::with(json!({ "a": unruly(&[], settings.clone()) }), true);
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words");
+    let mut server = unruly(&["--also", &words.display().to_string()], settings);
+    let bench = Bench::with(json!({ "a": server }), true);
     call(&bench.client(LEGACY).await, "echo", json!({})).await.unwrap();
-    bench.gateway.reload(&bench.configure(json!({ "a": unruly(&["--broken"], settings) })));
+    std::fs::write(&words, "--broken").unwrap();
+    server["andon"]["timeout_s"] = json!(200);
+    bench.gateway.reload(&bench.configure(json!({ "a": server })));
     // What it has is known from before, so that it can be called.
     let client = bench.client(LEGACY).await;
     until(|| async { call(&client, "echo", json!({})).await.unwrap_err().to_string().contains("rests") }).await;

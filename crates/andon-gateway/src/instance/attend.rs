@@ -19,6 +19,7 @@ use super::{Instance, Key, Phase, Ready, traffic};
 use crate::catalogue::{Catalogue, Server};
 use crate::config::Place;
 use crate::flight::PARKED_MAX;
+use crate::pins::Vetted;
 use crate::restarts::{Next, Restarts};
 
 /// How long changes of lists are gathered before they are read.
@@ -133,9 +134,10 @@ async fn one(instance: &Arc<Instance>, is_again: bool) -> (Option<Duration>, Str
         "a server is there"
     );
     let opened_at = Instant::now();
-    let catalogue = instance.upstream.same(catalogue);
-    instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(instance, &catalogue);
+    let catalogue = match offer(instance, &client, catalogue).await {
+        Ok(catalogue) => catalogue,
+        Err(error) => return (None, error.to_string()),
+    };
     if is_again {
         instance.upstream.recovered();
     }
@@ -267,7 +269,7 @@ impl Stale {
 }
 
 /// Attends to a conversation until its server is gone, and then says why.
-async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): (Arc<Catalogue>, Events)) -> String {
+async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): (Arc<Vetted>, Events)) -> String {
     let stale = watch::Sender::new(Stale::default());
     let watching = async {
         instance.renew_watches(client).await;
@@ -326,7 +328,7 @@ async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
 async fn keep_lists(
     instance: &Arc<Instance>,
     client: &Client,
-    mut known: Arc<Catalogue>,
+    mut known: Arc<Vetted>,
     stale: &watch::Sender<Stale>,
 ) -> Infallible {
     let mut listening = listen(instance, client, &known).await;
@@ -377,7 +379,7 @@ async fn read_again(
     client: &Client,
     known: &Catalogue,
     stale: Stale,
-) -> Result<Arc<Catalogue>, Error> {
+) -> Result<Arc<Vetted>, Error> {
     let server = instance.upstream.source();
     let catalogue = if stale.session {
         meet(client, server).await?
@@ -394,8 +396,14 @@ async fn read_again(
         }
         catalogue
     };
-    let catalogue = instance.upstream.same(catalogue);
+    offer(instance, client, catalogue).await
+}
+
+/// From now on calls can be made of what the server lists.
+async fn offer(instance: &Arc<Instance>, client: &Client, catalogue: Catalogue) -> Result<Arc<Vetted>, Error> {
+    let listing = instance.upstream.heed(instance, catalogue).await?;
+    let catalogue = listing.after.clone();
     instance.set(Phase::Ready(Ready { client: client.clone(), catalogue: catalogue.clone() }));
-    instance.upstream.listed(instance, &catalogue);
+    instance.upstream.listed(instance, &listing);
     Ok(catalogue)
 }

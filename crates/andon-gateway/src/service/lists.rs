@@ -12,11 +12,12 @@ use andon_types::raw_object::RawObject;
 use serde_json::{Map, Value};
 
 use super::{Front, Scope};
-use crate::catalogue::{Catalogue, Listed};
+use crate::catalogue::Listed;
 use crate::config::Mode;
 use crate::flight::lock;
 use crate::instance::without_words;
 use crate::names;
+use crate::pins::Vetted;
 use crate::upstream::{Purpose, Upstream};
 use crate::view::{Listing, Part, View};
 use crate::viewer::Viewer;
@@ -142,11 +143,11 @@ impl Front {
         self.view_of(viewer, parts().collect())
     }
 
-    fn part(&self, upstream: &Upstream, catalogue: Arc<Catalogue>, servers: usize) -> Part {
+    fn part(&self, upstream: &Upstream, catalogue: Arc<Vetted>, servers: usize) -> Part {
         let prefix = self.prefix(upstream, servers);
         let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
         let is_one_of_several = self.scope == Scope::All && servers > 1;
-        Part { server, prefix, settings, catalogue, held: upstream.held(), is_one_of_several }
+        Part { server, prefix, settings, held: catalogue.held(), catalogue, is_one_of_several }
     }
 
     fn prefix(&self, upstream: &Upstream, servers: usize) -> String {
@@ -162,7 +163,7 @@ impl Front {
         lock(&self.views).put(viewer, parts)
     }
 
-    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call) -> Option<Arc<Catalogue>> {
+    async fn catalogue(&self, upstream: &Arc<Upstream>, call: &Call) -> Option<Arc<Vetted>> {
         // What it listed before is good until it says otherwise. One of one's own has to be there to say so.
         let viewer = Viewer::calling(self.number, call);
         let known = || upstream.known_to(Some(&viewer));

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{Home, PAGE_SIZE, Part, VIEWS_MAX, View, Views};
 use crate::catalogue::Catalogue;
-use crate::config::{Patterns, Settings};
+use crate::config::{Patterns, Policy, Settings};
+use crate::pins::{Pins, Vetted};
 use crate::viewer::Viewer;
 
 fn part(server: &str, prefix: &str, settings: Settings, catalogue: Value) -> Part {
@@ -16,10 +17,14 @@ fn part(server: &str, prefix: &str, settings: Settings, catalogue: Value) -> Par
         server: server.into(),
         prefix: prefix.to_owned(),
         settings: Arc::new(settings),
-        catalogue: Arc::new(catalogue),
-        held: Arc::default(),
+        catalogue: Arc::new(vetted(catalogue)),
+        held: None,
         is_one_of_several: true,
     }
+}
+
+fn vetted(catalogue: Catalogue) -> Vetted {
+    Pins::open(None).expect("there are no files").of("any").vet(Policy::Log, catalogue)
 }
 
 fn catalogue(tools: &[&str], resources: &[&str], templates: &[&str]) -> Value {
@@ -49,7 +54,7 @@ fn tools_are_renamed_hidden_and_found_again() {
         ..Settings::default()
     };
     let mut one = part("a", "a__", settings, catalogue(&["read", "drop_all", "held"], &[], &[]));
-    one.held = Arc::new(vec!["held".to_owned()]);
+    one.held = Some(Arc::new(["held".to_owned()].into()));
     let view = View::new(vec![one, part("b", "b__", Settings::default(), catalogue(&["read"], &[], &[]))], None);
     assert_eq!(names(&view), ["a__look", "b__read"]);
     let shown = view.tools.find("a__look").expect("it is there");
@@ -142,7 +147,7 @@ fn uris_find_their_server() {
 #[test]
 fn what_a_server_says_of_its_resources_leads_back_to_it() {
     let tools_only = Part {
-        catalogue: Arc::new(serde_json::from_value(catalogue(&["t"], &[], &[])).expect("a catalogue")),
+        catalogue: Arc::new(vetted(serde_json::from_value(catalogue(&["t"], &[], &[])).expect("a catalogue"))),
         ..part("c", "c__", Settings::default(), catalogue(&[], &[], &[]))
     };
     let view = View::new(

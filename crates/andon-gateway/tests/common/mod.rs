@@ -76,6 +76,10 @@ impl Bench {
 }
 
 pub(crate) fn start(config: &Config, data: Option<PathBuf>) -> Arc<Gateway> {
+    try_start(config, data).unwrap()
+}
+
+pub(crate) fn try_start(config: &Config, data: Option<PathBuf>) -> Result<Arc<Gateway>, andon_server::error::Error> {
     let options = Options {
         clients: Clients::Many,
         mode: Mode::Shared,
@@ -83,7 +87,7 @@ pub(crate) fn start(config: &Config, data: Option<PathBuf>) -> Arc<Gateway> {
         host: Box::new(|service, changes, _| Host::open(service, changes, HostOptions::default(), Sessions::memory())),
         prepare: Box::new(|builder, _| builder),
     };
-    Gateway::start(config, options).unwrap()
+    Gateway::start(config, options)
 }
 
 pub(crate) fn configure(file: PathBuf, servers: Value) -> Config {

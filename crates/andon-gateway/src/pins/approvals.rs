@@ -1,0 +1,73 @@
+//! What `andon approve` was told to trust, until Andon heeds it. The files of definitions are written by Andon only, and
+//! those of approvals by `andon approve` only, so that neither undoes what the other does.
+
+use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind, Result};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::definition::Definition;
+use super::{FOLDER, files, kept};
+use crate::diff::Extent;
+
+/// In the folder of data: a file for each tool.
+const APPROVED: &str = "approved";
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Approval {
+    server: String,
+    pub(super) tool: String,
+    pub(super) definition: Definition,
+}
+
+/// Trusts what the servers say now of the tools that are held back: all of them, those of `server`, or its `tool`. Returns
+/// server and tool of each, and what changed in it. A running gateway heeds it when it is reloaded, and the next one when
+/// it starts.
+///
+/// # Errors
+/// When the files in the folder `data` cannot be read or written.
+pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<(String, String, String)>> {
+    if !data.join(FOLDER).is_dir() {
+        return Err(Error::new(ErrorKind::NotFound, "there are none"));
+    }
+    let mut approved = Vec::new();
+    for file in files(data)?.into_iter().filter(|file| server.is_none_or(|server| server == file.server)) {
+        for (own, pin) in file.tools.into_iter().filter(|(own, _)| tool.is_none_or(|tool| tool == own)) {
+            let Some(definition) = pin.held else { continue };
+            let path = data.join(APPROVED).join(kept::digest(&[&file.server, &own])).with_extension("json");
+            if kept::load::<Approval>(&path).is_ok_and(|waiting| waiting.definition == definition) {
+                continue;
+            }
+            let diff = pin.trusted.diff(&definition, Extent::Whole);
+            kept::store(&path, &Approval { server: file.server.clone(), tool: own.clone(), definition })?;
+            approved.push((file.server.clone(), own, diff));
+        }
+    }
+    Ok(approved)
+}
+
+/// What has not been heeded yet, by server; what cannot be read is not.
+pub(super) fn waiting(data: &Path) -> BTreeMap<String, Vec<(PathBuf, Approval)>> {
+    let files = kept::listed(&data.join(APPROVED)).unwrap_or_else(|error| {
+        tracing::error!(%error, "approvals cannot be read: nothing is trusted that was not");
+        Vec::new()
+    });
+    let mut waiting: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for file in files {
+        match kept::load::<Approval>(&file) {
+            Ok(approval) => waiting.entry(approval.server.clone()).or_default().push((file, approval)),
+            Err(error) => tracing::error!(%error, "an approval cannot be read, and is not heeded"),
+        }
+    }
+    waiting
+}
+
+/// They have been heeded.
+pub(super) fn remove(files: &[PathBuf]) {
+    for file in files {
+        if let Err(error) = std::fs::remove_file(file) {
+            tracing::error!(file = %file.display(), %error, "an approval was heeded, and cannot be removed");
+        }
+    }
+}
