@@ -188,7 +188,7 @@ async fn who_is_not_logged_in_is_told_how_and_tried_again() {
     let client = bench.client(LEGACY).await;
     until(|| async { bench.status("a").restarts >= 3 }).await;
     let why = bench.status("a").last_error.unwrap();
-    assert!(why.contains("not authorized") && why.contains("; to log in: andon login http://127.0.0.1:"), "{why}");
+    assert!(why.contains("not authorized") && why.contains(": log in first: andon login http://127.0.0.1:"), "{why}");
     assert!(why.ends_with("/mcp"), "what follows may be secret: {why}");
     let list = client.request("tools/list", serde_json::Map::new(), andon_client::Options::default()).await.unwrap();
     let missing = list.parse::<Value>().unwrap()["_meta"]["andon.dev/missing"][0]["why"].to_string();

@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const QUESTIONS_MAX: usize = 2 * PARKED_MAX;
 
 /// What stands between why a server takes no credentials and how to give it some.
-pub(super) const LOG_IN: &str = "; to log in: ";
+pub(super) const LOG_IN: &str = ": log in first: ";
 
 /// Why a conversation is over that was ended.
 const ENDED: &str = "it was ended";
@@ -164,7 +164,8 @@ fn why_not(place: &Place, error: &Error) -> String {
         (Place::Remote { headers, .. }, Error::Unauthorized(why)) if names_credentials(headers) => {
             format!("not authorized: the server refuses the Authorization header of the configuration: {why}")
         }
-        (Place::Remote { url, .. }, Error::Unauthorized(_)) => {
+        // Who makes tokens may have said it.
+        (Place::Remote { url, .. }, Error::Unauthorized(why)) if !why.contains(LOG_IN) => {
             // What follows may be secret.
             let url = url.split(['?', '#']).next().unwrap_or_default();
             format!("{error}{LOG_IN}andon login {url}")
