@@ -12,7 +12,7 @@ use andon::http::{Ask, Mounts, Refusal, Resource};
 use andon::serde_json::{self, Value, json};
 use andon::server::host::Host;
 use andon::server::options::HostOptions;
-use andon::server::serve::{serve_until, terminated};
+use andon::server::serve::serve_until;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Finding, Mode, Position, Severity};
 use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve};
@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use crate::client::show::{print, print_json};
 use crate::client::{Failure, fail, with_token};
 use crate::sessions::wire::Place;
-use crate::{Serve, operators, welcome};
+use crate::{Serve, asked_to_end, operators, welcome};
 
 /// How long any call may take at an endpoint; each server has a maximum of its own.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -173,7 +173,7 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
     tokio::spawn(reload::watch(gateway.clone(), file, settings));
     let stopping = gateway.clone();
     let stop = async move {
-        terminated().await;
+        asked_to_end().await;
         stopping.drain().await;
     };
     let outcome = match http.zip(admin) {
@@ -236,7 +236,7 @@ fn table(statuses: &Vec<Status>) -> String {
             status.in_flight.to_string(),
             status.failures.to_string(),
             status.restarts.to_string(),
-            format!("{:.1} ms", status.latency_ms),
+            if status.latency_ms > 0.0 { format!("{:.1} ms", status.latency_ms) } else { "-".to_owned() },
         ]);
     }
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();

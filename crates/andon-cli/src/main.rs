@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon::http::Admin;
+use andon::http::{Admin, BindError};
 use andon::prelude::{Http, Sessions};
 #[cfg(unix)]
 use andon::server::host::Host;
@@ -249,7 +249,7 @@ async fn start(serve: Serve) -> andon::Result {
     }
     welcome::print_admin(&admin.addresses(), serve.data.as_deref());
     welcome::print(&http.url());
-    serve_until(host, serve.behind(http, admin), terminated()).await
+    serve_until(host, serve.behind(http, admin), asked_to_end()).await
 }
 
 /// Who holds the connections of clients.
@@ -269,10 +269,20 @@ impl andon::server::serve::Serve for Port {
     }
 }
 
+/// Returns when the process is to end, and says so.
+async fn asked_to_end() {
+    terminated().await;
+    tracing::info!("asked to end: nothing more is taken, and what is in flight is finished");
+}
+
 impl Serve {
     /// Listens as the command line says.
     fn bind(&self) -> andon::Result<Http> {
         let bound = if self.public { Http::bind_public(&self.listen) } else { Http::bind(&self.listen) };
+        let bound = bound.map_err(|error| match error {
+            BindError::Io(error) => andon::Error::io(format!("cannot listen at {}", self.listen), error),
+            other => other.into(),
+        });
         let mut http = bound?.take_on_thread();
         for name in &self.allow_host {
             http = http.allow_host(name);

@@ -197,6 +197,17 @@ async fn a_file_that_changes_is_served_and_a_wrong_one_changes_nothing() {
     until(|| async { names(&client).await.contains(&"iii_add".to_owned()) }).await;
 }
 
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({})) }));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["serve", file.to_str().unwrap(), "--listen", &address]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("cannot listen at {address}")), "{said}");
+}
+
 #[tokio::test]
 async fn a_server_that_cannot_be_is_left_out_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
