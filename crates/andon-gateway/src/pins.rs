@@ -132,11 +132,6 @@ impl Vetted {
         *known = Some((generation, held.clone()));
         held
     }
-
-    /// Whether clients do not see this tool, by its own name.
-    pub(crate) fn holds(&self, tool: &str) -> bool {
-        self.held().is_some_and(|held| held.contains(tool))
-    }
 }
 
 impl Pins {

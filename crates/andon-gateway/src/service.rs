@@ -239,7 +239,8 @@ impl Front {
         let ready = instance.ready().await.inspect_err(|_| admission.failed())?;
         // What was found out before may be of another conversation, or of the time before this one began.
         if method == Method::ToolsCall
-            && let Some(tool) = routed.params.text("name").filter(|tool| ready.catalogue.holds(tool))
+            && let Some(held) = ready.catalogue.held()
+            && let Some(tool) = routed.params.text("name").filter(|tool| held.contains(&**tool))
         {
             return Err(unknown("tool", &tool));
         }
