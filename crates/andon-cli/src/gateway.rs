@@ -15,7 +15,7 @@ use andon::server::options::HostOptions;
 use andon::server::serve::serve_until;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Finding, Mode, Position, Severity};
-use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve};
+use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve, held_back};
 use clap::Args;
 use futures_util::future::BoxFuture;
 
@@ -128,7 +128,17 @@ impl Resource for Shown {
 impl Approve {
     pub(crate) fn run(self) -> ExitCode {
         match approve(&self.data, self.server.as_deref(), self.tool.as_deref()) {
-            Ok(approved) if approved.is_empty() => println!("nothing is held back"),
+            Ok(approved) if approved.is_empty() => {
+                let others = held_back(&self.data).unwrap_or_default();
+                if others.is_empty() {
+                    println!("nothing is held back");
+                } else {
+                    let names = others.iter().map(|(server, tool)| format!("{server} {tool}"));
+                    let names = harmless(&names.collect::<Vec<_>>().join(", "));
+                    eprintln!("andon: nothing of that name is held back; there are: {names}");
+                    return ExitCode::FAILURE;
+                }
+            }
             Ok(approved) => {
                 for (server, tool, diff) in approved {
                     println!("{}: {}\n{diff}", harmless(&server), harmless(&tool));

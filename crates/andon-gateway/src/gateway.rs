@@ -130,14 +130,19 @@ impl Gateway {
     /// Serves `config` from now on. Servers that are the same run on, with everybody who uses them; those of them that
     /// rest are tried again. Returns how many were started and how many are ended.
     pub fn reload(&self, config: &Config) -> (usize, usize) {
-        self.hub.pins.heed_approvals();
+        let is_approved = self.hub.pins.heed_approvals();
+        let before = self.hub.upstreams();
         let (started, ended) = self.hub.apply(&config.servers);
         let count = ended.len();
         tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
             upstream.try_again();
         }
-        self.hub.announce_all();
+        let after = self.hub.upstreams();
+        let is_same = before.len() == after.len() && before.iter().zip(after.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
+        if is_approved || !is_same {
+            self.hub.announce_all();
+        }
         (started, count)
     }
 

@@ -21,7 +21,7 @@ use crate::flight::lock;
 use approvals::Approval;
 use definition::Definition;
 
-pub use approvals::approve;
+pub use approvals::{approve, held_back};
 
 /// Where they are kept, in the folder of data: a file for each server.
 const FOLDER: &str = "definitions";
@@ -156,16 +156,20 @@ impl Pins {
         lock(&self.servers).entry(server.to_owned()).or_insert_with(new).clone()
     }
 
-    /// Trusts what `andon approve` was told to trust. All else stays as it is, whatever became of the files.
-    pub(crate) fn heed_approvals(&self) {
-        let Some(data) = &self.data else { return };
+    /// Trusts what `andon approve` was told to trust, and whether it was told anything. All else stays as it is, whatever
+    /// became of the files.
+    pub(crate) fn heed_approvals(&self) -> bool {
+        let Some(data) = &self.data else { return false };
+        let mut is_told = false;
         for (server, approvals) in approvals::waiting(data) {
+            is_told = true;
             let (files, approvals): (Vec<_>, Vec<_>) = approvals.into_iter().unzip();
             // If it cannot be kept, the next process heeds it again.
             if self.of(&server).approve(approvals) {
                 approvals::remove(&files);
             }
         }
+        is_told
     }
 }
 

@@ -242,7 +242,7 @@ impl Front {
             && let Some(held) = ready.catalogue.held()
             && let Some(tool) = routed.params.text("name").filter(|tool| held.contains(&**tool))
         {
-            return Err(unknown("tool", &tool));
+            return Err(held_back(&routed.upstream.name, &tool));
         }
         let outgoing = Outgoing { method, params: routed.params.clone(), task };
         Ok(instance.fly(&ready, (call, self.number), outgoing, admission))
@@ -381,7 +381,10 @@ fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, Er
     match method {
         Method::ToolsCall => {
             let asked = known_text(params, "name")?;
-            let shown = view.tools.find(&asked).ok_or_else(|| unknown("tool", &asked))?;
+            let shown = view.tools.find(&asked).ok_or_else(|| match view.holder(&asked) {
+                Some(server) => held_back(server, &asked),
+                None => unknown("tool", &asked),
+            })?;
             let (is_repeatable, tasking) = (twice_is_as_good(&shown.wire), view.tasking(shown));
             Ok(Located { server: shown.server.clone(), own: shown.own.clone(), is_repeatable, tasking })
         }
@@ -397,6 +400,13 @@ fn locate(view: &View, method: Method, params: &RawObject) -> Result<Located, Er
         }
         _ => reference(view, params),
     }
+}
+
+fn held_back(server: &str, tool: &str) -> ErrorObject {
+    let tool = clip(tool);
+    let why =
+        format!("the tool {tool} of the server {server:?} is held back: its definition is not the one that is trusted");
+    ErrorObject::invalid_params(why)
 }
 
 fn unknown(what: &str, asked: &str) -> ErrorObject {

@@ -119,7 +119,7 @@ pub struct Status {
     pub restarts: u64,
     /// A moving average of the time that calls take, in milliseconds.
     pub latency_ms: f64,
-    /// Its tools, as it lists them.
+    /// Its tools that clients see.
     pub tools: usize,
     /// Tools whose changed definitions wait for approval.
     pub held: Vec<String>,
@@ -581,7 +581,13 @@ impl Upstream {
             failures: self.figures.failures.load(Ordering::Relaxed),
             restarts: self.figures.restarts.load(Ordering::Relaxed),
             latency_ms,
-            tools: self.known().map_or(0, |known| known.tools.len()),
+            tools: self.known().map_or(0, |known| {
+                let held = known.held();
+                let is_shown = |name: &str| {
+                    self.settings.tools.permit(name) && !held.as_ref().is_some_and(|held| held.contains(name))
+                };
+                known.tools.iter().filter(|tool| is_shown(&tool.name)).count()
+            }),
             held: self.held(),
             last_error: lock(&self.last_error).as_deref().map(str::to_owned),
         }

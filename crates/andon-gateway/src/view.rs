@@ -200,6 +200,16 @@ impl View {
         Self { parts, tools, prompts, resources, templates, patterns, headers }
     }
 
+    /// The server that has a tool of this name which is held back.
+    pub(crate) fn holder(&self, tool: &str) -> Option<&str> {
+        let is_named = |part: &Part, own: &String| {
+            let given = part.settings.rename.get(own).unwrap_or(own);
+            part.settings.tools.permit(own) && names::prefixed(&part.prefix, given) == tool
+        };
+        let holds = |part: &&Part| part.held.iter().any(|held| held.iter().any(|own| is_named(part, own)));
+        self.parts.iter().find(holds).map(|part| &*part.server)
+    }
+
     /// Whether it is made of these parts.
     pub(crate) fn is_of(&self, mut parts: impl Iterator<Item: Borrow<Part>>) -> bool {
         let own = self.parts.iter().all(|own| parts.next().is_some_and(|other| own.is_same(other.borrow())));

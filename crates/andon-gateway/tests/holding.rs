@@ -18,9 +18,13 @@ async fn changed_tools_are_held_back_until_they_are_approved() {
     call(&client, "turn", json!({})).await.unwrap();
     until(|| async { !tools(&client).await.contains(&"echo".to_owned()) }).await;
     let why = call(&client, "echo", json!({})).await.unwrap_err().to_string();
-    assert!(why.contains("unknown tool"), "{why}");
+    assert!(why.contains("held back"), "{why}");
     assert_eq!(bench.status("a").held, ["echo"]);
+    assert_eq!(andon_gateway::approve(bench.folder.path(), Some("a"), Some("nosuch")).unwrap(), []);
+    let held = || andon_gateway::held_back(bench.folder.path()).unwrap();
+    assert_eq!(held(), [("a".to_owned(), "echo".to_owned())]);
     let approved = andon_gateway::approve(bench.folder.path(), Some("a"), None).unwrap();
+    assert_eq!(held(), []);
     assert!(approved[0].2.contains("Version 1"), "{approved:?}");
     let config = bench.configure(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }));
     assert_eq!(bench.gateway.reload(&config), (0, 0));
@@ -75,7 +79,7 @@ async fn a_call_that_waits_for_a_server_does_not_reach_a_tool_that_has_changed_m
     assert!(tools(&client).await.contains(&"echo".to_owned()), "as it was it is trusted");
     let mut events = client.events();
     let why = call(&client, "echo", json!({})).await.unwrap_err().to_string();
-    assert!(why.contains("unknown tool"), "{why}");
+    assert!(why.contains("held back"), "{why}");
     event(&mut events, |event| matches!(event, Event::ToolsChanged)).await;
     assert!(!tools(&client).await.contains(&"echo".to_owned()));
     bench.gateway.stop().await;

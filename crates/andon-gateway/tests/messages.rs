@@ -3,10 +3,13 @@
 
 mod common;
 
+use std::time::Duration;
+
+use andon_client::Event;
 use andon_http::Http;
 use andon_server::entry::ToolEntry;
 use andon_server::server::Server;
-use common::{Bench, call, example, tools, until};
+use common::{Bench, call, event, example, tools, unruly, until};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -40,5 +43,33 @@ async fn a_folder_that_is_not_there_is_named() {
     until(|| async { bench.status("a").last_error.is_some() }).await;
     let why = bench.status("a").last_error.unwrap();
     assert!(why.contains("no folder \"/no/such/folder\""), "{why}");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_says_the_same_is_no_news() {
+    let servers = json!({ "a": unruly(&[], json!({})) });
+    let bench = Bench::new(servers.clone());
+    let client = bench.client("2025-11-25").await;
+    until(|| async { !tools(&client).await.is_empty() }).await;
+    let mut events = client.events();
+    bench.gateway.reload(&bench.configure(servers));
+    let told = event(&mut events, |event| matches!(event, Event::ToolsChanged));
+    assert!(tokio::time::timeout(Duration::from_millis(300), told).await.is_err());
+    bench.gateway.reload(&bench.configure(json!({ "a": unruly(&[], json!({ "tools": { "deny": ["echo"] } })) })));
+    event(&mut events, |event| matches!(event, Event::ToolsChanged)).await;
+    until(|| async { !tools(&client).await.is_empty() }).await;
+    assert_eq!(bench.status("a").tools, tools(&client).await.len(), "one is not shown");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_of_a_server_that_rests_says_that_it_does() {
+    let resting = unruly(&["--broken"], json!({ "restarts_max": 1, "park_s": 60 }));
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "resting": resting }));
+    until(|| async { bench.status("resting").state == "parked" }).await;
+    let client = bench.client("2025-11-25").await;
+    let error = call(&client, "resting__x", json!({})).await.unwrap_err().to_string();
+    assert!(error.contains("\"resting\"") && error.contains("rests"), "{error}");
     bench.gateway.stop().await;
 }

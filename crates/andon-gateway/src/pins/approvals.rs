@@ -35,7 +35,7 @@ pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<
     for file in files(data)?.into_iter().filter(|file| server.is_none_or(|server| server == file.server)) {
         for (own, pin) in file.tools.into_iter().filter(|(own, _)| tool.is_none_or(|tool| tool == own)) {
             let Some(definition) = pin.held else { continue };
-            let path = data.join(APPROVED).join(kept::digest(&[&file.server, &own])).with_extension("json");
+            let path = path_of(data, &file.server, &own);
             if kept::load::<Approval>(&path).is_ok_and(|waiting| waiting.definition == definition) {
                 continue;
             }
@@ -45,6 +45,27 @@ pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<
         }
     }
     Ok(approved)
+}
+
+/// Server and tool of what is held back in the folder `data`, and was not approved.
+///
+/// # Errors
+/// When the files cannot be read.
+pub fn held_back(data: &Path) -> Result<Vec<(String, String)>> {
+    let mut held = Vec::new();
+    for file in files(data)? {
+        for (own, pin) in file.tools {
+            let approval = kept::load::<Approval>(&path_of(data, &file.server, &own));
+            if pin.held.is_some_and(|definition| !approval.is_ok_and(|waiting| waiting.definition == definition)) {
+                held.push((file.server.clone(), own));
+            }
+        }
+    }
+    Ok(held)
+}
+
+fn path_of(data: &Path, server: &str, tool: &str) -> PathBuf {
+    data.join(APPROVED).join(kept::digest(&[server, tool])).with_extension("json")
 }
 
 /// What has not been heeded yet, by server; what cannot be read is not.

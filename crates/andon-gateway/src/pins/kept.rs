@@ -44,7 +44,12 @@ pub(super) fn store<T: Serialize>(file: &Path, value: &T) -> Result<()> {
         fs::create_dir_all(folder)?;
     }
     let next = file.with_extension("next");
-    let mut writing = fs::File::create(&next)?;
+    // A server may list what is for its user only.
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut writing = options.open(&next)?;
     writing.write_all(&serde_json::to_vec(value)?)?;
     writing.sync_all()?;
     fs::rename(&next, file)
