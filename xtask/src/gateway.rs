@@ -49,20 +49,22 @@ fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
     let (remote, url) = everything_over_http(&node, &script("everything"))?;
     let everything = vec![node.clone(), script("everything"), "stdio".to_owned()];
     let memory = vec![node.clone(), script("memory")];
+    // As users start them; what npm brought is found there.
+    let npx = |package: &str| json!({ "command": "npx", "args": ["-y", package], "cwd": folder });
     let files = vec![node.clone(), script("filesystem"), own.display().to_string()];
     let thinking = vec![node, script("sequential-thinking")];
     let place = |words: &[String], andon: Value| json!({ "command": words[0], "args": words[1..], "andon": andon });
-    let mut remembering = place(&memory, json!({}));
+    let mut remembering = npx(SERVERS[1]);
     remembering["env"] = json!({ "MEMORY_FILE_PATH": path("memory-through.json") });
     let mut reading = place(&files, json!({}));
     reading["cwd"] = json!(own);
     // Lists wait for who starts, however long that takes on a busy machine: they are compared whole.
     let config = json!({ "andon": { "list_wait_s": 60 }, "mcpServers": {
         "everything": place(&everything, json!({ "mode": "session" })),
-        "everyone": place(&everything, json!({})),
+        "everyone": npx(SERVERS[0]),
         "memory": remembering,
         "filesystem": reading,
-        "thinking": place(&thinking, json!({})),
+        "thinking": npx(SERVERS[3]),
         "time": { "command": time },
         "remote": { "url": url },
     }});

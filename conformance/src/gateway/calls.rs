@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 /// Tools that run as tasks only.
 pub(crate) const TASKS_ONLY: [&str; 1] = ["simulate-research-query"];
 
-/// Tools and arguments, bad ones among them. The servers share no names, except by chance.
+/// Tools that say nothing of their own: what they turn on and off is listened to.
+pub(crate) const SWITCHES: [&str; 2] = ["toggle-simulated-logging", "toggle-subscriber-updates"];
+
+/// Tools and arguments, bad ones among them; all tools of all servers. The servers share no names, except by chance.
 pub(crate) fn table() -> Vec<(&'static str, Value)> {
     let entity = json!({ "name": "Ada", "entityType": "person", "observations": ["counts"] });
     let other = json!({ "name": "Babbage", "entityType": "person", "observations": [] });
@@ -46,8 +49,22 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
         ("read_graph", json!({})),
         ("delete_entities", json!({ "entityNames": ["Babbage"] })),
         ("read_graph", json!({})),
+        ("delete_observations", json!({ "deletions": [{ "entityName": "Ada", "observations": ["writes"] }] })),
+        ("delete_relations", json!({ "relations": [{ "from": "Ada", "to": "Babbage", "relationType": "knows" }] })),
+        ("read_graph", json!({})),
         // filesystem
         ("list_allowed_directories", json!({})),
+        ("create_directory", json!({ "path": "folder" })),
+        ("write_file", json!({ "path": "folder/other.txt", "content": "one\ntwo\n" })),
+        (
+            "edit_file",
+            json!({ "path": "folder/other.txt", "edits": [{ "oldText": "two", "newText": "2" }], "dryRun": true }),
+        ),
+        ("move_file", json!({ "source": "missing.txt", "destination": "moved.txt" })),
+        ("get_file_info", json!({ "path": "folder" })),
+        ("list_directory_with_sizes", json!({ "path": "folder", "sortBy": "size" })),
+        ("read_file", json!({ "path": "folder/other.txt" })),
+        ("read_media_file", json!({ "path": "note.txt" })),
         ("read_text_file", json!({ "path": "note.txt" })),
         ("list_directory", json!({ "path": "." })),
         ("directory_tree", json!({ "path": "." })),

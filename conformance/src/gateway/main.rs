@@ -88,8 +88,14 @@ pub(crate) struct Pair {
 impl Pair {
     async fn compare(&self) -> Outcome {
         let tools = self.lists().await?;
+        let table = calls::table();
+        let is_called = |tool: &&String| table.iter().any(|(known, _)| known == tool);
+        let is_switch = |tool: &&String| calls::SWITCHES.contains(&tool.as_str());
+        if let Some(left_out) = tools.iter().find(|tool| !is_called(tool) && !is_switch(tool)) {
+            return Err(format!("nobody calls {left_out}: it belongs in the table"));
+        }
         let mut compared = 0;
-        for (tool, arguments) in calls::table().into_iter().filter(|(tool, _)| tools.iter().any(|name| name == tool)) {
+        for (tool, arguments) in table.into_iter().filter(|(tool, _)| tools.iter().any(|name| name == tool)) {
             // What a client opens is asked for when its server begins, and only a session's own server can know whose.
             if tool == "get-roots-list" && !(self.is_own && self.is_legacy) {
                 continue;
@@ -132,9 +138,11 @@ impl Pair {
         through.retain(|tool| tool.name.starts_with(&self.prefix));
         for tool in &mut through {
             tool.name = tool.name[self.prefix.len()..].to_owned();
-            // A client of a revision without tasks is told nothing of them.
-            tool.execution =
-                direct.iter().find(|known| known.name == tool.name).and_then(|known| known.execution.clone());
+            // Only clients of one revision are told which tools run as tasks.
+            if self.through.revision() != Some(Revision::LATEST_LEGACY) {
+                tool.execution =
+                    direct.iter().find(|known| known.name == tool.name).and_then(|known| known.execution.clone());
+            }
         }
         equal("tools", &json!(direct), &json!(through))?;
         Ok(direct.into_iter().map(|tool| tool.name).collect())
@@ -232,12 +240,21 @@ impl Pair {
             return Ok(0);
         }
         let known = [("department".to_owned(), "Engineering".to_owned())].into();
-        let cases = [("department", "S"), ("department", ""), ("name", "A"), ("nope", "")];
-        for (argument, value) in cases {
+        let prompt = |client: &Client| Reference::Prompt { name: self.name(client, "completable-prompt") };
+        let template = |_: &Client| Reference::Resource { uri: "demo://resource/dynamic/text/{resourceId}".to_owned() };
+        type Of<'a> = &'a dyn Fn(&Client) -> Reference;
+        let cases: [(Of<'_>, _, _); 6] = [
+            (&prompt, "department", "S"),
+            (&prompt, "department", ""),
+            (&prompt, "name", "A"),
+            (&prompt, "nope", ""),
+            (&template, "resourceId", "1"),
+            (&template, "resourceId", "x"),
+        ];
+        for (of, argument, value) in cases {
             let mut found = Vec::new();
             for client in [&self.direct, &self.through] {
-                let reference = Reference::Prompt { name: self.name(client, "completable-prompt") };
-                let completed = client.complete(&reference, (argument, value), &known).await;
+                let completed = client.complete(&of(client), (argument, value), &known).await;
                 found.push(outcome(
                     completed.map(|completion| json!([completion.values, completion.total, completion.has_more])),
                 ));
