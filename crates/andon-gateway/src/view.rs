@@ -71,7 +71,15 @@ pub(crate) struct Views {
 
 struct Kept {
     view: Arc<View>,
+    /// The last one that a list was given of: who has a name there keeps it.
+    listed: Option<Arc<View>>,
     used_at: u64,
+}
+
+impl Kept {
+    fn listed(&self) -> Option<Arc<View>> {
+        if self.view.is_listed() { Some(self.view.clone()) } else { self.listed.clone() }
+    }
 }
 
 /// One merged list.
@@ -108,7 +116,7 @@ impl Views {
         Some(kept.view.clone())
     }
 
-    /// What `viewer` sees of these parts. Whoever has a name in what it saw before keeps it.
+    /// What `viewer` sees of these parts. Whoever has a name in what was listed to it before keeps it.
     pub(crate) fn put(&mut self, viewer: Option<&Viewer>, parts: Vec<Part>) -> Arc<View> {
         let own = self.of(viewer);
         if let Some(view) = own.as_ref().filter(|view| view.is_of(parts.iter())) {
@@ -116,13 +124,14 @@ impl Views {
         }
         let alike = |view: &&Arc<View>| !view.has_clashes() && view.is_of(parts.iter());
         let view = self.kept.values().map(|kept| &kept.view).find(alike).cloned();
-        let before = own.or_else(|| self.of(None));
-        let view = view.unwrap_or_else(|| Arc::new(View::new(parts, before.as_deref())));
+        let listed = |viewer: &Option<Viewer>| self.kept.get(viewer).and_then(Kept::listed);
+        let listed = listed(&viewer.cloned()).or_else(|| listed(&None));
+        let view = view.unwrap_or_else(|| Arc::new(View::new(parts, listed.as_deref())));
         if self.kept.len() >= VIEWS_MAX {
             let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used_at).map(|(viewer, _)| viewer.clone());
             oldest.and_then(|oldest| self.kept.remove(&oldest));
         }
-        self.kept.insert(viewer.cloned(), Kept { view: view.clone(), used_at: self.clock });
+        self.kept.insert(viewer.cloned(), Kept { view: view.clone(), listed, used_at: self.clock });
         view
     }
 
@@ -214,6 +223,11 @@ impl View {
     pub(crate) fn is_of(&self, mut parts: impl Iterator<Item: Borrow<Part>>) -> bool {
         let own = self.parts.iter().all(|own| parts.next().is_some_and(|other| own.is_same(other.borrow())));
         own && parts.next().is_none()
+    }
+
+    /// Whether any client was given a list of it.
+    fn is_listed(&self) -> bool {
+        self.tools.is_listed() || self.prompts.is_listed() || self.resources.is_listed() || self.templates.is_listed()
     }
 
     fn has_clashes(&self) -> bool {
@@ -386,6 +400,11 @@ impl<T: Listed + Adapt> Listing<T> {
         let next = (number + 1 < pages.len()).then_some((number + 1) * PAGE_SIZE);
         // A list that became shorter meanwhile has nothing there.
         (pages.get(number).cloned().unwrap_or_else(|| Self::encode_page(&[], revision)), next)
+    }
+
+    /// Whether a page of it was given to anybody.
+    fn is_listed(&self) -> bool {
+        !self.encoded.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     fn encode(&self, revision: Revision) -> Vec<Arc<str>> {

@@ -79,15 +79,21 @@ fn a_short_name_belongs_to_the_first_server_that_has_it() {
 }
 
 #[test]
-fn what_two_servers_have_belongs_to_who_had_it_first() {
+fn what_two_servers_have_belongs_to_who_had_it_in_a_list() {
     let a = part("a", "", Settings::default(), catalogue(&["same"], &["x:1"], &["doc://{id}"]));
     let b = part("b", "", Settings::default(), catalogue(&["same"], &["x:1"], &["doc://{id}"]));
     let of = |view: &View| {
         let name = |uri: &str| view.home(uri).map_or_else(String::new, |home| home.server.to_string());
         [view.tools.find("same").expect("it is there").server.to_string(), name("x:1"), name("doc://7")]
     };
+    let list = |view: &View| drop(view.tools.page(Revision::LATEST, 0));
     let mut views = Views::default();
-    assert_eq!(of(&views.put(None, vec![b.clone()])), ["b"; 3]);
+    let alone = views.put(None, vec![b.clone()]);
+    assert_eq!(of(&alone), ["b"; 3]);
+    // Nobody was told so: the first of the file has it.
+    assert_eq!(of(&views.put(None, vec![a.clone(), b.clone()])), ["a"; 3]);
+    let mut views = Views::default();
+    list(&views.put(None, vec![b.clone()]));
     // The first of the file comes later.
     let both = views.put(None, vec![a.clone(), b.clone()]);
     assert_eq!(of(&both), ["b"; 3]);
@@ -98,7 +104,9 @@ fn what_two_servers_have_belongs_to_who_had_it_first() {
     assert_eq!(of(&views.put(Some(&later), vec![a.clone(), b.clone(), own])), ["b"; 3]);
     // Who lists it no more has it no more.
     let empty = Part { catalogue: part("b", "", Settings::default(), catalogue(&[], &[], &[])).catalogue, ..b.clone() };
-    assert_eq!(of(&views.put(None, vec![a.clone(), empty])), ["a"; 3]);
+    let without = views.put(None, vec![a.clone(), empty]);
+    assert_eq!(of(&without), ["a"; 3]);
+    list(&without);
     assert_eq!(of(&views.put(None, vec![a.clone(), b.clone()])), ["a"; 3]);
     // Nobody had it: the first of the file has it.
     assert_eq!(of(&Views::default().put(None, vec![a, b])), ["a"; 3]);
