@@ -221,6 +221,20 @@ async fn a_server_that_cannot_be_is_left_out_at_the_start() {
 }
 
 #[tokio::test]
+async fn tools_are_called_the_same_whether_a_server_is_left_out_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = json!({ "command": "x", "args": ["${workspaceFolder}"] });
+    let file = write(&folder, json!({ "one": demo(json!({})), "bad": bad }));
+    let gateway = Gateway::start(&file, &[]);
+    let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
+    assert_eq!(client.call::<i64>("one__add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
+    assert!(names(&client).await.contains(&"one__add".to_owned()));
+    // It is the only one now.
+    write(&folder, json!({ "one": demo(json!({})) }));
+    until(|| async { names(&client).await.contains(&"add".to_owned()) }).await;
+}
+
+#[tokio::test]
 async fn the_same_over_stdio() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(&folder, json!({ "one": demo(json!({})), "two": demo(json!({})) }));

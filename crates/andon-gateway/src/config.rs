@@ -71,6 +71,8 @@ impl fmt::Display for Finding {
 pub struct Config {
     /// The servers.
     pub servers: Vec<Server>,
+    /// How many there would be if nothing were wrong with any: what clients call things does not depend on who is left out.
+    pub named: usize,
     /// What holds for servers that say nothing themselves.
     pub defaults: Settings,
 }
@@ -192,7 +194,7 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
     // Inputs ask a person; where one is used, that is the error.
     let _known = (top.take("inputs"), top.take("$schema"));
     let (mut servers, mut places) = (Vec::new(), Vec::new());
-    let mut is_there = false;
+    let (mut is_there, mut named) = (false, 0);
     for name in ["mcpServers", "servers"] {
         let Some(node) = top.take(name) else { continue };
         is_there = true;
@@ -207,6 +209,7 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
                 });
             }
             let server = server(member, settings, lookup, report);
+            named += usize::from(!is_off(&member.value));
             let is_sound = report.errors() == errors;
             report.of_servers += report.errors() - errors;
             if let Some(server) = server.filter(|_| is_sound) {
@@ -231,7 +234,7 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
         report.error(node.at, format!("there are more than {SERVERS_MAX} servers"));
     }
     collisions(&servers, &places, report);
-    Some(Config { servers, defaults })
+    Some(Config { servers, named, defaults })
 }
 
 /// Two servers whose names look the same to clients could not be told apart. Nor could some of their tools, if the prefix
@@ -333,6 +336,16 @@ fn server(
         }
     };
     (!is_off).then_some(Server { name, place, settings })
+}
+
+/// Whether a server is not to be served, whatever else is said of it.
+fn is_off(server: &Node) -> bool {
+    let Kind::Object(members) = &server.kind else { return false };
+    members.iter().any(|member| match (member.name.as_str(), &member.value.kind) {
+        ("disabled", Kind::Bool(is_disabled)) => *is_disabled,
+        ("enabled", Kind::Bool(is_enabled)) => !is_enabled,
+        _ => false,
+    })
 }
 
 /// What a server's program has in its environment: `env`, and what a file says beside that.

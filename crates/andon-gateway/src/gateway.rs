@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use andon_server::service::Service;
 use futures_util::future::join_all;
 
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Mode, Policy, Server};
+use crate::config::{Config, Mode, Policy};
 use crate::flight::{Parking, lock};
 use crate::instance::{Instance, Key};
 use crate::names;
@@ -75,6 +75,8 @@ pub(crate) struct Hub {
     pub(crate) pins: Pins,
     pub(crate) parking: Arc<Parking>,
     upstreams: RwLock<Arc<Vec<Arc<Upstream>>>>,
+    /// How many servers the configuration names, with those that are left out; written with `upstreams`.
+    named: AtomicUsize,
     endpoints: Mutex<HashMap<Scope, Arc<Endpoint>>>,
     next_endpoint: AtomicU64,
     me: Weak<Hub>,
@@ -112,12 +114,13 @@ impl Gateway {
             clients,
             parking: Arc::default(),
             upstreams: RwLock::default(),
+            named: AtomicUsize::new(0),
             endpoints: Mutex::default(),
             next_endpoint: AtomicU64::new(0),
             me: me.clone(),
         });
         let main = hub.endpoint(Scope::All)?;
-        drop(hub.apply(&config.servers));
+        drop(hub.apply(config));
         tokio::spawn(sweep(Arc::downgrade(&hub.parking)));
         Ok(Arc::new(Self { hub, main }))
     }
@@ -131,8 +134,8 @@ impl Gateway {
     /// rest are tried again. Returns how many were started and how many are ended.
     pub fn reload(&self, config: &Config) -> (usize, usize) {
         let is_approved = self.hub.pins.heed_approvals();
-        let before = self.hub.upstreams();
-        let (started, ended) = self.hub.apply(&config.servers);
+        let (before, named) = (self.hub.upstreams(), self.hub.named());
+        let (started, ended) = self.hub.apply(config);
         let count = ended.len();
         tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
@@ -140,7 +143,7 @@ impl Gateway {
         }
         let after = self.hub.upstreams();
         let is_same = before.len() == after.len() && before.iter().zip(after.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
-        if is_approved || !is_same {
+        if is_approved || !is_same || named != config.named {
             self.hub.announce_all();
         }
         (started, count)
@@ -206,6 +209,11 @@ impl Hub {
         self.upstreams.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How many servers the configuration names.
+    pub(crate) fn named(&self) -> usize {
+        self.named.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn upstream(&self, name: &str) -> Option<Arc<Upstream>> {
         self.upstreams().iter().find(|upstream| &*upstream.name == name).cloned()
     }
@@ -241,7 +249,7 @@ impl Hub {
     }
 
     /// Replaces the servers by these; those that are the same stay. How many were started, and those to end.
-    fn apply(&self, servers: &[Server]) -> (usize, Vec<Arc<Upstream>>) {
+    fn apply(&self, Config { servers, named, .. }: &Config) -> (usize, Vec<Arc<Upstream>>) {
         let known = self.upstreams();
         let mut started = Vec::new();
         let next: Vec<Arc<Upstream>> = servers
@@ -265,7 +273,11 @@ impl Hub {
             })
             .collect();
         let ended: Vec<_> = known.iter().filter(|old| !next.iter().any(|new| Arc::ptr_eq(old, new))).cloned().collect();
-        *self.upstreams.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        {
+            let mut upstreams = self.upstreams.write().unwrap_or_else(PoisonError::into_inner);
+            *upstreams = Arc::new(next);
+            self.named.store(*named, Ordering::Relaxed);
+        }
         for upstream in &started {
             upstream.warm();
             if let Some(old) = known.iter().find(|old| old.name == upstream.name) {

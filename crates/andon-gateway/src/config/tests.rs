@@ -157,6 +157,9 @@ fn what_is_wrong_about_one_server_leaves_the_others_sound() {
     assert!(checked.config.is_none());
     let sound = checked.sound.expect("the file itself is fine");
     assert_eq!(sound.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(sound.named, 2, "clients call nothing otherwise when it is mended");
+    let off = of(r#"{"mcpServers": {"a": {"command": "${NOPE}", "disabled": true}, "b": {"command": "x"}}}"#);
+    assert_eq!(off.sound.expect("the file itself is fine").named, 1);
     for whole in [r#"{"andon": {"timeout_s": 0}, "mcpServers": {"b": {"command": "x"}}}"#, "{}", "{"] {
         assert!(of(whole).sound.is_none(), "{whole}");
     }

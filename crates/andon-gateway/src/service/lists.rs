@@ -77,10 +77,10 @@ impl Front {
     /// What this client sees. Waits a little for servers that are just starting, and then goes on without them: they
     /// announce themselves.
     pub(super) async fn view(&self, call: &Call) -> Arc<View> {
-        let upstreams = self.upstreams();
+        let (upstreams, named) = (self.upstreams(), self.named());
         let parts = futures_util::future::join_all(upstreams.iter().map(|upstream| async {
             let catalogue = self.catalogue(upstream, call).await?;
-            Some(self.part(upstream, catalogue, upstreams.len()))
+            Some(self.part(upstream, catalogue, named))
         }));
         let parts: Vec<Part> = parts.await.into_iter().flatten().collect();
         self.view_of(self.viewer(call).as_ref(), parts)
@@ -92,16 +92,16 @@ impl Front {
     /// # Errors
     /// When that server cannot be asked.
     pub(super) async fn view_for(&self, call: &Call, name: &str) -> Result<Arc<View>, ErrorObject> {
-        let (upstreams, viewer) = (self.upstreams(), self.viewer(call));
+        let (upstreams, named, viewer) = (self.upstreams(), self.named(), self.viewer(call));
         let parts = futures_util::future::try_join_all(upstreams.iter().map(|upstream| async {
-            let prefix = self.prefix(upstream, upstreams.len());
+            let prefix = self.prefix(upstream, named);
             let catalogue = match upstream.known_to(viewer.as_ref()) {
                 Some(known) => Some(known),
                 None if !name.starts_with(&prefix) => None,
                 None if prefix.is_empty() && upstreams.len() > 1 => self.catalogue(upstream, call).await,
                 None => Some(upstream.ready(call, self.number).await?.1.catalogue),
             };
-            Ok::<_, ErrorObject>(catalogue.map(|catalogue| self.part(upstream, catalogue, upstreams.len())))
+            Ok::<_, ErrorObject>(catalogue.map(|catalogue| self.part(upstream, catalogue, named)))
         }));
         let parts: Vec<Part> = parts.await?.into_iter().flatten().collect();
         Ok(self.view_of(viewer.as_ref(), parts))
@@ -135,26 +135,31 @@ impl Front {
         let Some(hub) = self.hub.upgrade() else { return self.view_of(None, Vec::new()) };
         let all = hub.upstreams();
         let shown = || all.iter().filter(|upstream| self.shows(&upstream.name));
-        let count = shown().count();
-        let parts = || shown().filter_map(|upstream| Some(self.part(upstream, upstream.known_to(viewer)?, count)));
+        let named = hub.named();
+        let parts = || shown().filter_map(|upstream| Some(self.part(upstream, upstream.known_to(viewer)?, named)));
         if let Some(view) = lock(&self.views).of(viewer).filter(|view| view.is_of(parts())) {
             return view;
         }
         self.view_of(viewer, parts().collect())
     }
 
-    fn part(&self, upstream: &Upstream, catalogue: Arc<Vetted>, servers: usize) -> Part {
-        let prefix = self.prefix(upstream, servers);
+    /// How many servers the configuration names, with those that are left out.
+    fn named(&self) -> usize {
+        self.hub.upgrade().map_or(0, |hub| hub.named())
+    }
+
+    fn part(&self, upstream: &Upstream, catalogue: Arc<Vetted>, named: usize) -> Part {
+        let prefix = self.prefix(upstream, named);
         let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
-        let is_one_of_several = self.scope == Scope::All && servers > 1;
+        let is_one_of_several = self.scope == Scope::All && named > 1;
         Part { server, prefix, settings, held: catalogue.held(), catalogue, is_one_of_several }
     }
 
-    fn prefix(&self, upstream: &Upstream, servers: usize) -> String {
+    fn prefix(&self, upstream: &Upstream, named: usize) -> String {
         match (&self.scope, &upstream.settings.prefix) {
             (Scope::One(_), _) => String::new(),
             (Scope::All, Some(given)) => given.clone(),
-            (Scope::All, None) if servers == 1 => String::new(),
+            (Scope::All, None) if named == 1 => String::new(),
             (Scope::All, None) => names::prefix(&upstream.name),
         }
     }
