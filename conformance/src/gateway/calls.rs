@@ -10,10 +10,11 @@ pub(crate) const SWITCHES: [&str; 2] = ["toggle-simulated-logging", "toggle-subs
 
 /// Tools and arguments, bad ones among them; all tools of all servers. The servers share no names, except by chance.
 pub(crate) fn table() -> Vec<(&'static str, Value)> {
-    let entity = json!({ "name": "Ada", "entityType": "person", "observations": ["counts"] });
-    let other = json!({ "name": "Babbage", "entityType": "person", "observations": [] });
+    [everything(), memory(), filesystem(), others()].concat()
+}
+
+fn everything() -> Vec<(&'static str, Value)> {
     vec![
-        // everything
         ("echo", json!({ "message": "hello ☃" })),
         ("echo", json!({})),
         ("echo", json!({ "message": 7 })),
@@ -39,7 +40,13 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
         ("trigger-sampling-request", json!({ "prompt": "Say something.", "maxTokens": 17 })),
         ("get-roots-list", json!({})),
         ("simulate-research-query", json!({ "topic": "x" })),
-        // memory
+    ]
+}
+
+fn memory() -> Vec<(&'static str, Value)> {
+    let entity = json!({ "name": "Ada", "entityType": "person", "observations": ["counts"] });
+    let other = json!({ "name": "Babbage", "entityType": "person", "observations": [] });
+    vec![
         ("create_entities", json!({ "entities": [entity, other] })),
         ("create_relations", json!({ "relations": [{ "from": "Ada", "to": "Babbage", "relationType": "knows" }] })),
         ("add_observations", json!({ "observations": [{ "entityName": "Ada", "contents": ["writes"] }] })),
@@ -52,7 +59,11 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
         ("delete_observations", json!({ "deletions": [{ "entityName": "Ada", "observations": ["writes"] }] })),
         ("delete_relations", json!({ "relations": [{ "from": "Ada", "to": "Babbage", "relationType": "knows" }] })),
         ("read_graph", json!({})),
-        // filesystem
+    ]
+}
+
+fn filesystem() -> Vec<(&'static str, Value)> {
+    vec![
         ("list_allowed_directories", json!({})),
         ("create_directory", json!({ "path": "folder" })),
         ("write_file", json!({ "path": "folder/other.txt", "content": "one\ntwo\n" })),
@@ -71,6 +82,11 @@ pub(crate) fn table() -> Vec<(&'static str, Value)> {
         ("search_files", json!({ "path": ".", "pattern": "*.txt" })),
         ("read_text_file", json!({ "path": "/etc/passwd" })),
         ("read_multiple_files", json!({ "paths": ["note.txt", "missing.txt"] })),
+    ]
+}
+
+fn others() -> Vec<(&'static str, Value)> {
+    vec![
         // sequential-thinking
         (
             "sequentialthinking",

@@ -115,6 +115,9 @@ impl Pair {
             equal(&format!("{tool} {arguments}"), &direct, &through)?;
             compared += 1;
         }
+        if tools.iter().any(|name| name == "gzip-file-as-resource") {
+            self.links().await?;
+        }
         let resources = self.resources().await?;
         let prompts = self.prompts().await?;
         let completions = self.completions().await?;
@@ -162,9 +165,52 @@ impl Pair {
         });
         let arguments = arguments.as_object().cloned().unwrap_or_default();
         let result = client.call_tool_raw(&self.name(client, tool), arguments, options).await;
-        let result = outcome(result.map(|result| result.parse_owned::<Value>().unwrap_or_default()));
+        let mut result = outcome(result.map(|result| result.parse_owned::<Value>().unwrap_or_default()));
+        if !std::ptr::eq(client, &self.direct) {
+            self.without_scheme(&mut result);
+        }
         let reports = reports.lock().expect("nobody panics").clone();
         plain(json!({ "result": result, "progress": reports }))
+    }
+
+    /// A URI that no server lists says through the gateway whose it is; everything else stays as it is.
+    fn without_scheme(&self, value: &mut Value) {
+        let Some(server) = self.prefix.strip_suffix("__") else { return };
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.without_scheme(item)),
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match member {
+                        Value::String(uri) if name == "uri" => {
+                            if let Some(own) = uri.strip_prefix(&format!("{server}+")) {
+                                *uri = own.to_owned();
+                            }
+                        }
+                        member => self.without_scheme(member),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a call says that there is to read is there, at once.
+    async fn links(&self) -> Outcome {
+        let arguments = json!({ "name": "z", "data": "data:text/plain,hello", "outputType": "resourceLink" });
+        let mut read = Vec::new();
+        for client in [&self.direct, &self.through] {
+            let name = self.name(client, "gzip-file-as-resource");
+            let arguments = arguments.as_object().cloned().unwrap_or_default();
+            let said = client.call_tool_raw(&name, arguments, Options::default()).await.map_err(text)?;
+            let said = said.parse_owned::<Value>().unwrap_or_default();
+            let uri = said.pointer("/content/0/uri").and_then(Value::as_str).ok_or("it links to nothing")?;
+            let mut contents = outcome(client.read(uri).await.map(|result| json!(result)));
+            if !std::ptr::eq(client, &self.direct) {
+                self.without_scheme(&mut contents);
+            }
+            read.push(plain(contents));
+        }
+        equal("what a link leads to", &read[0], &read[1])
     }
 
     /// What a call gives that becomes a task.

@@ -152,8 +152,8 @@ struct Serve {
 /// Whether there are sessions, how many there may be, and for how long.
 #[derive(Clone, Copy, Args)]
 struct Bounds {
-    /// Keep no sessions: clients of 2025-11-25 and before send requests that stand alone, as later ones do, and any process can
-    /// answer any of them. They get no subscriptions, no changes, no logs, no questions from servers, and nothing to come back to.
+    /// Keep no sessions: clients of 2025-11-25 and before send requests that stand alone, as later ones do, and each call may go to
+    /// another process. They get no subscriptions, no changes, no logs, no questions from servers, and nothing to come back to.
     #[arg(long, conflicts_with_all = ["stdio", "sessions_max", "session_idle_timeout"])]
     stateless: bool,
     /// Sessions at once; beyond that, 503. Default 200,000.
@@ -315,10 +315,12 @@ impl Bounds {
     /// Sessions in `folder`, or else in memory, as the command line wants them.
     fn sessions(self, folder: Option<PathBuf>) -> Sessions {
         let mut sessions = match folder {
-            _ if self.stateless => return Sessions::none(),
             None => Sessions::memory(),
             Some(folder) => Sessions::disk(folder),
         };
+        if self.stateless {
+            sessions = sessions.stateless();
+        }
         if let Some(sessions_max) = self.sessions_max {
             sessions = sessions.max(sessions_max);
         }

@@ -622,13 +622,13 @@ impl Driver {
     /// There is no connection for this round: it fails, but not while the dialogue is at work.
     fn fail(&self, call: CallId) -> Carriage {
         let me = self.me.clone();
-        let failing = async move {
+        Box::pin(async move {
             if let Some(driver) = me.upgrade() {
-                let loss = Loss::Disconnected("there is no connection".to_owned());
+                let none = || Loss::Disconnected("there is no connection".to_owned());
+                let loss = driver.state().lost.clone().unwrap_or_else(none);
                 driver.input(Input::Failed { call, loss });
             }
-        };
-        failing.boxed()
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

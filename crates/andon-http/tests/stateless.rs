@@ -154,3 +154,28 @@ async fn who_calls_is_proved_each_time() {
     assert_eq!(post(server.address, &[], &call(1, "echo")).await.status, 401);
     assert_eq!(post(server.address, &[("Authorization", "Bearer alice")], &call(1, "echo")).await.status, 200);
 }
+
+#[tokio::test]
+async fn calls_of_a_batch_run_at_once() {
+    let server = start().await;
+    let linger = |id: u32| plain(id, "tools/call", &json!({"name": "linger", "arguments": {"end": "go"}}));
+    let (address, gates) = (server.address, server.gates.clone());
+    let mut begun = std::pin::pin!(gates.begun.notified());
+    begun.as_mut().enable();
+    let answer = tokio::spawn(async move { post(address, &[], &json!([linger(1), call(2, "echo"), linger(3)])).await });
+    begun.await;
+    gates.begun.notified().await;
+    gates.go.notify_one();
+    gates.go.notify_one();
+    let answer = answer.await.unwrap().json();
+    let texts: Vec<_> =
+        answer.as_array().unwrap().iter().map(|one| one["result"]["content"][0]["text"].clone()).collect();
+    assert_eq!(texts, ["lingered", "\"hi\"", "lingered"]);
+}
+
+#[tokio::test]
+async fn who_falls_back_may_name_a_later_revision_in_its_header() {
+    let server = start().await;
+    let opened = post(server.address, &[("MCP-Protocol-Version", common::MODERN)], &initialize("2025-11-25")).await;
+    assert_eq!(opened.status, 200, "{opened:?}");
+}

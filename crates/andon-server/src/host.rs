@@ -301,7 +301,7 @@ impl Host {
         self.is_draining.load(Ordering::Acquire)
     }
 
-    /// Whether legacy clients over Streamable HTTP have no sessions ([`Sessions::none`]).
+    /// Whether legacy clients over Streamable HTTP have no sessions ([`Sessions::stateless`]).
     pub fn is_stateless(&self) -> bool {
         self.options.stateless
     }

@@ -12,7 +12,7 @@ pub struct HostOptions {
     pub conversation: Limits,
     /// Of one message.
     pub message: ScanLimits,
-    /// Whether clients of the revisions with sessions have none over Streamable HTTP: each of their requests stands alone. Default no.
+    /// Whether clients of the revisions with sessions have none over Streamable HTTP: each of their requests stands alone ([`Sessions::stateless`](crate::sessions::Sessions::stateless)). Default no.
     pub stateless: bool,
     /// Sessions in all. Default 200,000.
     pub sessions_max: usize,

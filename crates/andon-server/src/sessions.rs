@@ -29,11 +29,11 @@ pub struct Sessions {
     ttl: Option<Duration>,
     max: Option<usize>,
     max_per_principal: Option<usize>,
+    stateless: bool,
 }
 
 #[derive(Clone)]
 enum Place {
-    Nowhere,
     Memory,
     Disk { directory: PathBuf, durability: Durability },
     Store(Arc<dyn Store>),
@@ -58,13 +58,9 @@ impl Sessions {
         Self::at(Place::Memory)
     }
 
-    /// Nowhere: clients of all revisions send requests that stand alone, so that any process of this server can answer any of them
-    /// and nothing is kept in between. For clients of 2025-11-25 and before this leaves out what a session is for: subscriptions and
-    /// changes of lists, log notifications and their level, tasks, questions to the client (elicitation, sampling,
-    /// roots), streams that can be resumed; a call whose connection is lost is cancelled. Over stdio a
-    /// connection is a session, and has all of it.
+    /// None, and nothing is kept: [`Sessions::memory`] made [`Sessions::stateless`].
     pub fn none() -> Self {
-        Self::at(Place::Nowhere)
+        Self::memory().stateless()
     }
 
     /// In `directory`, which is made if it is not there, and which one process at a time can have. What was acknowledged is
@@ -79,7 +75,18 @@ impl Sessions {
     }
 
     fn at(place: Place) -> Self {
-        Self { place, idle_timeout: None, ttl: None, max: None, max_per_principal: None }
+        Self { place, idle_timeout: None, ttl: None, max: None, max_per_principal: None, stateless: false }
+    }
+
+    /// Gives clients of 2025-11-25 and before no sessions: they send requests that stand alone, as later clients do. This leaves out what
+    /// a session is for: subscriptions and changes of lists, log notifications and their level, tasks, questions to the
+    /// client (elicitation, sampling, roots), streams that can be resumed; a call whose connection is lost is cancelled. Over stdio a
+    /// connection is a session, and has all of it. What else is kept stays where it is: tasks of later clients, replies by
+    /// idempotency key, values by handle, keys.
+    #[must_use]
+    pub fn stateless(mut self) -> Self {
+        self.stateless = true;
+        self
     }
 
     /// How durable what was acknowledged is; only on disk.
@@ -120,7 +127,7 @@ impl Sessions {
     }
 
     pub(crate) fn apply(&self, options: &mut HostOptions) {
-        options.stateless |= matches!(self.place, Place::Nowhere);
+        options.stateless |= self.stateless;
         let limits = &mut options.conversation;
         limits.idle_timeout = self.idle_timeout.unwrap_or(limits.idle_timeout);
         limits.session_ttl = self.ttl.unwrap_or(limits.session_ttl);
@@ -132,7 +139,7 @@ impl Sessions {
     /// too then.
     pub(crate) fn open(self) -> Result<(Kept, Option<Seal>), Error> {
         match self.place {
-            Place::Nowhere | Place::Memory => Ok((Kept::in_memory(), None)),
+            Place::Memory => Ok((Kept::in_memory(), None)),
             Place::Store(store) => Ok((Kept { store, is_durable: true }, None)),
             Place::Disk { directory, durability } => {
                 let store = DiskStore::open(&directory, durability)

@@ -358,7 +358,7 @@ async fn progress_and_logs_belong_to_their_call() {
     );
     let (method, progress) = client.notification().await.unwrap();
     assert_eq!(method, "notifications/progress");
-    assert_eq!(progress, json!({"progressToken": "t-1", "progress": 1.0, "total": 2.0, "message": "half"}));
+    assert_eq!(progress, json!({"progressToken": "t-1", "progress": 1, "total": 2, "message": "half"}));
 }
 
 #[derive(Deserialize, JsonSchema)]

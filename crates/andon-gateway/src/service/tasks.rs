@@ -58,7 +58,7 @@ pub(super) fn way(call: &Call, tasking: Tasking, params: &mut RawObject) -> Resu
             _ => Ok((Way::Call, TaskWish::No)),
         };
     }
-    match (asked.filter(|_| rules.execution), tasking) {
+    match (asked.filter(|_| rules.execution && call.session().is_some()), tasking) {
         (Some(_), Tasking::Never | Tasking::Client(TaskSupport::Forbidden)) => {
             let why = format!("`{}` does not run as a task: leave \"task\" out", name());
             Err(ErrorObject::new(ErrorCode::MethodNotFound, why))

@@ -17,8 +17,11 @@ use crate::principal::Principal;
 
 impl Host {
     pub(super) fn post_alone(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
+        // What that speaks is in its body (`endpoint::era`).
+        let opens = matches!(&message, Message::Request(request) if &*request.method == "initialize");
         let revision = match spoken(&inbound.head, request_id(&message)) {
             Ok(revision) => revision,
+            Err(_) if opens && inbound.head.session_id.is_none() => Revision::HEADERLESS,
             Err(refused) => return refused,
         };
         match message {
@@ -59,9 +62,9 @@ impl Host {
             }
         }
         let status = if begun.is_empty() && !texts.is_empty() { 400 } else { 200 };
-        for (id, answer) in begun {
-            texts.push(only_text(answer, &id).await);
-        }
+        // Together: their handlers run in who waits for them.
+        let ended = begun.into_iter().map(|(id, answer)| async move { only_text(answer, &id).await });
+        texts.extend(futures_util::future::join_all(ended).await);
         if texts.is_empty() {
             return Answer::empty(202);
         }
@@ -115,6 +118,8 @@ async fn only_text(answer: Answer, id: &RequestId) -> Encoded {
             while let Some(frame) = stream.next().await {
                 last = frame.data.or(last);
             }
+            // Cut off, and what came last is not the answer.
+            let last = last.filter(|_| !stream.is_overflowed());
             last.unwrap_or_else(|| refusal_text(&Answer::empty(500), id))
         }
         answer => refusal_text(&answer, id),

@@ -45,8 +45,9 @@ impl Router {
                 _ => Ok(Way::Task(None)),
             };
         }
-        // Who does not declare tasks ignores what is said of them, and so do older revisions.
-        let task = task.filter(|_| rules.execution && self.capabilities().tasks.is_some());
+        // Who does not declare tasks ignores what is said of them, and so do older revisions. Without a session none are declared.
+        let declares = || call.session().is_some() && self.capabilities().tasks.is_some();
+        let task = task.filter(|_| rules.execution && declares());
         match (task, support) {
             (Some(_), TaskSupport::Forbidden) => refuse("does not run as a task: leave \"task\" out"),
             (None, TaskSupport::Required) => refuse("runs only as a task: send \"task\" (2025-11-25 or later)"),

@@ -220,7 +220,7 @@ async fn task_c_status_and_progress_are_told_to_the_creator() {
     let created = client.request("tools/call", call).await.unwrap();
     let id = created["task"]["taskId"].as_str().unwrap();
     let progress = client.expect("notifications/progress").await;
-    assert_eq!((&progress["progressToken"], &progress["progress"]), (&json!("p"), &json!(1.0)));
+    assert_eq!((&progress["progressToken"], &progress["progress"]), (&json!("p"), &json!(1)));
     assert_eq!(progress["_meta"][RELATED], json!({"taskId": id}));
     let log = client.expect("notifications/message").await;
     assert_eq!((&log["data"], &log["_meta"][RELATED]["taskId"]), (&json!("careful"), &json!(id)));
