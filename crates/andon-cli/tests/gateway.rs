@@ -296,6 +296,28 @@ fn approve_writes_nothing_that_a_terminal_obeys() {
     assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
 }
 
+#[tokio::test]
+async fn what_was_approved_is_heeded_while_the_file_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir_all(data.join("definitions")).unwrap();
+    // Andon has seen another tool by this name.
+    let trusted = json!({ "sha256": "1", "text": { "description": "Subtracts." } });
+    let pins = json!({ "server": "one", "tools": { "add": { "trusted": trusted } } });
+    std::fs::write(data.join("definitions/one.json"), pins.to_string()).unwrap();
+    let file = write(&folder, json!({ "one": demo(json!({ "definitions": "hold" })) }));
+    let data = data.to_str().unwrap();
+    let gateway = Gateway::start(&file, &["--data", data]);
+    let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
+    until(|| async { names(&client).await.contains(&"echo".to_owned()) }).await;
+    assert!(!names(&client).await.contains(&"add".to_owned()));
+    std::fs::write(&file, "{ \"mcpServers\": { oops").unwrap();
+    let output = run(&["approve", "--data", data]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    gateway.signal("HUP");
+    until(|| async { names(&client).await.contains(&"add".to_owned()) }).await;
+}
+
 #[test]
 fn definitions_that_cannot_be_kept_or_read_are_said_at_the_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -149,6 +149,15 @@ impl Gateway {
         (started, count)
     }
 
+    /// Trusts what `andon approve` was told to trust, which [`Gateway::reload`] does as well, and whether it was told anything.
+    pub fn heed_approvals(&self) -> bool {
+        let is_approved = self.hub.pins.heed_approvals();
+        if is_approved {
+            self.hub.announce_all();
+        }
+        is_approved
+    }
+
     /// How each server fares, in the order of the file.
     pub fn status(&self) -> Vec<Status> {
         self.hub.upstreams().iter().map(|upstream| upstream.status()).collect()

@@ -9,7 +9,7 @@ use andon_gateway::{Gateway, config};
 /// How often it is looked whether the files have changed.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Heeds changes for as long as the process lasts. A file that is wrong changes nothing.
+/// Heeds changes for as long as the process lasts. A file that is wrong changes nothing but what was approved.
 pub(super) async fn watch(gateway: Arc<Gateway>, file: PathBuf, settings: Option<PathBuf>) {
     let files: Vec<PathBuf> = std::iter::once(file.clone()).chain(settings.clone()).collect();
     let mut known = stamps(&files);
@@ -32,6 +32,8 @@ pub(super) async fn watch(gateway: Arc<Gateway>, file: PathBuf, settings: Option
                 tracing::info!(file = %file.display(), started, ended, "the configuration was read again");
             }
             None => {
+                // It says nothing of what is trusted.
+                gateway.heed_approvals();
                 let why = super::errors(&checked.findings).next().map(ToString::to_string);
                 tracing::error!(file = %file.display(), why, "the configuration is wrong: nothing changes");
             }
