@@ -16,7 +16,6 @@ use andon_types::message::Json;
 use andon_types::meta::Level;
 use andon_types::raw_object::RawObject;
 use andon_types::revision::Era;
-use futures_util::FutureExt as _;
 use serde_json::{Map, Value};
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::task::AbortHandle;
