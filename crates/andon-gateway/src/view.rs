@@ -127,8 +127,10 @@ impl Views {
         let listed = |viewer: &Option<Viewer>| self.kept.get(viewer).and_then(Kept::listed);
         let listed = listed(&viewer.cloned()).or_else(|| listed(&None));
         let view = view.unwrap_or_else(|| Arc::new(View::new(parts, listed.as_deref())));
-        if self.kept.len() >= VIEWS_MAX {
-            let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used_at).map(|(viewer, _)| viewer.clone());
+        if self.kept.len() >= VIEWS_MAX && !self.kept.contains_key(&viewer.cloned()) {
+            // Never that of all, which says to whoever comes who has a name.
+            let own = self.kept.iter().filter(|(viewer, _)| viewer.is_some());
+            let oldest = own.min_by_key(|(_, kept)| kept.used_at).map(|(viewer, _)| viewer.clone());
             oldest.and_then(|oldest| self.kept.remove(&oldest));
         }
         self.kept.insert(viewer.cloned(), Kept { view: view.clone(), listed, used_at: self.clock });

@@ -135,6 +135,25 @@ fn views_of_many_are_kept_while_they_are_used() {
 }
 
 #[test]
+fn views_that_change_cost_nobody_else_theirs_and_that_of_all_stays() {
+    let of = |name: &str| vec![part("a", "", Settings::default(), catalogue(&[name], &[], &[]))];
+    let viewer = |number: usize| Viewer { session: Some((0, number as u128)), subject: None };
+    let mut views = Views::default();
+    views.put(None, of("t"));
+    for number in 1..VIEWS_MAX {
+        views.put(Some(&viewer(number)), of("t"));
+    }
+    for turn in 0..4 {
+        views.put(Some(&viewer(7)), of(&format!("t{turn}")));
+    }
+    assert_eq!(views.kept.len(), VIEWS_MAX);
+    assert!((1..VIEWS_MAX).all(|number| views.of(Some(&viewer(number))).is_some()));
+    views.put(Some(&viewer(VIEWS_MAX)), of("t"));
+    assert_eq!(views.kept.len(), VIEWS_MAX);
+    assert!(views.of(None).is_some() && views.of(Some(&viewer(1))).is_none());
+}
+
+#[test]
 fn uris_find_their_server() {
     let parts = vec![
         part("a", "a__", Settings::default(), catalogue(&[], &["x:1", "x:2"], &["doc://{id}"])),
