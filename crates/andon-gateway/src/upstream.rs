@@ -619,9 +619,15 @@ impl Admission {
             *lock(&self.upstream.last_error) = Some(loss.to_string().into());
         }
         match outcome {
-            Ok(_) | Err(Error::Protocol(_) | Error::Unanswerable(_) | Error::Arguments(_) | Error::NotOffered(_)) => {
-                self.conclude(Outcome::Success);
-            }
+            // What it cancels it has heard of.
+            Ok(_)
+            | Err(
+                Error::Protocol(_)
+                | Error::Cancelled
+                | Error::Unanswerable(_)
+                | Error::Arguments(_)
+                | Error::NotOffered(_),
+            ) => self.conclude(Outcome::Success),
             Err(Error::Closed) => self.conclude(Outcome::Neither),
             // However many calls one end of the process takes along: it is started again, or parked.
             Err(Error::Transport(Loss::Disconnected(_))) if self.upstream.place.is_child() => {

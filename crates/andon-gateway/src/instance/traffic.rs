@@ -3,6 +3,9 @@
 //! Over HTTP a server says so. Over stdio servers of older revisions do not: then it belongs to the call that is open, if
 //! all open calls are of one client, and to nobody else.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,10 +40,12 @@ static EVERYTHING: LazyLock<Arc<RawObject>> = LazyLock::new(|| {
 });
 
 /// How long a call that was given up may still be what a server speaks of, since the server has heard of that: it has
-/// answered a ping that was sent later.
+/// answered a ping that was sent after the cancellation.
 const GHOST_FOR: Duration = Duration::from_secs(2);
-/// How long a call that was given up may still be answered with a task.
+/// How long a call that was given up may still be answered with a task. Its server hears of that only then.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
+/// How often it is looked whether the server can have heard of a call that was given up.
+const GHOST_LOOK: Duration = Duration::from_millis(100);
 /// How often a client is asked for its roots, by calls that end before it has answered.
 const ROOTS_ATTEMPTS: usize = 4;
 /// How long a server may take to cancel a task.
@@ -69,9 +74,9 @@ pub(super) struct Traffic {
     open: Ascending<u64, Open>,
     /// Calls that wait until they can be made.
     reserved: usize,
-    /// Calls that nobody waits for any more, and of which the server may not know yet: by the number of the last of each
-    /// caller.
-    ghosts: Vec<(Caller, u64)>,
+    /// Calls that nobody waits for any more, and of which the server may not know yet: of each caller the last, and those
+    /// that are still being sent.
+    ghosts: Vec<Ghost>,
     /// They are being laid, by one task at most.
     is_laying: bool,
     used_at: Option<Instant>,
@@ -79,6 +84,22 @@ pub(super) struct Traffic {
     is_silent: bool,
     /// Elicitations by URL, and who was asked.
     visits: VecDeque<(String, Voice)>,
+}
+
+/// A call that was given up.
+struct Ghost {
+    caller: Caller,
+    number: u64,
+    sending: Weak<Sending>,
+}
+
+/// Kept for as long as a call that was given up is not cancelled yet.
+struct Sending;
+
+impl Ghost {
+    fn is_cancelled(&self) -> bool {
+        self.sending.strong_count() == 0
+    }
 }
 
 struct Open {
@@ -178,13 +199,18 @@ impl Instance {
         self.tell_of_roots(call);
         let revision = ready.client.revision().unwrap_or(call.revision());
         let options = self.options(call, id, &line, revision);
-        let held = Aboard { instance: self.clone(), id, has_arrived: false, was_silent: None, admission };
+        let sending = matches!(outgoing.task, TaskWish::Yes(_)).then(|| Arc::new(Sending));
+        let still_sending = sending.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let held =
+            Aboard { instance: self.clone(), id, has_arrived: false, was_silent: None, still_sending, admission };
         let (client, me) = (ready.client.clone(), Arc::downgrade(self));
         let to_task = line.clone();
         // Two boxes: what few calls need is a large part of one.
         let outcome = match outgoing.task {
             TaskWish::Yes(ttl) => {
-                let as_task = async move { send_as_task(&client, outgoing, (options, ttl), (&me, id), &to_task).await };
+                let as_task = async move {
+                    send_as_task(&client, (outgoing, sending), (options, ttl), (&me, id), &to_task).await
+                };
                 as_task.boxed()
             }
             _ => async move { send(&client, outgoing, options).await }.boxed(),
@@ -350,29 +376,34 @@ impl Instance {
         }
         let instance = Arc::downgrade(self);
         runtime.spawn(async move {
-            while let Some((last, client)) = instance.upgrade().and_then(|instance| instance.haunted()) {
+            while let Some((cancelled, client)) = instance.upgrade().and_then(|instance| instance.haunted()) {
+                if cancelled.is_empty() {
+                    tokio::time::sleep(GHOST_LOOK).await;
+                    continue;
+                }
                 if let Some(client) = client {
                     // Any outcome will do: a server that answers none is ended.
                     drop(client.ping().await);
                 }
                 tokio::time::sleep(GHOST_FOR).await;
                 let Some(instance) = instance.upgrade() else { return };
-                lock(&instance.traffic).ghosts.retain(|(_, number)| *number > last);
+                lock(&instance.traffic).ghosts.retain(|ghost| !cancelled.contains(&ghost.number));
             }
         });
     }
 
-    /// The last call that was given up, and who tells its server so. `None` if none is left.
-    fn haunted(&self) -> Option<(u64, Option<Client>)> {
+    /// The calls that were given up and cancelled, and who asks its server whether it has heard. `None` if none was given
+    /// up.
+    fn haunted(&self) -> Option<(Vec<u64>, Option<Client>)> {
         let mut traffic = lock(&self.traffic);
         traffic.is_laying = !traffic.ghosts.is_empty();
-        let (_, last) = traffic.ghosts.last()?;
+        let cancelled = traffic.cancelled()?;
         let client = match &*self.phase.borrow() {
             Phase::Ready(ready) => Some(ready.client.clone()),
             // Another process knows nothing of them.
             _ => None,
         };
-        Some((*last, client))
+        Some((cancelled, client))
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -478,7 +509,8 @@ impl Instance {
         for own in watched {
             match client.listen(Listen::default().uri(own.as_str())).await {
                 Ok(listening) => {
-                    if let Some(watch) = lock(&self.watches).get_mut(&own) {
+                    // Its clients may have gone meanwhile.
+                    if let Some(watch) = lock(&self.watches).get_mut(&own).filter(|watch| watch.is_wanted()) {
                         watch.listening = Some(listening);
                     }
                 }
@@ -507,7 +539,7 @@ fn related_task(request: &mut InputRequest) -> Option<String> {
 /// wants a task of its own.
 async fn send_as_task(
     client: &Client,
-    outgoing: Outgoing,
+    (outgoing, sending): (Outgoing, Option<Arc<Sending>>),
     (mut options, ttl): (Options, Option<Duration>),
     (instance, id): (&Weak<Instance>, u64),
     line: &Line,
@@ -516,7 +548,7 @@ async fn send_as_task(
     if let Some(ttl) = ttl {
         options = options.task_ttl(ttl);
     }
-    let (result, watched) = created(client.clone(), outgoing, options).await?;
+    let (result, watched) = created(client.clone(), (outgoing, sending), options).await?;
     let Some((task, mut watched)) = watched else { return Ok(result) };
     if let Some(instance) = instance.upgrade()
         && let Some(open) = lock(&instance.traffic).open.get_mut(id)
@@ -536,11 +568,13 @@ async fn send_as_task(
 /// when this is dropped: so it is waited for a little longer. And it may be here and not taken: then the task is dropped.
 async fn created(
     client: Client,
-    outgoing: Outgoing,
+    (outgoing, until_cancelled): (Outgoing, Option<Arc<Sending>>),
     options: Options,
 ) -> Result<(Json, Option<(Task, Watched)>), Error> {
     let (mut answer, answered) = oneshot::channel();
     tokio::spawn(async move {
+        // Dropped last: dropping what is sent cancels it.
+        let _until_cancelled = until_cancelled;
         let mut sending = pin!(send(&client, outgoing, options.clone()));
         let outcome = tokio::select! {
             outcome = &mut sending => outcome,
@@ -586,16 +620,22 @@ impl Traffic {
         self.reserved == 0 && self.open.is_empty() && self.ghosts.is_empty()
     }
 
-    /// A call of `caller` was given up.
-    fn haunt(&mut self, caller: Caller) {
+    /// The numbers of the calls that were given up and cancelled. `None` if none was given up.
+    fn cancelled(&self) -> Option<Vec<u64>> {
+        let cancelled = self.ghosts.iter().filter(|ghost| ghost.is_cancelled()).map(|ghost| ghost.number);
+        (!self.ghosts.is_empty()).then(|| cancelled.collect())
+    }
+
+    /// A call of `caller` was given up. It is not cancelled yet while there is `sending`.
+    fn haunt(&mut self, caller: Caller, sending: Weak<Sending>) {
         const GHOSTS_MAX: usize = 64;
-        self.ghosts.retain(|(known, _)| *known != caller);
+        self.ghosts.retain(|known| known.caller != caller || !known.is_cancelled());
         if self.ghosts.len() >= GHOSTS_MAX {
             // So many others stand against whoever is asked as long as this one would.
             self.ghosts.remove(0);
         }
         self.last += 1;
-        self.ghosts.push((caller, self.last));
+        self.ghosts.push(Ghost { caller, number: self.last, sending });
     }
 
     /// The call that something belongs to which the server says of the call `tag`, or of `task`, or of none: `which` of those that
@@ -620,7 +660,7 @@ impl Traffic {
         let Some(chosen) = chosen else {
             return Err("no call is open that this could belong to, and there is nobody to ask");
         };
-        let others = calls().map(|open| &open.caller).chain(self.ghosts.iter().map(|(caller, _)| caller));
+        let others = calls().map(|open| &open.caller).chain(self.ghosts.iter().map(|ghost| &ghost.caller));
         if others.into_iter().any(|caller| *caller != chosen.caller) {
             return Err("several clients have calls open, and this does not say which it belongs to: \
                         give each session its own server (\"mode\": \"session\")");
@@ -663,6 +703,7 @@ struct Aboard {
     has_arrived: bool,
     /// Whether the server answered, if that is known.
     was_silent: Option<bool>,
+    still_sending: Weak<Sending>,
     admission: Admission,
 }
 
@@ -678,7 +719,7 @@ impl Held for Aboard {
     fn arrived(&mut self, outcome: &Result<Json, Error>) {
         self.has_arrived = true;
         self.was_silent = match outcome {
-            Ok(_) | Err(Error::Protocol(_)) => Some(false),
+            Ok(_) | Err(Error::Protocol(_) | Error::Cancelled) => Some(false),
             Err(Error::TimedOut) => Some(true),
             Err(_) => None,
         };
@@ -693,7 +734,7 @@ impl Drop for Aboard {
         traffic.is_silent = self.was_silent.unwrap_or(traffic.is_silent);
         traffic.used_at = Some(Instant::now());
         if !self.has_arrived {
-            traffic.haunt(open.caller);
+            traffic.haunt(open.caller, std::mem::take(&mut self.still_sending));
             drop(traffic);
             self.instance.lay_ghosts();
         }
