@@ -26,6 +26,8 @@ use crate::restarts::{Next, Restarts};
 const SETTLE: Duration = Duration::from_millis(100);
 /// The same of a server that says again and again that lists changed which did not; it doubles until then.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
+/// The same of a server whose lists cannot be read.
+const RETRY_MAX: Duration = Duration::from_secs(30);
 /// How long an answer to a ping may take, or as long as there is between two.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings in a row without an answer that end a conversation.
@@ -264,6 +266,15 @@ struct Stale {
 impl Stale {
     const ALL: Self = Self { tools: true, prompts: true, resources: true, session: true };
 
+    fn and(self, other: Self) -> Self {
+        Self {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+            session: self.session || other.session,
+        }
+    }
+
     fn is_any(self) -> bool {
         self.tools || self.prompts || self.resources || self.session
     }
@@ -338,7 +349,8 @@ async fn keep_lists(
         // The sender lives as long as this.
         drop(told.wait_for(|stale| stale.is_any()).await);
         tokio::time::sleep(settle).await;
-        match read_again(instance, client, &known, stale.send_replace(Stale::default())).await {
+        let taken = stale.send_replace(Stale::default());
+        match read_again(instance, client, &known, taken).await {
             Ok(read) => {
                 // Who cries wolf is looked at less often.
                 settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
@@ -348,7 +360,12 @@ async fn keep_lists(
                 }
                 known = read;
             }
-            Err(error) => tracing::warn!(server = &*instance.upstream.name, %error, "lists cannot be read"),
+            Err(error) => {
+                tracing::warn!(server = &*instance.upstream.name, %error, "lists cannot be read");
+                // It said once that they changed, and may not say so again.
+                stale.send_modify(|stale| *stale = stale.and(taken));
+                settle = (settle * 2).min(RETRY_MAX);
+            }
         }
     }
 }
