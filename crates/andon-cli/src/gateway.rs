@@ -15,7 +15,7 @@ use andon::server::options::HostOptions;
 use andon::server::serve::serve_until;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Finding, Mode, Position, Severity};
-use andon_gateway::{Clients, Gateway, MakeHost, Options, Status, approve, held_back};
+use andon_gateway::{Approved, Clients, Gateway, MakeHost, Options, Status, approve, held_back};
 use clap::Args;
 use futures_util::future::BoxFuture;
 
@@ -140,8 +140,12 @@ impl Approve {
                 }
             }
             Ok(approved) => {
-                for (server, tool, diff) in approved {
-                    println!("{}: {}\n{diff}", harmless(&server), harmless(&tool));
+                for Approved { server, tool, diff, is_again } in approved {
+                    let (server, tool) = (harmless(&server), harmless(&tool));
+                    match is_again {
+                        false => println!("{server}: {tool}\n{diff}"),
+                        true => println!("{server}: {tool}: approved already, not heeded yet"),
+                    }
                 }
                 println!("a running andon serve heeds it on SIGHUP, or when its file changes");
             }

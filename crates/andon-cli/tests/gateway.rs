@@ -294,6 +294,11 @@ fn approve_writes_nothing_that_a_terminal_obeys() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && said.contains("+   \"description\": "), "{said}");
     assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
+    let output = run(&["approve", "--data", folder.path().to_str().unwrap()]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("approved already, not heeded yet\n"), "{said}");
+    assert!(said.contains("SIGHUP") && !said.contains("description"), "{said}");
+    assert!(!said.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{said:?}");
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn changed_tools_are_held_back_until_they_are_approved() {
     assert_eq!(held(), [("a".to_owned(), "echo".to_owned())]);
     let approved = andon_gateway::approve(bench.folder.path(), Some("a"), None).unwrap();
     assert_eq!(held(), []);
-    assert!(approved[0].2.contains("Version 1"), "{approved:?}");
+    assert!(approved[0].diff.contains("Version 1"), "{approved:?}");
     let config = bench.configure(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }));
     assert_eq!(bench.gateway.reload(&config), (0, 0));
     assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");

@@ -14,6 +14,19 @@ use crate::diff::Extent;
 /// In the folder of data: a file for each tool.
 const APPROVED: &str = "approved";
 
+/// A tool whose new definition is to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// Its server.
+    pub server: String,
+    /// Its name.
+    pub tool: String,
+    /// What changed in it.
+    pub diff: String,
+    /// Whether the same was approved before, and Andon has not heeded it yet.
+    pub is_again: bool,
+}
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct Approval {
     server: String,
@@ -21,13 +34,12 @@ pub(super) struct Approval {
     pub(super) definition: Definition,
 }
 
-/// Trusts what the servers say now of the tools that are held back: all of them, those of `server`, or its `tool`. Returns
-/// server and tool of each, and what changed in it. A running gateway heeds it when it is reloaded, and the next one when
-/// it starts.
+/// Trusts what the servers say now of the tools that are held back: all of them, those of `server`, or its `tool`. A
+/// running gateway heeds it when it is reloaded, and the next one when it starts.
 ///
 /// # Errors
 /// When the files in the folder `data` cannot be read or written.
-pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<(String, String, String)>> {
+pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<Approved>> {
     if !data.join(FOLDER).is_dir() {
         return Err(Error::new(ErrorKind::NotFound, "there are none"));
     }
@@ -36,12 +48,12 @@ pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<
         for (own, pin) in file.tools.into_iter().filter(|(own, _)| tool.is_none_or(|tool| tool == own)) {
             let Some(definition) = pin.held else { continue };
             let path = path_of(data, &file.server, &own);
-            if kept::load::<Approval>(&path).is_ok_and(|waiting| waiting.definition == definition) {
-                continue;
-            }
+            let is_again = kept::load::<Approval>(&path).is_ok_and(|waiting| waiting.definition == definition);
             let diff = pin.trusted.diff(&definition, Extent::Whole);
-            kept::store(&path, &Approval { server: file.server.clone(), tool: own.clone(), definition })?;
-            approved.push((file.server.clone(), own, diff));
+            if !is_again {
+                kept::store(&path, &Approval { server: file.server.clone(), tool: own.clone(), definition })?;
+            }
+            approved.push(Approved { server: file.server.clone(), tool: own, diff, is_again });
         }
     }
     Ok(approved)

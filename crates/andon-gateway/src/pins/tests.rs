@@ -51,9 +51,14 @@ fn a_changed_tool_is_held_until_it_is_approved() {
     assert!(approve(folder.path(), Some("other"), None).expect("it works").is_empty());
     let approved = approve(folder.path(), Some("s"), Some("t")).expect("it works");
     assert_eq!(approved.len(), 1);
-    assert!(approved[0].2.contains("+   \"description\": \"Adds two numbers.\""), "{}", approved[0].2);
-    assert!(approve(folder.path(), None, None).expect("it works").is_empty(), "once is enough");
+    assert!(
+        !approved[0].is_again && approved[0].diff.contains("+   \"description\": \"Adds two numbers.\""),
+        "{approved:?}"
+    );
+    let repeated = approve(folder.path(), None, None).expect("it works");
+    assert!(repeated.len() == 1 && repeated[0].is_again, "{repeated:?}");
     again.heed_approvals();
+    assert!(approve(folder.path(), None, None).expect("it works").is_empty(), "once is enough");
     assert_eq!(changed.held(), None, "what was listed before is looked at again");
     assert_eq!(heed(&again, "Adds two numbers.").held(), None);
     assert_eq!(heed(&open(folder.path()), "Adds two numbers.").held(), None);
@@ -174,7 +179,7 @@ fn a_huge_definition_is_compared_in_time_and_memory_that_are_bounded() {
     let files = super::files(folder.path()).expect("they can be read");
     assert!(serde_json::to_string(&files).expect("JSON").len() < 1000);
     let approved = approve(folder.path(), None, None).expect("it works");
-    assert!(approved[0].2.contains("too large"), "{}", approved[0].2);
+    assert!(approved[0].diff.contains("too large"), "{}", approved[0].diff);
     pins.heed_approvals();
     assert_eq!(pins.of("s").heed(Policy::Hold, other, &[]).held(), None);
 }
