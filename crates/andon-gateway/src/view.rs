@@ -60,6 +60,8 @@ pub(crate) struct View {
     pub(crate) templates: Listing<ResourceTemplate>,
     patterns: Vec<(UriTemplate, usize)>,
     headers: HashMap<String, Vec<HeaderParam>>,
+    /// Of tools that are held back and were shown before: who has their names meanwhile.
+    withheld: HashMap<String, Owner>,
 }
 
 /// The last views of those who see different things: of each viewer, and of all who see the same.
@@ -100,6 +102,13 @@ pub(crate) struct Shown<T> {
     pub(crate) own: Arc<str>,
 }
 
+/// Who has a name, and what it is there.
+#[derive(Clone)]
+struct Owner {
+    server: Arc<str>,
+    own: Arc<str>,
+}
+
 /// Who serves a URI, and what it is there.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Home {
@@ -122,7 +131,9 @@ impl Views {
         if let Some(view) = own.as_ref().filter(|view| view.is_of(parts.iter())) {
             return view.clone();
         }
-        let alike = |view: &&Arc<View>| !view.has_clashes() && view.is_of(parts.iter());
+        // Where tools are held back, who has their names depends on what was shown before.
+        let is_held = parts.iter().any(|part| part.held.is_some());
+        let alike = |view: &&Arc<View>| !is_held && !view.has_clashes() && view.is_of(parts.iter());
         let view = self.kept.values().map(|kept| &kept.view).find(alike).cloned();
         let listed = |viewer: &Option<Viewer>| self.kept.get(viewer).and_then(Kept::listed);
         let listed = listed(&viewer.cloned()).or_else(|| listed(&None));
@@ -156,7 +167,7 @@ impl View {
                 let mut wire = tool.clone();
                 let given = part.settings.rename.get(&tool.name).unwrap_or(&tool.name);
                 wire.name = names::prefixed(&part.prefix, given);
-                let find = |view: &'b View| view.tools.find(&wire.name);
+                let find = |view: &'b View| view.owner_of_tool(&wire.name);
                 if tools.has(&wire.name) || kept(before, part, find, |other| &other.tools) {
                     tools.leave_out(&wire.name, part);
                     continue;
@@ -173,7 +184,7 @@ impl View {
             }
             for prompt in part.catalogue.prompts.iter().filter(|prompt| part.settings.prompts.permit(&prompt.name)) {
                 let wire = Prompt { name: names::prefixed(&part.prefix, &prompt.name), ..prompt.clone() };
-                if kept(before, part, |view| view.prompts.find(&wire.name), |other| &other.prompts) {
+                if kept(before, part, |view| view.prompts.owner(&wire.name), |other| &other.prompts) {
                     prompts.leave_out(&wire.name, part);
                 } else {
                     prompts.add(wire, part, &prompt.name);
@@ -181,7 +192,7 @@ impl View {
             }
             for resource in part.catalogue.resources.iter().filter(|known| part.settings.resources.permit(&known.uri)) {
                 let mut wire = resource.clone();
-                let is_kept = kept(before, part, |view| view.resources.find(&wire.uri), |other| &other.resources);
+                let is_kept = kept(before, part, |view| view.resources.owner(&wire.uri), |other| &other.resources);
                 if is_kept || resources.has(&wire.uri) {
                     wire.uri = format!("{}{}", scheme_prefix(&part.server), wire.uri);
                     resources.has_clashes = true;
@@ -193,7 +204,7 @@ impl View {
                 if !part.settings.resources.permit(&wire.uri_template) {
                     continue;
                 }
-                let find = |view: &'b View| view.templates.find(&wire.uri_template);
+                let find = |view: &'b View| view.templates.owner(&wire.uri_template);
                 let is_taken = kept(before, part, find, |other| &other.templates) || templates.has(&wire.uri_template);
                 if is_taken {
                     wire.uri_template = format!("{}{}", scheme_prefix(&part.server), wire.uri_template);
@@ -208,7 +219,13 @@ impl View {
                 }
             }
         }
-        Self { parts, tools, prompts, resources, templates, patterns, headers }
+        let withheld = before.map(|before| before.withheld(&tools)).unwrap_or_default();
+        Self { parts, tools, prompts, resources, templates, patterns, headers, withheld }
+    }
+
+    fn owner_of_tool(&self, name: &str) -> Option<(&str, &str)> {
+        let withheld = || self.withheld.get(name).map(|owner| (&*owner.server, &*owner.own));
+        self.tools.owner(name).or_else(withheld)
     }
 
     /// The server that has a tool of this name which is held back.
@@ -340,21 +357,42 @@ struct Before<'b, 'p> {
     parts: &'p [Part],
 }
 
+impl<'b, 'p> Before<'b, 'p> {
+    /// The part that `server` has now, if it gives its names as before.
+    fn part_of(&self, server: &str) -> Option<&'p Part> {
+        let was = self.view.parts.iter().find(|part| *part.server == *server)?;
+        let is = self.parts.iter().find(|part| *part.server == *server)?;
+        (was.prefix == is.prefix && Arc::ptr_eq(&was.settings, &is.settings)).then_some(is)
+    }
+
+    /// Who had the names of tools that are held back now, and so are not among these.
+    fn withheld(&self, tools: &Listing<Tool>) -> HashMap<String, Owner> {
+        let shown = self.view.tools.items.iter();
+        let shown = shown.map(|tool| (&tool.wire.name, Owner { server: tool.server.clone(), own: tool.own.clone() }));
+        let withheld = self.view.withheld.iter().map(|(name, owner)| (name, owner.clone()));
+        let is_held = |owner: &Owner| {
+            let held = self.part_of(&owner.server).and_then(|part| part.held.as_ref());
+            held.is_some_and(|held| held.contains(&*owner.own))
+        };
+        let all = shown.chain(withheld).filter(|(name, owner)| !tools.has(name) && is_held(owner));
+        all.map(|(name, owner)| (name.clone(), owner)).collect()
+    }
+}
+
 /// Whether what is found `before` belongs to another server than that of `part`, which still lists it under that name.
 fn kept<'b, 'p, T: Listed>(
     before: Option<Before<'b, 'p>>,
     part: &Part,
-    find: impl Fn(&'b View) -> Option<&'b Shown<T>>,
+    find: impl Fn(&'b View) -> Option<(&'b str, &'b str)>,
     list: impl Fn(&'p Catalogue) -> &'p [T],
 ) -> bool {
-    let owner = before.and_then(|Before { view, parts }| {
-        let shown = find(view).filter(|shown| shown.server != part.server)?;
-        let of = |parts: &'p [Part]| parts.iter().find(|part| part.server == shown.server);
-        let (was, is) = (view.parts.iter().find(|part| part.server == shown.server)?, of(parts)?);
-        let is_named_alike = was.prefix == is.prefix && Arc::ptr_eq(&was.settings, &is.settings);
-        (is_named_alike && list(&is.catalogue).iter().any(|item| *item.key() == *shown.own)).then_some(())
-    });
-    owner.is_some()
+    before.is_some_and(|before| {
+        let Some((server, own)) = find(before.view).filter(|(server, _)| **server != *part.server) else {
+            return false;
+        };
+        let is = before.part_of(server);
+        is.is_some_and(|is| list(&is.catalogue).iter().any(|item| *item.key() == *own))
+    })
 }
 
 fn shows_tool(part: &Part, tool: &Tool) -> bool {
@@ -390,6 +428,11 @@ impl<T: Listed + Adapt> Listing<T> {
     /// The item that clients know by `name`.
     pub(crate) fn find(&self, name: &str) -> Option<&Shown<T>> {
         self.by_name.get(name).map(|index| &self.items[*index])
+    }
+
+    /// The server of what clients know by `name`, and what that calls it.
+    fn owner(&self, name: &str) -> Option<(&str, &str)> {
+        self.find(name).map(|shown| (&*shown.server, &*shown.own))
     }
 
     /// The page after `after` items, and how many items there are up to its end if others follow.

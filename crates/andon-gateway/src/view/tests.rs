@@ -113,6 +113,28 @@ fn what_two_servers_have_belongs_to_who_had_it_in_a_list() {
 }
 
 #[test]
+fn a_name_stays_with_a_tool_that_is_held_back() {
+    let of = |server: &str, tools: &[&str]| part(server, "", Settings::default(), catalogue(tools, &[], &[]));
+    let a = of("a", &["x"]);
+    let mut held = a.clone();
+    held.held = Some(Arc::new(["x".to_owned()].into()));
+    let (b, mut views) = (of("b", &["x"]), Views::default());
+    let changed = |number: usize| Part { catalogue: of("b", &["x", &format!("t{number}")]).catalogue, ..b.clone() };
+    assert_eq!(names(&views.put(None, vec![a.clone(), b.clone()])), ["x"]);
+    assert!(names(&views.put(None, vec![held.clone(), b.clone()])).is_empty());
+    for number in 0..3 {
+        let view = views.put(None, vec![held.clone(), changed(number)]);
+        assert_eq!(names(&view), [format!("t{number}")]);
+        assert!(view.tools.find("x").is_none() && view.holder("x") == Some("a"));
+    }
+    let view = views.put(None, vec![a, b.clone()]);
+    assert_eq!(&*view.tools.find("x").expect("it is approved").server, "a");
+    drop(names(&views.put(None, vec![held, b.clone()])));
+    let view = views.put(None, vec![of("a", &[]), b]);
+    assert_eq!(&*view.tools.find("x").expect("nobody else has it").server, "b");
+}
+
+#[test]
 fn views_of_many_are_kept_while_they_are_used() {
     let of = |number: usize| part("a", "", Settings::default(), catalogue(&[&format!("t{number}")], &[], &[]));
     let viewer = |number: usize| Viewer { session: Some((0, number as u128)), subject: None };
