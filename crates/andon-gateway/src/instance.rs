@@ -320,18 +320,27 @@ impl Instance {
         }
         let instance = self.clone();
         tokio::spawn(async move {
-            while instance.roots_stale.swap(false, Ordering::SeqCst) {
-                let Phase::Ready(ready) = instance.phase() else { break };
-                if !ready.client.revision().is_some_and(|revision| revision.rules().server_requests) {
-                    break;
+            loop {
+                while instance.roots_stale.swap(false, Ordering::SeqCst) {
+                    instance.notify_of_roots().await;
                 }
-                let told = ready.client.notify("notifications/roots/list_changed", Map::new()).await;
-                if let Err(error) = told {
-                    tracing::debug!(server = &*instance.upstream.name, %error, "a server was not told of roots");
+                instance.roots_told.store(false, Ordering::SeqCst);
+                // They may have changed between the two, and whoever said so relied on this task.
+                if !instance.roots_stale.load(Ordering::SeqCst) || instance.roots_told.swap(true, Ordering::SeqCst) {
+                    return;
                 }
             }
-            instance.roots_told.store(false, Ordering::SeqCst);
         });
+    }
+
+    async fn notify_of_roots(&self) {
+        let Some(Ready { client, .. }) = self.ready_now() else { return };
+        if !client.revision().is_some_and(|revision| revision.rules().server_requests) {
+            return;
+        }
+        if let Err(error) = client.notify("notifications/roots/list_changed", Map::new()).await {
+            tracing::debug!(server = &*self.upstream.name, %error, "a server was not told of roots");
+        }
     }
 
     /// The roots that are known without a call.

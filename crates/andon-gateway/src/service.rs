@@ -33,8 +33,8 @@ use serde_json::{Map, Value};
 use crate::config::Retry;
 use crate::flight::{Flight, follow, lock, resume};
 use crate::gateway::Hub;
-use crate::instance::{Outgoing, TaskWish};
-use crate::upstream::Upstream;
+use crate::instance::{Outgoing, Sharing, TaskWish};
+use crate::upstream::{Purpose, Upstream};
 use crate::view::{View, Views};
 use crate::viewer::Viewer;
 use tasks::Way;
@@ -234,9 +234,14 @@ impl Front {
         (method, task): (Method, TaskWish),
     ) -> Result<Flight, ErrorObject> {
         let mut admission = routed.upstream.admit().await?;
-        let reserved = routed.upstream.reserve(call, self.number)?;
+        let reserved = routed.upstream.reserve(call, self.number, Purpose::Call)?;
         let instance = &reserved.instance;
-        let ready = instance.ready().await.inspect_err(|_| admission.failed())?;
+        let ready = instance.ready().await.inspect_err(|_| {
+            // One that was ended is none that fails.
+            if !instance.is_ending() {
+                admission.failed();
+            }
+        })?;
         // What was found out before may be of another conversation, or of the time before this one began.
         if method == Method::ToolsCall
             && let Some(held) = ready.catalogue.held()
@@ -309,8 +314,8 @@ impl Front {
         let home = view.home(uri).ok_or_else(|| ErrorObject::resource_not_found(uri))?;
         let unknown = || ErrorObject::resource_not_found(uri);
         let upstream = self.hub()?.upstream(&home.server).ok_or_else(unknown)?;
-        let (instance, ready) = upstream.ready(call, self.number).await?;
-        let watched = instance.watch(&ready, &home.uri, (self.number, uri.to_owned())).await;
+        let (reserved, ready) = upstream.ready(call, self.number).await?;
+        let watched = reserved.instance.watch(&ready, &home.uri, (self.number, uri.to_owned())).await;
         watched.map_err(|error| results::failure(&home.server, error, Some(uri)))
     }
 
@@ -554,9 +559,10 @@ impl Service for Front {
         if instance.watches(&home.uri, &name) {
             return;
         }
+        let Some(reserved) = instance.reserve(Sharing::NoCall) else { return };
         runtime.spawn(async move {
-            let Ok(ready) = instance.ready().await else { return };
-            if let Err(error) = instance.watch(&ready, &home.uri, name).await {
+            let Ok(ready) = reserved.instance.ready().await else { return };
+            if let Err(error) = reserved.instance.watch(&ready, &home.uri, name).await {
                 tracing::warn!(server = &*home.server, %error, "a subscription could not be made again");
             }
         });

@@ -38,7 +38,7 @@ const SHOWN_MAX: usize = 256;
 pub(crate) enum Purpose {
     /// To see what the server has, which may be known without it.
     List,
-    /// For what any conversation of its client will do for.
+    /// For what any conversation of its client will do.
     Any,
     /// For a call, which the server may ask about.
     Call,
@@ -218,19 +218,28 @@ impl Upstream {
         }
     }
 
-    /// The same for one call, which is about to be made.
+    /// The same, kept for whoever is about to use it.
     ///
     /// # Errors
     /// As above.
-    pub(crate) fn reserve(self: &Arc<Self>, call: &Call, endpoint: u64) -> Result<Reserved, ErrorObject> {
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        call: &Call,
+        endpoint: u64,
+        purpose: Purpose,
+    ) -> Result<Reserved, ErrorObject> {
         const ATTEMPTS: usize = 16;
         let shares_at = if self.has_one_client() { 0 } else { ATTEMPTS };
         for attempt in 0..=ATTEMPTS {
-            let instance = self.instance_for(call, endpoint, Purpose::Call)?;
-            // Where there is no room calls share, and what the server asks may have to be refused.
-            let sharing = if attempt < shares_at { Sharing::Refused } else { Sharing::Accepted };
+            let instance = self.instance_for(call, endpoint, purpose)?;
+            let sharing = match purpose {
+                Purpose::List | Purpose::Any => Sharing::NoCall,
+                // Where there is no room calls share, and what the server asks may have to be refused.
+                Purpose::Call if attempt < shares_at => Sharing::Refused,
+                Purpose::Call => Sharing::Accepted,
+            };
             // Another call may have been faster: then it has this conversation, or needed the room.
-            if let Some(reserved) = instance.reserve(sharing).filter(|reserved| !reserved.instance.is_ending()) {
+            if let Some(reserved) = instance.reserve(sharing) {
                 return Ok(reserved);
             }
         }
@@ -269,9 +278,14 @@ impl Upstream {
             return Ok(instance.clone());
         }
         if instances.len() >= self.settings.instances_max && key != Key::Shared {
-            let evicted = self.evictable(&instances, purpose).ok_or_else(|| self.is_full())?;
+            let evicted = loop {
+                let idlest = self.evictable(&instances, purpose).ok_or_else(|| self.is_full())?;
+                // Somebody may begin to use it in between.
+                if idlest.end_if_idle(Duration::ZERO) {
+                    break idlest;
+                }
+            };
             tracing::info!(server = &*self.name, "a conversation is idle, and ended to make room for another");
-            evicted.end_soon();
             instances.remove(&evicted.key);
         }
         let instance = Instance::start(key.clone(), self.clone(), call);
@@ -282,7 +296,7 @@ impl Upstream {
     /// The conversation that has been idle longest, which makes room for another.
     fn evictable(&self, instances: &HashMap<Key, Arc<Instance>>, purpose: Purpose) -> Option<Arc<Instance>> {
         let least = if purpose == Purpose::List { EVICT_AFTER } else { Duration::ZERO };
-        let idle = instances.values().filter_map(|known| Some((known.idle().filter(|_| known.is_free())?, known)));
+        let idle = instances.values().filter_map(|known| Some((known.idle()?, known)));
         let (longest, idlest) = idle.max_by_key(|(idle, _)| *idle)?;
         (longest >= least).then(|| idlest.clone())
     }
@@ -525,18 +539,14 @@ impl Upstream {
         Ok(admission)
     }
 
-    /// A conversation over which calls can be made.
+    /// A conversation over which calls can be made, kept for whoever asks.
     ///
     /// # Errors
     /// What to tell the client.
-    pub(crate) async fn ready(
-        self: &Arc<Self>,
-        call: &Call,
-        endpoint: u64,
-    ) -> Result<(Arc<Instance>, Ready), ErrorObject> {
-        let instance = self.instance_for(call, endpoint, Purpose::Any)?;
-        let ready = instance.ready().await?;
-        Ok((instance, ready))
+    pub(crate) async fn ready(self: &Arc<Self>, call: &Call, endpoint: u64) -> Result<(Reserved, Ready), ErrorObject> {
+        let reserved = self.reserve(call, endpoint, Purpose::Any)?;
+        let ready = reserved.instance.ready().await?;
+        Ok((reserved, ready))
     }
 
     pub(crate) fn status(&self) -> Status {

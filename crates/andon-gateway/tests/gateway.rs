@@ -388,6 +388,20 @@ async fn modes_say_who_shares_a_server() {
 }
 
 #[tokio::test]
+async fn what_somebody_waits_for_makes_no_room() {
+    let settings = json!({ "mode": "session", "instances_max": 1, "idle_timeout_s": 0.1, "list_wait_s": 20 });
+    let bench = Bench::new(json!({ "own": unruly(&["--slow", "1500"], settings) }));
+    let (one, two) = (bench.client(LEGACY).await, bench.client(LEGACY).await);
+    let listing = tokio::spawn(async move { tools(&one).await });
+    until(|| async { bench.status("own").instances == 1 }).await;
+    let why = call(&two, "echo", json!({})).await.unwrap_err().to_string();
+    assert!(why.contains("as many of the server"), "{why}");
+    assert!(!listing.await.unwrap().is_empty());
+    until(|| async { call(&two, "pid", json!({})).await.is_ok() }).await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_of_ones_own_ends_when_it_is_idle_and_begins_again() {
     let settings = json!({ "mode": "session", "idle_timeout_s": 0.1 });
     let bench = Bench::new(json!({ "own": unruly(&[], settings) }));

@@ -5,12 +5,14 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use common::{Bench, call, until};
+use andon_client::{Event, Listen};
+use common::{Bench, call, event, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 const LEGACY: &str = "2025-11-25";
+const CLOCK: &str = "test://clock";
 
 /// A server of 2025-11-25, as far as it takes, that can be told to misbehave.
 struct Forgetful {
@@ -45,7 +47,8 @@ impl Forgetful {
                 self.session += 1;
                 // Later it can do more.
                 let prompts = if self.session > 1 { json!({}) } else { Value::Null };
-                let mut capabilities = json!({ "tools": {}, "logging": {}, "prompts": prompts });
+                let mut capabilities =
+                    json!({ "tools": {}, "logging": {}, "resources": { "subscribe": true }, "prompts": prompts });
                 capabilities.as_object_mut().unwrap().retain(|_, value| !value.is_null());
                 let info = json!({ "name": "forgetful", "version": "1" });
                 let said = json!({ "protocolVersion": LEGACY, "capabilities": capabilities, "serverInfo": info });
@@ -61,6 +64,8 @@ impl Forgetful {
                 let tool = json!({ "name": "session", "inputSchema": { "type": "object" } });
                 response(200, "", &result(json!({ "tools": [tool] })))
             }
+            "resources/list" => response(200, "", &result(json!({ "resources": [{ "uri": CLOCK, "name": "clock" }] }))),
+            "resources/templates/list" => response(200, "", &result(json!({ "resourceTemplates": [] }))),
             "prompts/list" => response(200, "", &result(json!({ "prompts": [{ "name": "later" }] }))),
             "tools/call" => {
                 let text = json!({ "type": "text", "text": self.session.to_string() });
@@ -132,12 +137,17 @@ async fn a_session_that_was_lost_is_met_as_the_first_was() {
     let (server, bench) = scene().await;
     let client = bench.client(LEGACY).await;
     let first = call(&client, "session", json!({})).await.unwrap();
+    let mut events = client.events();
+    let uri = client.resources().await.unwrap().remove(0).uri;
+    let _listening = client.listen(Listen::default().uri(uri)).await.unwrap();
     server.lock().unwrap().forget();
     let second = call(&client, "session", json!({})).await.unwrap();
     assert_ne!(first, second);
     // It wants what the first one wanted, and has what it says to have.
     until(|| async { server.lock().unwrap().levels.iter().any(|session| session.to_string() == second) }).await;
     until(|| async { client.prompts().await.unwrap().iter().any(|prompt| prompt.name == "later") }).await;
+    // What changed in between nobody has said.
+    event(&mut events, |event| matches!(event, Event::ResourceUpdated(_))).await;
     assert_eq!(bench.status("a").restarts, 0);
     bench.gateway.stop().await;
 }

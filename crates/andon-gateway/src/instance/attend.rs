@@ -11,7 +11,7 @@ use std::time::Duration;
 use andon_client::{Client, Error, Event, Events, Listen, Listening, Restart, Target};
 use andon_types::meta::Level;
 use andon_types::revision::{Era, Revision};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -104,10 +104,8 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        let is_idle = instance.idle().is_some_and(|idle| idle >= instance.upstream.settings.idle_timeout);
-        if is_idle && !instance.is_ending() {
+        if !instance.is_ending() && instance.end_if_idle(instance.upstream.settings.idle_timeout) {
             tracing::info!(server = &*instance.upstream.name, "a conversation is idle, and ended");
-            instance.end_soon();
         }
     }
 }
@@ -282,13 +280,18 @@ impl Stale {
 
 /// Attends to a conversation until its server is gone, and then says why.
 async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): (Arc<Vetted>, Events)) -> String {
-    let stale = watch::Sender::new(Stale::default());
+    let (stale, reopened) = (watch::Sender::new(Stale::default()), Notify::new());
     let watching = async {
         instance.renew_watches(client).await;
-        std::future::pending::<Infallible>().await
+        loop {
+            reopened.notified().await;
+            // Each of several streams says so.
+            tokio::time::sleep(SETTLE).await;
+            instance.may_have_changed();
+        }
     };
     tokio::select! {
-        why = heed(instance, events, &stale) => why,
+        why = heed(instance, events, (&stale, &reopened)) => why,
         why = stay_in_touch(instance, client) => why,
         never = keep_lists(instance, client, catalogue, &stale) => match never {},
         never = watching => match never {},
@@ -296,7 +299,7 @@ async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): 
 }
 
 /// Heeds what the server tells, until it is gone; then says why.
-async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Stale>) -> String {
+async fn heed(instance: &Instance, mut events: Events, (stale, reopened): (&watch::Sender<Stale>, &Notify)) -> String {
     while let Some(event) = events.next().await {
         match event {
             Event::Disconnected(loss) => return loss.to_string(),
@@ -304,8 +307,12 @@ async fn heed(instance: &Instance, mut events: Events, stale: &watch::Sender<Sta
             Event::PromptsChanged => stale.send_modify(|stale| stale.prompts = true),
             Event::ResourcesChanged => stale.send_modify(|stale| stale.resources = true),
             Event::Reopened => {
-                instance.upstream.recovered();
+                // Where there are no sessions, a stream was renewed, and says nothing of how the server fares.
+                if !instance.says_whose() {
+                    instance.upstream.recovered();
+                }
                 stale.send_replace(Stale::ALL);
+                reopened.notify_one();
             }
             Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.key, &instance.watched_as(&uri)),
             Event::ElicitationComplete(id) => instance.elicitation_complete(&id),

@@ -74,6 +74,8 @@ pub(super) struct Traffic {
     open: Ascending<u64, Open>,
     /// Calls that wait until they can be made.
     reserved: usize,
+    /// What is no call and waits for it.
+    awaited: usize,
     /// Calls that nobody waits for any more, and of which the server may not know yet: of each caller the last, and those
     /// that are still being sent.
     ghosts: Vec<Ghost>,
@@ -357,15 +359,28 @@ impl Instance {
         lock(&self.traffic).is_free()
     }
 
-    /// Reserves the conversation for one call. `None` if the call wants it to itself, and another was faster.
+    /// Reserves the conversation, which does not end for want of use then. `None` if it is ending, or a call wants it to
+    /// itself and another was faster.
     pub(crate) fn reserve(self: &Arc<Self>, sharing: Sharing) -> Option<Reserved> {
-        let is_shared = sharing == Sharing::Accepted || !matches!(self.key, Key::Alone(..)) || self.says_whose();
+        let is_shared = sharing != Sharing::Refused || !matches!(self.key, Key::Alone(..)) || self.says_whose();
         let mut traffic = lock(&self.traffic);
-        if !is_shared && !traffic.is_free() {
+        if self.is_ending() || !(is_shared || traffic.is_free()) {
             return None;
         }
-        traffic.reserved += 1;
-        Some(Reserved { instance: self.clone() })
+        let is_call = sharing != Sharing::NoCall;
+        *traffic.users(is_call) += 1;
+        Some(Reserved { instance: self.clone(), is_call })
+    }
+
+    /// Ends the conversation without waiting if nobody has used it for `least`. Whether it ends.
+    pub(crate) fn end_if_idle(&self, least: Duration) -> bool {
+        // Whoever reserves it meanwhile waits, and finds it ending.
+        let traffic = lock(&self.traffic);
+        let is_idle = self.idle_in(&traffic).is_some_and(|idle| idle >= least);
+        if is_idle {
+            self.end_soon();
+        }
+        is_idle
     }
 
     /// Waits until the server knows which calls were given up, and forgets them.
@@ -424,10 +439,13 @@ impl Instance {
         lock(&self.traffic).is_silent = is_silent;
     }
 
-    /// How long nobody has used it; `None` while somebody does.
+    /// How long nobody has used it; `None` while somebody does, or may be asked about a call that was given up.
     pub(crate) fn idle(&self) -> Option<Duration> {
-        let traffic = lock(&self.traffic);
-        let is_used = traffic.reserved > 0 || !traffic.open.is_empty() || self.is_watching();
+        self.idle_in(&lock(&self.traffic))
+    }
+
+    fn idle_in(&self, traffic: &Traffic) -> Option<Duration> {
+        let is_used = !traffic.is_free() || traffic.awaited > 0 || self.is_watching();
         if is_used { None } else { traffic.used_at.map(|at| at.elapsed()) }
     }
 
@@ -490,6 +508,13 @@ impl Instance {
     /// The names under which a resource is watched.
     pub(super) fn watched_as(&self, own: &str) -> Vec<(u64, String)> {
         lock(&self.watches).get(own).map(|watch| watch.names.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Tells whoever is subscribed to something that it may have changed.
+    pub(super) fn may_have_changed(&self) {
+        let watched: Vec<Vec<_>> =
+            lock(&self.watches).values().map(|watch| watch.names.iter().cloned().collect()).collect();
+        watched.iter().for_each(|names| self.upstream.updated(&self.key, names));
     }
 
     /// Watches over a new connection what its clients are subscribed to, some of it since before the conversation began;
@@ -620,6 +645,11 @@ impl Traffic {
         self.reserved == 0 && self.open.is_empty() && self.ghosts.is_empty()
     }
 
+    /// How many have reserved it: calls, or others.
+    fn users(&mut self, are_calls: bool) -> &mut usize {
+        if are_calls { &mut self.reserved } else { &mut self.awaited }
+    }
+
     /// The numbers of the calls that were given up and cancelled. `None` if none was given up.
     fn cancelled(&self) -> Option<Vec<u64>> {
         let cancelled = self.ghosts.iter().filter(|ghost| ghost.is_cancelled()).map(|ghost| ghost.number);
@@ -683,16 +713,22 @@ enum Which {
 pub(crate) enum Sharing {
     Accepted,
     Refused,
+    /// It is no call, and no call need mind it.
+    NoCall,
 }
 
-/// A conversation that a call is about to use.
+/// A conversation that somebody is about to use.
 pub(crate) struct Reserved {
     pub(crate) instance: Arc<Instance>,
+    is_call: bool,
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        lock(&self.instance.traffic).reserved -= 1;
+        let mut traffic = lock(&self.instance.traffic);
+        // Idle from now on.
+        traffic.used_at = Some(Instant::now());
+        *traffic.users(self.is_call) -= 1;
     }
 }
 

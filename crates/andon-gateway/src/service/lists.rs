@@ -177,8 +177,8 @@ impl Front {
         {
             return Some(known);
         }
-        match upstream.instance_for(call, self.number, Purpose::List) {
-            Ok(instance) => instance.listed(upstream.settings.list_wait).await.or_else(known),
+        match upstream.reserve(call, self.number, Purpose::List) {
+            Ok(reserved) => reserved.instance.listed(upstream.settings.list_wait).await.or_else(known),
             // There is no room for one more conversation now: its calls will be told.
             Err(_) => known(),
         }
