@@ -273,7 +273,7 @@ impl Builder {
             return Err(Error::Target(why));
         }
         let figures = Arc::new(Figures::default());
-        let secrets = Secrets::of(&self.target.0, &self.headers);
+        let secrets = Arc::new(Secrets::of(&self.target.0, &self.headers));
         let reach = match self.target.0 {
             Kind::Bad(why) => return Err(Error::Target(why)),
             Kind::Url(text) => {
@@ -290,6 +290,7 @@ impl Builder {
                 Reach::Http(Box::new(HttpOptions {
                     url,
                     headers: self.headers,
+                    secrets: secrets.clone(),
                     authorizer: self.authorizer,
                     message_bytes_max: self.settings.message_bytes_max,
                     client,

@@ -61,7 +61,7 @@ type Tell = Box<dyn FnOnce() + Send>;
 pub(crate) struct Driver {
     pub(crate) settings: Settings,
     reach: Reach,
-    secrets: Secrets,
+    secrets: Arc<Secrets>,
     origin: Instant,
     /// Of whoever made it: in what is logged it says which server that is about.
     span: tracing::Span,
@@ -125,7 +125,7 @@ struct Attempts {
 }
 
 impl Driver {
-    pub(crate) fn new(settings: Settings, reach: Reach, secrets: Secrets) -> Arc<Self> {
+    pub(crate) fn new(settings: Settings, reach: Reach, secrets: Arc<Secrets>) -> Arc<Self> {
         let dialogue = Dialogue::new(settings.info.clone(), settings.answers.capabilities());
         let dialogue = dialogue.questions_max(settings.questions_max);
         let state = State {

@@ -26,6 +26,7 @@ use tokio::task::AbortHandle;
 use super::{Ear, Heard, Link, Round};
 use crate::authorize::Authorizer;
 use crate::carriage::Carriage;
+use crate::secrets::Secrets;
 pub use figures::Figures;
 use request::Exchange;
 use send::{Address, Answer, Headers};
@@ -48,6 +49,8 @@ pub(crate) struct HttpOptions {
     pub(crate) url: url::Url,
     /// Added to every request.
     pub(crate) headers: HeaderMap,
+    /// What is not repeated of what the server says.
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) authorizer: Option<Arc<dyn Authorizer>>,
     /// Bytes of one message.
     pub(crate) message_bytes_max: usize,
@@ -264,9 +267,10 @@ impl Shared {
                 Err(refused(Some(status), "a request wants an answer, and this is none").into())
             }
             other => {
-                let found = other.unwrap_or("nothing");
+                let mut found = other.unwrap_or("nothing").to_owned();
+                self.options.secrets.mask(&mut found);
                 let why =
-                    format!("its body is neither JSON nor an event stream but {}", andon_types::error::clip(found));
+                    format!("its body is neither JSON nor an event stream but {}", andon_types::error::clip(&found));
                 Err(refused(Some(status), why).into())
             }
         }
@@ -343,7 +347,9 @@ impl Shared {
         {
             return Refusal::Error { status: status.as_u16(), id: response.id, error };
         }
-        let text = String::from_utf8_lossy(&body);
+        let mut text = String::from_utf8_lossy(&body).into_owned();
+        // Half of a secret would not be known for one.
+        self.options.secrets.mask(&mut text);
         let text = andon_types::error::clip(text.trim());
         let reason = status.canonical_reason().unwrap_or("no reason given");
         Refusal::Other(refused(Some(status), if text.is_empty() { reason.to_owned() } else { text.to_owned() }))

@@ -80,6 +80,15 @@ async fn an_endpoint_at_another_origin_is_not_used() {
     assert_eq!(visits.load(Ordering::Relaxed), 0);
 }
 
+#[tokio::test]
+async fn a_secret_is_not_told_where_what_a_server_says_is_cut_off() {
+    let said = format!("{} Bearer by-the-thousands", "x".repeat(245));
+    let url = answering(move |_| answer("500 Internal Server Error", "", &said)).await;
+    let builder = Client::builder(url.as_str()).header("authorization", "Bearer by-the-thousands");
+    let error = builder.connect().await.map(drop).expect_err("it is no server").to_string();
+    assert!(error.contains("xxx") && !error.contains("by-"), "{error}");
+}
+
 /// A server of one line of shell: says the handshake, and what it was given.
 #[cfg(unix)]
 #[tokio::test]
