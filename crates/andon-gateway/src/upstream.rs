@@ -44,6 +44,13 @@ pub(crate) enum Purpose {
     Call,
 }
 
+impl Purpose {
+    /// How long a conversation has to be idle to make room for one that is wanted for this.
+    fn evict_after(self) -> Duration {
+        if self == Self::List { EVICT_AFTER } else { Duration::ZERO }
+    }
+}
+
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) place: Place,
@@ -281,7 +288,7 @@ impl Upstream {
             let evicted = loop {
                 let idlest = self.evictable(&instances, purpose).ok_or_else(|| self.is_full())?;
                 // Somebody may begin to use it in between.
-                if idlest.end_if_idle(Duration::ZERO) {
+                if idlest.end_if_idle(purpose.evict_after()) {
                     break idlest;
                 }
             };
@@ -295,10 +302,9 @@ impl Upstream {
 
     /// The conversation that has been idle longest, which makes room for another.
     fn evictable(&self, instances: &HashMap<Key, Arc<Instance>>, purpose: Purpose) -> Option<Arc<Instance>> {
-        let least = if purpose == Purpose::List { EVICT_AFTER } else { Duration::ZERO };
         let idle = instances.values().filter_map(|known| Some((known.idle()?, known)));
         let (longest, idlest) = idle.max_by_key(|(idle, _)| *idle)?;
-        (longest >= least).then(|| idlest.clone())
+        (longest >= purpose.evict_after()).then(|| idlest.clone())
     }
 
     fn is_full(&self) -> ErrorObject {
