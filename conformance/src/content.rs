@@ -12,6 +12,9 @@ const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z
 /// No samples.
 const WAV: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQAAAAA=";
 
+/// A tool and a prompt that come and go.
+const FLEETING: &str = "test_fleeting";
+
 /// A tool without arguments.
 pub(crate) fn tool<F, U, R>(name: &str, description: &str, handler: F) -> ToolEntry
 where
@@ -28,13 +31,14 @@ pub(crate) fn register(server: Server) -> Server {
     server
         .with(tools_of_content())
         .with(schemas())
-        .with(tool("test_trigger_tool_change", "Says that the list of tools changed", move |_, _| {
-            tools.announce(true, false, false);
-            async { "said" }
+        .with(tool("test_trigger_tool_change", "Changes the list of tools", move |_, _| {
+            let changed = tools.remove_tool(FLEETING)
+                || tools.add(tool(FLEETING, "Comes and goes", |_, _| async { "here" })).is_ok();
+            async move { changed }
         }))
-        .with(tool("test_trigger_prompt_change", "Says that the list of prompts changed", move |_, _| {
-            prompts.announce(false, true, false);
-            async { "said" }
+        .with(tool("test_trigger_prompt_change", "Changes the list of prompts", move |_, _| {
+            let changed = prompts.remove_prompt(FLEETING) || prompts.add(fleeting_prompt()).is_ok();
+            async move { changed }
         }))
         .with(resources())
         .with(TemplateEntry::from_fn("test://template/{id}/data", "template", |request: ReadRequest, _| async move {
@@ -132,6 +136,10 @@ fn resources() -> Vec<ResourceEntry> {
         })
         .mime_type("text/plain"),
     ]
+}
+
+fn fleeting_prompt() -> PromptEntry {
+    PromptEntry::from_fn(FLEETING, |_, _| async { "Here." }).description("Comes and goes")
 }
 
 fn prompts_of_content() -> Vec<PromptEntry> {

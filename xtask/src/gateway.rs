@@ -61,7 +61,7 @@ fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
     // Lists wait for who starts, however long that takes on a busy machine: they are compared whole.
     let config = json!({ "andon": { "list_wait_s": 60 }, "mcpServers": {
         "everything": place(&everything, json!({ "mode": "session" })),
-        "everyone": npx(SERVERS[0]),
+        "everyone": place(&everything, json!({})),
         "memory": remembering,
         "filesystem": reading,
         "thinking": npx(SERVERS[3]),

@@ -115,12 +115,12 @@ impl Pair {
             equal(&format!("{tool} {arguments}"), &direct, &through)?;
             compared += 1;
         }
-        if tools.iter().any(|name| name == "gzip-file-as-resource") {
-            self.links().await?;
-        }
         let resources = self.resources().await?;
         let prompts = self.prompts().await?;
         let completions = self.completions().await?;
+        if tools.iter().any(|name| name == "gzip-file-as-resource") {
+            self.links().await?;
+        }
         if tools.iter().any(|name| name == "toggle-subscriber-updates") {
             self.updates().await?;
             if self.is_own && self.is_legacy {
@@ -137,7 +137,13 @@ impl Pair {
     /// The tools of both, which have to be the same.
     async fn lists(&self) -> Result<Vec<String>, String> {
         let (direct, through) = (self.direct.tools().await, self.through.tools().await);
-        let (direct, mut through) = (direct.map_err(text)?, through.map_err(text)?);
+        let (mut direct, mut through) = (direct.map_err(text)?, through.map_err(text)?);
+        // What is not said is so.
+        for tool in direct.iter_mut().chain(&mut through) {
+            let is_forbidden =
+                |execution: &mut Value| execution.get("taskSupport").is_none_or(|says| says == "forbidden");
+            tool.execution.take_if(is_forbidden);
+        }
         through.retain(|tool| tool.name.starts_with(&self.prefix));
         for tool in &mut through {
             tool.name = tool.name[self.prefix.len()..].to_owned();
