@@ -345,7 +345,8 @@ impl Driver {
             self.notify("notifications/initialized", Map::new()).await;
         }
         link.settle().await;
-        if let Reach::Http(options) = &self.reach {
+        // What somebody pinned is not what others would find.
+        if let (Reach::Http(options), None) = (&self.reach, self.settings.pinned) {
             VERDICTS.set(options.url.as_str(), opened.revision.era());
         }
         self.state().opened = Some(opened.clone());
