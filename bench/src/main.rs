@@ -205,10 +205,10 @@ fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> R
 }
 
 impl Options {
-    /// Servers by name; by default, or as `rust`, those that need no other language.
+    /// Servers by name; by default those that are built with this program, and with `full` all.
     fn peers(&self) -> Result<Vec<Peer>, Error> {
         if self.peers.is_empty() {
-            return Ok(if self.full { Peer::ALL.to_vec() } else { Peer::RUST.to_vec() });
+            return Ok(Peer::ALL.into_iter().filter(|peer| self.full || peer.is_built_here()).collect());
         }
         if self.peers.iter().any(|name| name == "all") {
             return Ok(Peer::ALL.to_vec());

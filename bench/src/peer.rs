@@ -78,17 +78,6 @@ impl Peer {
         Self::Pmcp,
     ];
 
-    /// Those that need no other language.
-    pub const RUST: [Self; 7] = [
-        Self::Floor,
-        Self::Axum,
-        Self::Andon,
-        Self::AndonStateless,
-        Self::RmcpSessions,
-        Self::RmcpStateless,
-        Self::RmcpStatelessSse,
-    ];
-
     /// Those whose handlers can be called in this process.
     pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
 
@@ -109,12 +98,18 @@ impl Peer {
         }
     }
 
-    /// The eras it is measured in. Sessions do not exist in the modern era, where it makes no difference to have none, and `pmcp` needs another build of itself for it.
+    /// The eras it is measured in. Sessions do not exist in the modern era, where it makes no difference to have none, and `pmcp`
+    /// needs another build of itself for it.
     pub fn eras(self) -> &'static [Era] {
         match self {
             Self::AndonStateless | Self::RmcpSessions | Self::Pmcp => &[Era::Legacy],
             _ => &[Era::Legacy, Era::Modern],
         }
+    }
+
+    /// Whether it is built with this program: no other language, and no workspace of its own, brings it.
+    pub fn is_built_here(self) -> bool {
+        !matches!(self, Self::Typescript | Self::Python | Self::Turbomcp | Self::Pmcp)
     }
 
     /// The versions of HTTP that it is measured with.

@@ -653,6 +653,10 @@ async fn keep_store(host: Weak<Host>) {
 }
 
 /// The message's id, if it is a request.
+fn is_initialize(message: &Message) -> bool {
+    matches!(message, Message::Request(request) if &*request.method == "initialize")
+}
+
 fn request_id(message: &Message) -> Option<&RequestId> {
     match message {
         Message::Request(request) => Some(&request.id),

@@ -11,14 +11,14 @@ use andon_types::revision::{Era, Revision};
 
 use super::legacy::{check_batch, no_batches};
 use super::modern::refusal_text;
-use super::{Answer, Beginning, Head, Host, Inbound, request_id};
+use super::{Answer, Beginning, Head, Host, Inbound, is_initialize, request_id};
 use crate::conversation::Place;
 use crate::principal::Principal;
 
 impl Host {
     pub(super) fn post_alone(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
         // What that speaks is in its body (`endpoint::era`).
-        let opens = matches!(&message, Message::Request(request) if &*request.method == "initialize");
+        let opens = is_initialize(&message);
         let revision = match spoken(&inbound.head, request_id(&message)) {
             Ok(revision) => revision,
             Err(_) if opens && inbound.head.session_id.is_none() => Revision::HEADERLESS,

@@ -11,7 +11,7 @@ use andon_types::revision::{Era, Revision};
 
 use super::stream::Source;
 use super::table::{Full, SessionCell, SessionKey};
-use super::{Answer, Head, Host, Inbound, ResponseStream, request_id};
+use super::{Answer, Head, Host, Inbound, ResponseStream, is_initialize, request_id};
 use crate::conversation::{Cell, Conversation as _, Early};
 use crate::journal::{Commit, NotDurable};
 use crate::outlet::Held;
@@ -22,9 +22,7 @@ const NO_STREAM: StreamId = StreamId(0);
 
 impl Host {
     pub(super) async fn post_legacy(self: &Arc<Self>, inbound: &Inbound<'_>, message: Message) -> Answer {
-        if let Message::Request(request) = &message
-            && &*request.method == "initialize"
-        {
+        if is_initialize(&message) {
             return self.initialize(inbound, message).await;
         }
         let id = request_id(&message).cloned();
@@ -283,7 +281,7 @@ impl Host {
 pub(super) fn check_batch(messages: &[Result<Message, Malformed>]) -> Result<(), Answer> {
     let refuse = |why: &str| Err(Answer::error(400, None, &ErrorObject::invalid_request(why)));
     let good = || messages.iter().filter_map(|message| message.as_ref().ok());
-    if good().any(|message| matches!(message, Message::Request(request) if &*request.method == "initialize")) {
+    if good().any(is_initialize) {
         return refuse("\"initialize\" is never part of a batch");
     }
     if good().any(|message| andon_core::endpoint::era(message, None) == Era::Modern) {

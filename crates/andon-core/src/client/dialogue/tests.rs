@@ -5,6 +5,7 @@ use andon_types::capability::{ClientCapabilities, Settings};
 use andon_types::error::{ErrorCode, ErrorObject};
 use andon_types::message::Body;
 use andon_types::meta::Implementation;
+use andon_types::raw_object::RawObject;
 use andon_types::revision::Revision;
 use andon_types::scan::ScanLimits;
 use serde_json::{Map, Value, json};
@@ -23,18 +24,22 @@ fn dialogue(revision: Revision) -> Dialogue {
     dialogue
 }
 
-fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId, i64, Value) {
-    let params = Map::from_iter([("name".to_owned(), json!("t"))]);
-    let new = Newcall {
+fn newcall(method: &str, params: impl Into<RawObject>) -> Newcall {
+    Newcall {
         method: method.into(),
         params: Arc::new(params.into()),
         meta: None,
         timing: TIMING,
-        wants_progress,
+        wants_progress: false,
         mirrored: Vec::new(),
         takes_tasks: false,
         capabilities: None,
-    };
+    }
+}
+
+fn begin(dialogue: &mut Dialogue, method: &str, wants_progress: bool) -> (CallId, i64, Value) {
+    let params = Map::from_iter([("name".to_owned(), json!("t"))]);
+    let new = Newcall { wants_progress, ..newcall(method, params) };
     let (call, out) = dialogue.request(T0, new);
     let (wire_id, sent) = sent(&out);
     (call, wire_id, sent)
@@ -362,17 +367,7 @@ fn what_goes_with_the_connection_is_told_to_every_call() {
 fn initialize_carries_no_metadata_and_is_not_cancelled() {
     let mut dialogue = dialogue(Revision::LATEST_LEGACY);
     let params = dialogue.initialize_params(Revision::LATEST_LEGACY);
-    let new = Newcall {
-        method: "initialize".into(),
-        params: Arc::new(params),
-        meta: None,
-        timing: TIMING,
-        wants_progress: false,
-        mirrored: Vec::new(),
-        takes_tasks: false,
-        capabilities: None,
-    };
-    let (_, out) = dialogue.request(T0, new);
+    let (_, out) = dialogue.request(T0, newcall("initialize", params));
     assert_eq!(sent(&out).1["params"].get("_meta"), None);
     assert!(matches!(dialogue.handle(after(10), Input::Tick)[0], Output::Cancel { text: None, .. }));
 }
@@ -380,16 +375,8 @@ fn initialize_carries_no_metadata_and_is_not_cancelled() {
 #[test]
 fn a_legacy_call_with_nothing_to_say_in_its_metadata_has_none() {
     let mut dialogue = dialogue(Revision::LATEST_LEGACY);
-    let new = Newcall {
-        method: "tools/call".into(),
-        params: Arc::new(Map::from_iter([("name".to_owned(), json!("t"))]).into()),
-        meta: Some(Arc::default()),
-        timing: TIMING,
-        wants_progress: false,
-        mirrored: Vec::new(),
-        takes_tasks: false,
-        capabilities: None,
-    };
+    let params = Map::from_iter([("name".to_owned(), json!("t"))]);
+    let new = Newcall { meta: Some(Arc::default()), ..newcall("tools/call", params) };
     let (_, out) = dialogue.request(T0, new);
     assert_eq!(sent(&out).1["params"], json!({ "name": "t" }));
 }
