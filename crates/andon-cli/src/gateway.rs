@@ -12,6 +12,7 @@ use andon::http::{Ask, Mounts, Refusal, Resource};
 use andon::serde_json::{self, Value, json};
 use andon::server::host::Host;
 use andon::server::options::HostOptions;
+use andon::server::seal::Seal;
 use andon::server::serve::serve_until;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Finding, Mode, Position, Severity};
@@ -181,8 +182,8 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
         false => Some(operators::admin(serve.data.as_deref(), serve.admin.as_deref())?),
     };
     let (clients, mode) = if serve.stdio { (Clients::One, Mode::Session) } else { (Clients::Many, Mode::Shared) };
-    let options =
-        Options { clients, mode, data: serve.data.clone(), host: maker(&serve), prepare: Box::new(with_token) };
+    let host = maker(&serve, serve.keys()?.map(|keys| Seal::new(&keys)));
+    let options = Options { clients, mode, data: serve.data.clone(), host, prepare: Box::new(with_token) };
     let gateway = Gateway::start(&config, options)?;
     tokio::spawn(reload::watch(gateway.clone(), file, settings));
     let stopping = gateway.clone();
@@ -206,7 +207,7 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
 }
 
 /// Makes hosts with their sessions where the command line says. Over stdio there is one session, the process's own.
-fn maker(serve: &Serve) -> Box<MakeHost> {
+fn maker(serve: &Serve, seal: Option<Seal>) -> Box<MakeHost> {
     let (data, bounds) = (serve.data.clone().filter(|_| !serve.stdio), serve.bounds);
     Box::new(move |service, changes, server| {
         let mut options = HostOptions::default();
@@ -216,7 +217,7 @@ fn maker(serve: &Serve) -> Box<MakeHost> {
             None => folder.clone(),
             Some(name) => folder.join("servers").join(name),
         });
-        Host::open(service, changes, options, bounds.sessions(folder))
+        Host::open(service, changes, options, bounds.sessions(folder), seal.clone())
     })
 }
 

@@ -5,6 +5,7 @@ mod demo;
 mod gateway;
 mod logs;
 mod operators;
+mod seal_keys;
 mod sessions;
 mod welcome;
 #[cfg(unix)]
@@ -21,6 +22,7 @@ use andon::http::{Admin, BindError};
 use andon::prelude::{Http, Sessions};
 #[cfg(unix)]
 use andon::server::host::Host;
+use andon::server::seal::SealKey;
 #[cfg(unix)]
 use andon::server::serve::Shutdown;
 use andon::server::serve::{serve_until, terminated};
@@ -121,6 +123,10 @@ struct Serve {
     /// servers of FILE list is kept there too.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// A file with the keys that protect what clients carry: cursors, and what calls want back with answers. One a line, 64 hexadecimal
+    /// digits, newest first. Processes with the same keys go on with each other's calls. Without it there is one, which is kept in DIR.
+    #[arg(long, value_name = "FILE", conflicts_with = "stdio")]
+    seal_keys: Option<PathBuf>,
     /// A loopback address where operators can ask, as with `andon sessions` and `andon upstreams`. Its token is in DIR, or in ANDON_ADMIN_TOKEN.
     /// With --data they can come in by a socket in DIR anyway.
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "stdio")]
@@ -239,6 +245,9 @@ async fn start(serve: Serve) -> andon::Result {
         return server.serve(Stdio).await;
     }
     server = server.sessions(serve.bounds.sessions(serve.data.clone()));
+    if let Some(keys) = serve.keys()? {
+        server = server.seal_keys(keys);
+    }
     let http = serve.bind()?;
     let host = server.build()?;
     let found = host.recover().await;
@@ -276,6 +285,11 @@ async fn asked_to_end() {
 }
 
 impl Serve {
+    /// The keys that the command line names.
+    fn keys(&self) -> andon::Result<Option<Vec<SealKey>>> {
+        self.seal_keys.as_deref().map(seal_keys::read).transpose()
+    }
+
     /// Listens as the command line says.
     fn bind(&self) -> andon::Result<Http> {
         let bound = if self.public { Http::bind_public(&self.listen) } else { Http::bind(&self.listen) };

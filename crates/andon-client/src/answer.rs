@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use andon_core::client::Round;
 use andon_schema::Validator;
 use andon_types::capability::{ClientCapabilities, Settings};
 use andon_types::client::{ElicitAction, ElicitResult, InputRequest, ListRootsResult, Root};
@@ -65,6 +66,8 @@ pub struct Question {
     pub tag: Option<u64>,
     /// Its name within its call (2026-07-28).
     pub key: Option<String>,
+    /// What its call was answered with it, unless that became a task (2026-07-28).
+    pub round: Option<Round>,
 }
 
 type Handler<In, Out> = Arc<dyn Fn(In) -> BoxFuture<'static, Out> + Send + Sync>;

@@ -553,9 +553,10 @@ impl Driver {
                         told.push(Box::new(move || on_progress(report)));
                     }
                 }
-                Output::Asked { question, request, call, key } => {
+                Output::Asked { question, request, call, round } => {
                     let tag = call.and_then(|call| state.waiting.get(call)?.tag);
-                    let task = self.ask(question, Question { request, tag, key });
+                    let (key, round) = round.unzip();
+                    let task = self.ask(question, Question { request, tag, key, round });
                     state.questions.insert(question, task);
                 }
                 Output::Withdrawn { question } => {

@@ -32,7 +32,7 @@ mod target;
 mod task;
 mod throttle;
 
-pub use andon_core::client::{Loss, OpenFailure, Report};
+pub use andon_core::client::{Loss, OpenFailure, Report, Round};
 pub use answer::{Consent, Filled, Form, Question, Visit, fill_defaults};
 pub use authorize::{AuthorizeError, Authorizer, Bearer};
 pub use builder::{Builder, Restart};

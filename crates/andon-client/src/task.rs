@@ -208,7 +208,8 @@ impl Task {
         let answers = &self.client.driver().settings.answers;
         // What is asked at once is put at once.
         let responses = try_join_all(questions.into_iter().map(|(key, request)| async {
-            let question = Question { request, tag: self.options.call_tag(), key: Some(key.clone()) };
+            let tag = self.options.call_tag();
+            let question = Question { request, tag, key: Some(key.clone()), round: None };
             answers.answer(question).await.map(|answer| (key, answer)).map_err(Error::Unanswerable)
         }));
         let responses: Map<String, Value> = responses.await?.into_iter().collect();

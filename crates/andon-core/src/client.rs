@@ -9,5 +9,5 @@ mod io;
 mod opening;
 
 pub use dialogue::Dialogue;
-pub use io::{CallError, CallId, Input, Loss, Newcall, Output, QuestionId, Report, Timing};
+pub use io::{CallError, CallId, Input, Loss, Newcall, Output, QuestionId, Report, Round, Timing};
 pub use opening::{Attempt, Next, OpenFailure, Opened, Opening, Outcome, Road};

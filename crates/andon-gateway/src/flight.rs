@@ -1,25 +1,28 @@
 //! One call on its way through a server: its outcome, and the questions that the server asks meanwhile.
 //!
 //! A client of a session waits, and is asked over its call. A client of 2026-07-28 gets its answer, `input_required`, and
-//! comes back: until then the flight is parked, its server none the wiser.
+//! comes back. A server that asks in rounds as well has nothing to do until then, and the client carries what it wants back;
+//! the flight to another is parked, its server none the wiser.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use andon_client::Error;
+use andon_client::{Error, Round};
 use andon_core::io::AskError;
 use andon_server::call::Call;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
+use andon_types::raw_object::{ObjectText, RawObject};
 use andon_types::revision::{Era, Revision, Rules};
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,16 +36,27 @@ pub(crate) const PARKED_MAX: usize = 1_000;
 const PARKED_OF_ONE_MAX: usize = 100;
 /// How long a client may take to come back; servers give up about then.
 const PARKED_FOR: Duration = Duration::from_secs(600);
-/// What a server asks at once reaches a client of 2026-07-28 at once.
+/// What a server asks at once reaches a client of 2026-07-28 at once: for so long it is waited for what else it asks.
 const GATHER: Duration = Duration::from_millis(3);
+/// The same where the server has said how much it asks.
+const GATHER_ROUND: Duration = Duration::from_secs(1);
 /// Under which a call remembers its flight. Not a name that a server would give a question.
 const FLIGHT: &str = "\u{1}flight";
+/// Under which a call remembers what its server asked in a round, and what it wants back.
+const ROUND: &str = "\u{1}round";
+/// What a client carries of a round is at most so long; where it is more, the flight is parked. Clients carry it in
+/// `requestState`, in which the server takes 64 KiB.
+const ROUND_BYTES_MAX: usize = 32 << 10;
+/// Of most answers.
+const ROUND_BYTES: usize = 256;
 
 /// A question of a server.
 pub(crate) struct Asked {
     pub(crate) request: InputRequest,
     /// What the server calls it.
     pub(crate) key: Option<String>,
+    /// What its call was answered with it.
+    pub(crate) round: Option<Round>,
     pub(crate) answer: oneshot::Sender<Result<Value, ErrorObject>>,
 }
 
@@ -103,6 +117,8 @@ impl Inbox {
 /// A question that was put to the client.
 struct Pending {
     key: String,
+    /// What the server calls it, and what it said with it, if it asks in rounds.
+    round: Option<(String, Round)>,
     request: InputRequest,
     /// None once it is answered.
     answer: Mutex<Option<oneshot::Sender<Result<Value, ErrorObject>>>>,
@@ -167,9 +183,13 @@ impl Flight {
 
     fn take(&mut self, asked: Asked) -> Arc<Pending> {
         self.asked += 1;
-        let taken = |key: &String| key == FLIGHT || self.pending.iter().any(|pending| pending.key == *key);
-        let key = asked.key.filter(|key| !taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
-        let pending = Arc::new(Pending { key, request: asked.request, answer: Mutex::new(Some(asked.answer)) });
+        let is_taken = |key: &String| {
+            [FLIGHT, ROUND].contains(&key.as_str()) || self.pending.iter().any(|pending| pending.key == *key)
+        };
+        let round = asked.key.clone().zip(asked.round);
+        let key = asked.key.filter(|key| !is_taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
+        let pending = Pending { key, round, request: asked.request, answer: Mutex::new(Some(asked.answer)) };
+        let pending = Arc::new(pending);
         self.pending.push(pending.clone());
         if let Some(held) = &mut self.held {
             held.waits();
@@ -185,11 +205,45 @@ impl Flight {
         }
     }
 
+    /// Waits for what else is asked at once, after the first question.
+    async fn gather(&mut self) {
+        let count = self.pending.first().and_then(|first| Some(first.round.as_ref()?.1.questions));
+        let Some(count) = count else { return tokio::time::sleep(GATHER).await };
+        let rest = async {
+            while self.pending.len() < count {
+                let asked = self.questions.take().await;
+                self.take(asked);
+            }
+        };
+        // Without those that did not come, the round is answered in part.
+        drop(tokio::time::timeout(GATHER_ROUND, rest).await);
+    }
+
+    /// All that it takes to go on with the call another time, once what is pending is answered, if its server asks in rounds.
+    fn round(&self, server: &str) -> Option<Json> {
+        let keys = self.pending.iter().map(|pending| Some((pending.key.clone(), pending.round.as_ref()?.0.clone())));
+        let (_, Round { request_state, .. }) = self.pending.first()?.round.as_ref()?;
+        let state = request_state.as_ref().and_then(|state| state.parse_owned().ok());
+        let carried = Carried { server: server.to_owned(), keys: keys.collect::<Option<_>>()?, state };
+        let carried = Json::of(&carried).ok()?;
+        (carried.as_str().len() <= ROUND_BYTES_MAX).then_some(carried)
+    }
+
     fn arrived(&mut self, outcome: &Result<Json, Error>) {
         if let Some(mut held) = self.held.take() {
             held.arrived(outcome);
         }
     }
+}
+
+/// What a client carries of a round.
+#[derive(Serialize, Deserialize)]
+struct Carried {
+    /// Whose round it is: nobody else is shown the state.
+    server: String,
+    /// What the client calls the questions, and what their server calls them.
+    keys: BTreeMap<String, String>,
+    state: Option<Value>,
 }
 
 impl Drop for Flight {
@@ -299,26 +353,74 @@ fn in_the_way(parked: &HashMap<String, Parked>, subject: Option<&str>) -> Option
     theirs.min_by_key(|(_, known)| known.until).map(|(id, _)| id.clone())
 }
 
-/// Whether `call` brings answers for a flight that is parked.
+/// What a call brings along.
+pub(crate) enum Brought {
+    Nothing,
+    /// Answers for a server that asks in rounds.
+    Answers(Answers),
+    /// Answers for a flight that was parked.
+    Parked(Flight),
+}
+
+/// What a server that asks in rounds wants with the parameters of a call.
+pub(crate) struct Answers {
+    responses: Json,
+    state: Option<Json>,
+}
+
+impl Answers {
+    pub(crate) fn beside(&self, params: &RawObject) -> RawObject {
+        let mut params = params.clone();
+        params.put("inputResponses", self.responses.clone());
+        if let Some(state) = &self.state {
+            params.put("requestState", state.clone());
+        }
+        params
+    }
+}
+
+/// Whether `call`, which is for the server of this name, brings answers, and for what.
 ///
 /// # Errors
-/// When it does, and the flight is gone.
-pub(crate) fn resume(call: &Call, parking: &Parking) -> Result<Option<Flight>, ErrorObject> {
-    let Some(id) = call.recall(FLIGHT) else { return Ok(None) };
+/// When they are for a flight that is gone, or for another server.
+pub(crate) fn resume(call: &Call, parking: &Parking, server: &str) -> Result<Brought, ErrorObject> {
+    if let Some(carried) = call.recall(ROUND) {
+        call.forget_answer(ROUND);
+        let carried = carried.parse_owned().ok().filter(|carried: &Carried| carried.server == server);
+        let Some(Carried { keys, state, .. }) = carried else {
+            let why = "what this answers was asked by another server, or another version of this one; start over";
+            return Err(ErrorObject::invalid_request(why));
+        };
+        let mut responses = ObjectText::with_capacity(ROUND_BYTES);
+        for (key, own) in keys {
+            if let Some(answer) = call.recall(&key) {
+                responses.push(&own, answer.as_str());
+            }
+            // The next round may ask under the same name.
+            call.forget_answer(&key);
+        }
+        return Ok(Brought::Answers(Answers { responses: responses.into(), state: state.map(Json::from) }));
+    }
+    let Some(id) = call.recall(FLIGHT) else { return Ok(Brought::Nothing) };
     let id: String = id.parse_owned().unwrap_or_default();
     match parking.take(&id, call.principal().subject()) {
-        Some(flight) => Ok(Some(flight)),
+        Some(flight) => Ok(Brought::Parked(flight)),
         None => Err(ErrorObject::invalid_request(
             "the call that this answers is gone: its server ended, or the answer took too long; start over",
         )),
     }
 }
 
-/// Follows `flight` to its end, and asks the client of `call` what its server asks.
+/// Follows `flight` to its end, and asks the client of `call` what `server` asks.
 ///
 /// The future is dropped when the client went away, and then the flight is too; or when the call of a client of 2026-07-28
-/// ends with questions, and then the flight is parked.
-pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) -> (Result<Json, Error>, Revision) {
+/// ends with questions, and then the flight is over, if its server asks in rounds, or else parked.
+pub(crate) async fn follow(
+    flight: Flight,
+    call: &Call,
+    server: &str,
+    parking: &Arc<Parking>,
+) -> (Result<Json, Error>, Revision) {
     *lock(&flight.line.0) = Some(call.clone());
     // What a task asks waits in the task.
     let asks_in_rounds = || call.revision().era() == Era::Modern && !call.is_task();
@@ -326,7 +428,7 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
         flight: Some(flight),
         parking: parking.clone(),
         subject: call.principal().subject().map(str::to_owned),
-        parks_as: None,
+        asks: None,
     };
     loop {
         if !asks_in_rounds() {
@@ -340,7 +442,7 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
                 outcome = &mut flight.outcome => return seat.arrive(outcome),
                 asked = flight.questions.take() => drop(flight.take(asked)),
             }
-            tokio::time::sleep(GATHER).await;
+            flight.gather().await;
         }
         while let Some(asked) = seat.flight().questions.try_take() {
             seat.flight().take(asked);
@@ -349,13 +451,23 @@ pub(crate) async fn follow(flight: Flight, call: &Call, parking: &Arc<Parking>) 
             // It became a task meanwhile.
             continue;
         }
-        let id = new_id();
-        call.remember(FLIGHT, Json::from(Value::String(id.clone())));
-        seat.parks_as = Some(id);
+        seat.asks = Some(match seat.flight().round(server) {
+            Some(round) => {
+                call.remember(ROUND, round);
+                Asks::InRounds
+            }
+            None => {
+                let id = new_id();
+                call.remember(FLIGHT, Json::string(&id));
+                Asks::Waiting(id)
+            }
+        });
         if let Some(outcome) = ask_all(seat.flight(), call).await {
             return seat.arrive(outcome);
         }
-        seat.parks_as = None;
+        // It had brought the answers already.
+        seat.asks = None;
+        [ROUND, FLIGHT].iter().for_each(|key| call.forget_answer(key));
         seat.flight().answered(|_| false);
     }
 }
@@ -441,8 +553,16 @@ struct Seat {
     flight: Option<Flight>,
     parking: Arc<Parking>,
     subject: Option<String>,
-    /// Set while a client of 2026-07-28 is asked: then the end of its call is not the end of the flight.
-    parks_as: Option<String>,
+    /// Set while a client of 2026-07-28 is asked: then the end of its call is not the end of what was called.
+    asks: Option<Asks>,
+}
+
+/// How a server asks that a client of 2026-07-28 answers later.
+enum Asks {
+    /// All that it wants is with the client.
+    InRounds,
+    /// It waits; the flight is parked under this id.
+    Waiting(String),
 }
 
 impl Seat {
@@ -461,10 +581,13 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let Some(flight) = self.flight.take() else { return };
+        let Some(mut flight) = self.flight.take() else { return };
         lock(&flight.line.0).take();
-        if let Some(id) = self.parks_as.take() {
-            self.parking.put(id, self.subject.take(), flight);
+        match self.asks.take() {
+            // The questions were its answer.
+            Some(Asks::InRounds) => flight.arrived(&Ok(RawObject::default().into())),
+            Some(Asks::Waiting(id)) => self.parking.put(id, self.subject.take(), flight),
+            None => {}
         }
     }
 }

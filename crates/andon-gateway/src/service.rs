@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::config::Retry;
-use crate::flight::{Flight, follow, lock, resume};
+use crate::flight::{Brought, Flight, follow, lock, resume};
 use crate::gateway::Hub;
 use crate::instance::{Outgoing, Sharing, TaskWish};
 use crate::upstream::{Purpose, Upstream};
@@ -61,9 +61,14 @@ pub(crate) struct Front {
     scope: Scope,
     number: u64,
     hub: Weak<Hub>,
-    cursors: Cursors,
     views: Mutex<Views>,
-    tasks: OnceLock<Arc<Tasks>>,
+    opened: OnceLock<Opened>,
+}
+
+/// What its host has for it.
+struct Opened {
+    tasks: Arc<Tasks>,
+    cursors: Cursors,
 }
 
 /// A request that was understood: who serves it, and what it is there.
@@ -93,14 +98,7 @@ impl Routed {
 
 impl Front {
     pub(crate) fn new(scope: Scope, number: u64, hub: Weak<Hub>) -> Self {
-        Self {
-            scope,
-            number,
-            hub,
-            cursors: Cursors::new(Seal::generate()),
-            views: Mutex::default(),
-            tasks: OnceLock::new(),
-        }
+        Self { scope, number, hub, views: Mutex::default(), opened: OnceLock::new() }
     }
 
     fn hub(&self) -> Result<Arc<Hub>, ErrorObject> {
@@ -185,22 +183,32 @@ impl Front {
         self.tasks()?.run_late(call, running).await
     }
 
+    fn opened(&self) -> Result<&Opened, ErrorObject> {
+        self.opened.get().ok_or_else(|| ErrorObject::unavailable("the gateway is only beginning"))
+    }
+
     fn tasks(&self) -> Result<&Arc<Tasks>, ErrorObject> {
-        self.tasks.get().ok_or_else(|| ErrorObject::unavailable("the gateway is only beginning"))
+        self.opened().map(|opened| &opened.tasks)
     }
 
     /// Makes the call, and gives what it comes to. `asked` is the URI that it named.
     async fn carry(&self, call: &Call, method: Method, routed: &Routed, asked: Option<&str>) -> Ran {
         let mut wish = routed.wish;
         let hub = self.hub()?;
-        let mut flight = resume(call, &hub.parking)?;
+        let mut params = routed.params.clone();
+        let mut flight = None;
+        match resume(call, &hub.parking, &routed.upstream.name)? {
+            Brought::Nothing => {}
+            Brought::Answers(answers) => params = Arc::new(answers.beside(&params)),
+            Brought::Parked(parked) => flight = Some(parked),
+        }
         let mut is_second = false;
         loop {
             let next = match flight.take() {
                 Some(flight) => flight,
-                None => self.depart(routed, call, (method, wish)).await?,
+                None => self.depart(routed, call, Outgoing { method, params: params.clone(), task: wish }).await?,
             };
-            let (outcome, revision) = follow(next, call, &hub.parking).await;
+            let (outcome, revision) = follow(next, call, &routed.upstream.name, &hub.parking).await;
             match outcome {
                 Ok(result) => {
                     let is_failure = call.is_task() && results::is_failure(&result);
@@ -227,12 +235,7 @@ impl Front {
         }
     }
 
-    async fn depart(
-        &self,
-        routed: &Routed,
-        call: &Call,
-        (method, task): (Method, TaskWish),
-    ) -> Result<Flight, ErrorObject> {
+    async fn depart(&self, routed: &Routed, call: &Call, outgoing: Outgoing) -> Result<Flight, ErrorObject> {
         let mut admission = routed.upstream.admit().await?;
         let reserved = routed.upstream.reserve(call, self.number, Purpose::Call)?;
         let instance = &reserved.instance;
@@ -243,13 +246,12 @@ impl Front {
             }
         })?;
         // What was found out before may be of another conversation, or of the time before this one began.
-        if method == Method::ToolsCall
+        if outgoing.method == Method::ToolsCall
             && let Some(held) = ready.catalogue.held()
             && let Some(tool) = routed.params.text("name").filter(|tool| held.contains(&**tool))
         {
             return Err(held_back(&routed.upstream.name, &tool));
         }
-        let outgoing = Outgoing { method, params: routed.params.clone(), task };
         Ok(instance.fly(&ready, (call, self.number), outgoing, admission))
     }
 
@@ -514,9 +516,9 @@ impl Service for Front {
         capabilities
     }
 
-    fn tasks_are(&self, tasks: Arc<Tasks>) {
+    fn opened(&self, tasks: Arc<Tasks>, seal: &Seal) {
         // A host tells it once.
-        drop(self.tasks.set(tasks));
+        drop(self.opened.set(Opened { tasks, cursors: Cursors::new(seal.clone()) }));
     }
 
     fn is_repeatable(&self, method: Method, params: Option<&Params>) -> bool {
@@ -535,7 +537,7 @@ impl Service for Front {
     }
 
     fn session_ended(&self, session: u128) {
-        if let Some(tasks) = self.tasks.get() {
+        if let Ok(tasks) = self.tasks() {
             tasks.forget(session);
         }
         lock(&self.views).forget((self.number, session));

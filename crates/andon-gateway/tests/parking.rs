@@ -1,5 +1,5 @@
 //! Calls of clients of 2026-07-28 that wait for their clients to come back with answers: whose they are, how many there may
-//! be, and what they keep from others.
+//! be, what they keep from others, and where they go on.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,16 +7,20 @@ mod common;
 
 use std::sync::Arc;
 
+use andon_gateway::config::Config;
 use andon_http::Http;
 use andon_server::context::Context;
 use andon_server::entry::ToolEntry;
 use andon_server::failure::ToolError;
 use andon_server::host::Host;
+use andon_server::options::HostOptions;
 use andon_server::principal::Principal;
+use andon_server::seal::Seal;
 use andon_server::server::Server;
 use andon_types::client::InputRequest;
-use common::{Bench, SOON, call, silent, unruly, until};
-use serde_json::{Value, json};
+use common::{Bench, SOON, call, configure, silent, start_sealed, unruly, until};
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
 
 const MODERN: &str = "2026-07-28";
 
@@ -57,28 +61,52 @@ async fn ask(host: &Arc<Host>, subject: &str) -> Value {
 
 /// Comes back with an answer to what was `asked`: the text, or the error.
 async fn come_back(host: &Arc<Host>, subject: &str, asked: &Value) -> Result<String, String> {
-    let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap();
-    let given = json!({ key: { "action": "accept", "content": { "name": subject } } });
-    let params =
-        json!({ "name": "ask", "arguments": {}, "inputResponses": given, "requestState": asked["requestState"] });
-    let answer = round(host, subject, params).await;
+    let params = json!({ "name": "ask", "arguments": {}, "requestState": asked["requestState"] });
+    let answer = answered(host, subject, (params, asked)).await;
     match answer["result"]["content"][0]["text"].as_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(answer["error"]["message"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()),
     }
 }
 
-/// A gateway before a server of 2026-07-28 over HTTP, whose tool `ask` asks.
+/// Makes the call with these `params`, and answers with the subject all that was `asked`.
+async fn answered(host: &Arc<Host>, subject: &str, (mut params, asked): (Value, &Value)) -> Value {
+    let keys = asked["inputRequests"].as_object().unwrap().keys();
+    let answer = json!({ "action": "accept", "content": { "name": subject } });
+    params["inputResponses"] = keys.map(|key| (key.clone(), answer.clone())).collect::<Map<_, _>>().into();
+    round(host, subject, params).await
+}
+
+/// A gateway before a server over HTTP, whose tool `ask` asks.
 fn remote(settings: Value) -> Bench {
+    Bench::new(json!({ "asker": { "url": asker(), "andon": settings } }))
+}
+
+/// The URL of a server of all revisions. Its tool `ask` asks once, `survey` two things and then one more.
+fn asker() -> String {
     let ask = ToolEntry::from_fn("ask", json!({ "type": "object" }), |_: Value, context: Context| async move {
         let schema = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
         let answer = context.ask(Some("who"), InputRequest::form("Who is there?", schema)).await?;
         Ok::<_, ToolError>(format!("hello {}", answer["content"]["name"].as_str().unwrap_or("nobody")))
     });
+    let schema = || json!({ "type": "object", "properties": { "name": { "type": "string" } } });
+    let survey = ToolEntry::from_fn("survey", schema(), move |_: Value, context: Context| async move {
+        let form = |message: &str| InputRequest::form(message, schema());
+        let (one, two) = tokio::try_join!(
+            context.ask(Some("one"), form("Who is the first?")),
+            context.ask(Some("two"), form("Who is the second?")),
+        )?;
+        let last = context.ask(Some("three"), form("And the last?")).await?;
+        let names = [one, two, last].map(|answer| answer["content"]["name"].as_str().unwrap_or("nobody").to_owned());
+        Ok::<_, ToolError>(names.join(", "))
+    });
     let http = Http::bind("127.0.0.1:0").unwrap();
     let url = http.url();
-    tokio::spawn(http.run(Server::new("asker", "1").with((ask,)).build().unwrap(), std::future::pending()));
-    Bench::new(json!({ "asker": { "url": url, "andon": settings } }))
+    let mut options = HostOptions::default();
+    options.conversation.calls_max = 1_000;
+    let host = Server::new("asker", "1").with((ask, survey)).options(options).build().unwrap();
+    tokio::spawn(http.run(host, std::future::pending()));
+    url
 }
 
 async fn parked(bench: &Bench, count: usize) {
@@ -126,7 +154,8 @@ async fn a_server_that_ends_while_its_question_is_open_is_told_of() {
 
 #[tokio::test]
 async fn calls_that_one_client_gave_up_take_nothing_from_others() {
-    let bench = remote(json!({ "in_flight_max": 2 }));
+    // Of this revision a server waits for the answers.
+    let bench = remote(json!({ "in_flight_max": 2, "protocol": "2025-11-25" }));
     let host = bench.gateway.host();
     until(|| async { bench.status("asker").state == "ready" }).await;
     let mut asked = Vec::new();
@@ -142,6 +171,49 @@ async fn calls_that_one_client_gave_up_take_nothing_from_others() {
     assert!(why.contains("start over"), "{why}");
     assert_eq!(come_back(&host, "ada", &asked[1]).await.unwrap(), "hello ada");
     bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_server_asks_in_rounds_waits_nowhere() {
+    let bench = remote(json!({ "in_flight_max": 2 }));
+    let host = bench.gateway.host();
+    until(|| async { bench.status("asker").state == "ready" }).await;
+    let mut asked = Vec::new();
+    for _ in 0..101 {
+        asked.push(ask(&host, "ada").await);
+        assert_eq!((bench.gateway.parked(), bench.status("asker").in_flight), (0, 0));
+    }
+    assert!(come_back(&host, "bob", &asked[0]).await.unwrap_err().contains("requestState"));
+    assert_eq!(come_back(&host, "ada", &asked[0]).await.unwrap(), "hello ada");
+    assert!(come_back(&host, "ada", &asked[0]).await.unwrap_err().contains("start over"));
+    assert_eq!(bench.status("asker").failures, 0);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn another_gateway_with_the_same_keys_goes_on_with_a_call() {
+    let servers = json!({ "asker": { "url": asker() } });
+    let folder = tempfile::tempdir().unwrap();
+    let config = configure(folder.path().join("mcp.json"), servers.clone());
+    let other = configure(folder.path().join("other.json"), json!({ "other": servers["asker"] }));
+    let start = |config: &Config, key: u8| start_sealed(config, None, Some(Seal::new(&[[key; 32]]))).unwrap();
+    let gateways = [start(&config, 1), start(&config, 1), start(&config, 2), start(&other, 1)];
+    let params = || json!({ "name": "survey", "arguments": {} });
+    let mut params_now = params();
+    let mut asked = round(&gateways[0].host(), "ada", params()).await["result"].clone();
+    assert_eq!(asked["inputRequests"].as_object().unwrap().len(), 2, "{asked}");
+    for (gateway, why) in [(&gateways[2], "requestState"), (&gateways[3], "another server")] {
+        params_now["requestState"] = asked["requestState"].clone();
+        let answer = answered(&gateway.host(), "ada", (params_now.clone(), &asked)).await;
+        assert!(answer["error"]["message"].as_str().unwrap().contains(why), "{answer}");
+    }
+    for gateway in [&gateways[1], &gateways[0]] {
+        params_now["requestState"] = asked["requestState"].clone();
+        let answer = answered(&gateway.host(), "ada", (params_now.clone(), &asked)).await;
+        asked = answer["result"].clone();
+    }
+    assert_eq!(asked["content"][0]["text"], "ada, ada, ada", "{asked}");
+    join_all(gateways.iter().map(|gateway| gateway.stop())).await;
 }
 
 #[tokio::test]

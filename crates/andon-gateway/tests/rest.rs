@@ -121,7 +121,7 @@ impl Scene {
                 data: None,
                 host: Box::new(move |service, changes, _| {
                     let options = HostOptions { rest_after: Duration::ZERO, ..HostOptions::default() };
-                    Host::open(service, changes, options, Sessions::disk(&data))
+                    Host::open(service, changes, options, Sessions::disk(&data), None)
                 }),
                 prepare: Box::new(|builder, _| builder),
             };

@@ -241,7 +241,8 @@ impl Host {
         host
     }
 
-    /// A host of `service` with its sessions where `sessions` says, and with the keys that are kept beside them.
+    /// A host of `service` with its sessions where `sessions` says. What clients carry is protected by `seal`, or else by the keys
+    /// that are kept beside the sessions.
     ///
     /// # Errors
     /// When they cannot be kept there.
@@ -250,11 +251,12 @@ impl Host {
         changes: &Changes,
         mut options: HostOptions,
         sessions: Sessions,
+        seal: Option<Seal>,
     ) -> Result<Arc<Self>, Error> {
         sessions.apply(&mut options);
-        let (kept, seal) = sessions.open()?;
-        let seal = seal.unwrap_or_else(Seal::generate);
-        service.tasks_are(Tasks::of(&kept, &options, changes, (&seal, TASKS_PER_PAGE)));
+        let (kept, own_seal) = sessions.open()?;
+        let seal = seal.or(own_seal).unwrap_or_else(Seal::generate);
+        service.opened(Tasks::of(&kept, &options, changes, (&seal, TASKS_PER_PAGE)), &seal);
         Ok(Self::new(service, changes, options, seal, kept))
     }
 

@@ -14,6 +14,7 @@ pub use andon_core::io::{Reply, Text};
 use crate::call::Call;
 use crate::change::Subscriber;
 use crate::principal::Principal;
+use crate::seal::Seal;
 use crate::tasks::Tasks;
 
 /// An application: it knows the tools, prompts and resources, and nothing of sessions and transports.
@@ -53,11 +54,12 @@ pub trait Service: Send + Sync + 'static {
         false
     }
 
-    /// The tasks that its calls can become, kept where its sessions are. Told once, by [`Host::open`], before any call.
+    /// What its host has for it: the tasks that its calls can become, kept where its sessions are, and the keys that protect
+    /// what clients carry. Told once, by [`Host::open`], before any call.
     ///
     /// [`Host::open`]: crate::host::Host::open
-    fn tasks_are(&self, tasks: Arc<Tasks>) {
-        let _ = tasks;
+    fn opened(&self, tasks: Arc<Tasks>, seal: &Seal) {
+        let _ = (tasks, seal);
     }
 
     /// The session that its calls name by [`Call::session_key`] is over. What could only be reached through it can go.

@@ -66,5 +66,5 @@ async fn only_what_has_an_answer_is_declared() {
 }
 
 fn asked(request: InputRequest) -> Question {
-    Question { request, tag: None, key: None }
+    Question { request, tag: None, key: None, round: None }
 }

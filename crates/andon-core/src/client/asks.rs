@@ -9,12 +9,12 @@ use std::time::Duration;
 use andon_types::capability::ClientCapabilities;
 use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
-use andon_types::message::{Request, RequestId, encode_error, encode_result};
+use andon_types::message::{Json, Request, RequestId, encode_error, encode_result};
 use andon_types::revision::Rules;
 use serde_json::{Map, Value};
 
 use super::dialogue::not_declared;
-use super::io::{CallId, Output, QuestionId};
+use super::io::{CallId, Output, QuestionId, Round};
 use crate::facts::undeclared;
 use crate::io::Timestamp;
 
@@ -105,11 +105,11 @@ impl Asks {
             Ok(_) if !self.has_room(holds, 1) => {
                 refuse(&ErrorObject::unavailable("too many questions to this client at once"));
             }
-            Ok(request) => self.ask(now, Answers::Request(id), (request, holds), out),
+            Ok(request) => self.ask(now, Answers::Request(id), (request, holds, None), out),
         }
     }
 
-    /// The questions of a modern round.
+    /// The questions of a modern round, whose answers go back with `request_state`.
     ///
     /// # Errors
     /// When one of them cannot be answered: then none is asked.
@@ -117,7 +117,7 @@ impl Asks {
         &mut self,
         now: Timestamp,
         call: CallId,
-        requests: Map<String, Value>,
+        (requests, request_state): (Map<String, Value>, Option<&Json>),
         capabilities: &ClientCapabilities,
         out: &mut Vec<Output>,
     ) -> Result<(), ErrorObject> {
@@ -133,8 +133,10 @@ impl Asks {
             }
             asked.push((key, request));
         }
+        let round = Round { request_state: request_state.cloned(), questions: asked.len() };
         for (key, request) in asked {
-            self.ask(now, Answers::Round(call, key), (request, Holds::Call(call)), out);
+            let round = Some((key.clone(), round.clone()));
+            self.ask(now, Answers::Round(call, key), (request, Holds::Call(call), round), out);
         }
         Ok(())
     }
@@ -229,15 +231,11 @@ impl Asks {
         &mut self,
         now: Timestamp,
         answers: Answers,
-        (request, holds): (InputRequest, Holds),
+        (request, holds, round): (InputRequest, Holds, Option<(String, Round)>),
         out: &mut Vec<Output>,
     ) {
         self.last += 1;
         let question = QuestionId(self.last);
-        let key = match &answers {
-            Answers::Round(_, key) => Some(key.clone()),
-            Answers::Request(_) => None,
-        };
         let call = match holds {
             Holds::Call(call) => Some(call),
             Holds::UpTo(_) => None,
@@ -247,7 +245,7 @@ impl Asks {
             Holds::UpTo(last) => self.up_to = self.up_to.max(Some(last)),
         }
         self.open.push(Open { question, begun_at: now, answers, holds });
-        out.push(Output::Asked { question, request, call, key });
+        out.push(Output::Asked { question, request, call, round });
     }
 
     fn close(&mut self, index: usize) -> Open {

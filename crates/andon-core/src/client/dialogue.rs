@@ -59,7 +59,7 @@ struct InFlight {
     ends_at: Timestamp,
     last_progress: Option<f64>,
     rounds: u32,
-    request_state: Option<Value>,
+    request_state: Option<Json>,
     answers: Map<String, Value>,
     /// When the next round is sent, if it is held back.
     resume_at: Option<Timestamp>,
@@ -294,7 +294,7 @@ impl Dialogue {
             params.push("inputResponses", Json::from(answers).as_str());
         }
         if let Some(state) = state {
-            params.push("requestState", Json::from(state).as_str());
+            params.push("requestState", state.as_str());
         }
         if let Some(meta) = meta {
             params.push("_meta", &meta.end());
@@ -409,14 +409,16 @@ impl Dialogue {
             let why = "\"input_required\" without \"inputRequests\" and without \"requestState\"".to_owned();
             return self.end(call, Err(CallError::Invalid(why)), out);
         }
-        flight.request_state = asked.request_state;
+        let request_state = asked.request_state.map(Json::from);
+        flight.request_state.clone_from(&request_state);
         if asked.input_requests.is_empty() {
             let resume_at = now.after(EMPTY_ROUND_DELAY * flight.rounds);
             flight.resume_at = Some(resume_at);
             return self.is_due(resume_at);
         }
         self.is_due(now.after(QUESTION_TIMEOUT));
-        if let Err(error) = self.asks.input_requests(now, call, asked.input_requests, &self.capabilities, out) {
+        let asked = (asked.input_requests, request_state.as_ref());
+        if let Err(error) = self.asks.input_requests(now, call, asked, &self.capabilities, out) {
             self.end(call, Err(CallError::Unanswerable(error)), out);
         }
     }

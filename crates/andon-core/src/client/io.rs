@@ -18,6 +18,16 @@ pub struct CallId(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QuestionId(pub u64);
 
+/// What a server said that asks in rounds (2026-07-28, "Multi Round-Trip Requests"). Whoever has the answers to all that it asked
+/// can go on with the call, over any connection: the same parameters, with the answers in `inputResponses`.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// What goes back beside the answers, as `requestState`.
+    pub request_state: Option<Json>,
+    /// How many questions it asked.
+    pub questions: usize,
+}
+
 /// How long a call may take. Time that a question of the server to a person takes does not count, except towards `max`: for
 /// the call that it belongs to, or where that is not said for all that there were when it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,8 +178,8 @@ pub enum Output {
         request: InputRequest,
         /// On behalf of which call, where the server says so.
         call: Option<CallId>,
-        /// The question's name in its call (2026-07-28).
-        key: Option<String>,
+        /// Its name within its call, and the round that it is of (2026-07-28).
+        round: Option<(String, Round)>,
     },
     /// The server no longer wants the answer.
     Withdrawn {

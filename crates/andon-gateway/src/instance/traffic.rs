@@ -291,7 +291,7 @@ impl Instance {
         let (questions, line, _asking) = whose.map_err(ErrorObject::invalid_request)?;
         self.note_elicitation(&question.request, &line);
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { request: question.request, key: question.key, answer };
+        let asked = Asked { request: question.request, key: question.key, round: question.round, answer };
         if questions.put(asked).is_err() {
             return Err(ErrorObject::unavailable("too many questions of one call at once, or the call is over"));
         }

@@ -34,15 +34,15 @@ impl Front {
     ) -> Result<Reply, ErrorObject> {
         let after = match (params.get("cursor"), params.text("cursor")) {
             (None, _) => 0,
-            (_, Some(cursor)) => self.cursors.open(method, call.principal(), &cursor)?,
+            (_, Some(cursor)) => self.opened()?.cursors.open(method, call.principal(), &cursor)?,
             _ => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
         let view = self.view(call).await;
         let page = match method {
-            Method::ToolsList => self.page(call, method, &view.tools, after),
-            Method::PromptsList => self.page(call, method, &view.prompts, after),
-            Method::ResourcesList => self.page(call, method, &view.resources, after),
-            _ => self.page(call, method, &view.templates, after),
+            Method::ToolsList => self.page(call, method, &view.tools, after)?,
+            Method::PromptsList => self.page(call, method, &view.prompts, after)?,
+            Method::ResourcesList => self.page(call, method, &view.resources, after)?,
+            _ => self.page(call, method, &view.templates, after)?,
         };
         Ok(Reply { meta: self.notice(&view), ..page })
     }
@@ -62,16 +62,22 @@ impl Front {
         (!missing.is_empty()).then(|| Map::from_iter([(MISSING.to_owned(), missing.into())]))
     }
 
-    fn page<T: Listed + Adapt>(&self, call: &Call, method: Method, listing: &Listing<T>, after: u64) -> Reply {
+    fn page<T: Listed + Adapt>(
+        &self,
+        call: &Call,
+        method: Method,
+        listing: &Listing<T>,
+        after: u64,
+    ) -> Result<Reply, ErrorObject> {
         let (page, next) = listing.page(call.revision(), usize::try_from(after).unwrap_or(usize::MAX));
         let body = match next {
             None => Text::Shared(page),
             Some(next) => {
-                let cursor = self.cursors.seal(method, call.principal(), next as u64);
+                let cursor = self.opened()?.cursors.seal(method, call.principal(), next as u64);
                 Text::Owned(format!("{},\"nextCursor\":\"{cursor}\"}}", &page[..page.len() - 1]))
             }
         };
-        Reply { body, cache: Some(CacheHint::default()), ..Reply::default() }
+        Ok(Reply { body, cache: Some(CacheHint::default()), ..Reply::default() })
     }
 
     /// What this client sees. Waits a little for servers that are just starting, and then goes on without them: they

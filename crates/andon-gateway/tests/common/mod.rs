@@ -11,6 +11,7 @@ use andon_gateway::{Clients, Gateway, Options, Status};
 use andon_server::host::Host;
 use andon_server::options::HostOptions;
 use andon_server::principal::Principal;
+use andon_server::seal::Seal;
 use andon_server::sessions::Sessions;
 use andon_types::revision::Revision;
 use serde_json::{Map, Value, json};
@@ -80,11 +81,22 @@ pub(crate) fn start(config: &Config, data: Option<PathBuf>) -> Arc<Gateway> {
 }
 
 pub(crate) fn try_start(config: &Config, data: Option<PathBuf>) -> Result<Arc<Gateway>, andon_server::error::Error> {
+    start_sealed(config, data, None)
+}
+
+/// With these keys for what clients carry.
+pub(crate) fn start_sealed(
+    config: &Config,
+    data: Option<PathBuf>,
+    seal: Option<Seal>,
+) -> Result<Arc<Gateway>, andon_server::error::Error> {
     let options = Options {
         clients: Clients::Many,
         mode: Mode::Shared,
         data,
-        host: Box::new(|service, changes, _| Host::open(service, changes, HostOptions::default(), Sessions::memory())),
+        host: Box::new(move |service, changes, _| {
+            Host::open(service, changes, HostOptions::default(), Sessions::memory(), seal.clone())
+        }),
         prepare: Box::new(|builder, _| builder),
     };
     Gateway::start(config, options)
