@@ -22,6 +22,8 @@ struct State {
     turned: AtomicU64,
     /// How often the tools were listed.
     read: AtomicU64,
+    /// The next list of tools fails.
+    is_torn: AtomicBool,
     questions: AtomicU64,
     /// Lists and subscriptions get no answer, and how many got none.
     is_hushed: AtomicBool,
@@ -126,6 +128,9 @@ fn request(state: &Arc<State>, method: &str, id: Value, params: Value) {
             answer(&id, &json!({}));
         }
         "resources/list" => answer(&id, &json!({ "resources": [{ "uri": "unruly:clock", "name": "clock" }] })),
+        "tools/list" if state.is_torn.swap(false, Ordering::SeqCst) => {
+            say(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32603, "message": "not now" } }));
+        }
         "tools/list" => {
             state.read.fetch_add(1, Ordering::SeqCst);
             answer(&id, &json!({ "tools": tools(state) }));
@@ -206,6 +211,7 @@ fn call(state: &Arc<State>, id: Value, params: &Value) {
         "never" => {}
         "grow" => {
             state.grown.fetch_add(1, Ordering::SeqCst);
+            state.is_torn.store(params["arguments"]["torn"] == true, Ordering::SeqCst);
             changed(&id);
         }
         "turn" => {

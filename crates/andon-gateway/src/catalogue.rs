@@ -7,6 +7,7 @@ use andon_client::{Client, Error, Options};
 use andon_schema::headers::{HeaderParam, header_params};
 use andon_types::capability::ServerCapabilities;
 use andon_types::content::{Prompt, Resource, ResourceTemplate};
+use andon_types::error::ErrorCode;
 use andon_types::message::Json;
 use andon_types::meta::Implementation;
 use andon_types::template::UriTemplate;
@@ -120,45 +121,72 @@ fn unreadable(name: &str) -> Option<String> {
     is_bad.then(|| "it has no name, or control characters in it".to_owned())
 }
 
+/// Some of the lists of a server.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lists {
+    pub(crate) tools: bool,
+    pub(crate) prompts: bool,
+    /// With the templates.
+    pub(crate) resources: bool,
+}
+
+impl Lists {
+    pub(crate) const ALL: Self = Self { tools: true, prompts: true, resources: true };
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+        }
+    }
+
+    pub(crate) fn is_any(self) -> bool {
+        self != Self::default()
+    }
+}
+
 impl Catalogue {
-    /// Everything that the server lists now.
+    /// What the server says of itself in this session, and everything that it lists: see [`Catalogue::read`].
     ///
     /// # Errors
-    /// When there is no connection any more. A list that the server cannot give is empty, and logged.
-    pub(crate) async fn load(client: &Client, server: Server<'_>) -> Result<Self, Error> {
+    /// When there is no connection any more.
+    pub(crate) async fn load(self, client: &Client, server: Server<'_>) -> Result<(Self, Lists), Error> {
         let mut catalogue = Self {
             info: client.server_info(),
             instructions: client.instructions(),
             capabilities: client.capabilities().unwrap_or_default(),
-            ..Self::default()
+            ..self
         };
-        catalogue.load_tools(client, server).await?;
-        catalogue.load_prompts(client, server).await?;
-        catalogue.load_resources(client, server).await?;
-        Ok(catalogue)
+        let unread = catalogue.read(client, server, Lists::ALL).await?;
+        Ok((catalogue, unread))
     }
 
-    pub(crate) async fn load_tools(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
-        if self.capabilities.tools.is_some() {
-            let tools = list(client, server).await?;
-            self.tools = Arc::new(client.learn_tools(tools));
+    /// Reads these `lists`. Those that the server cannot give now stay what they are, and are returned: it may have said its only
+    /// word about their change.
+    ///
+    /// # Errors
+    /// When there is no connection any more.
+    pub(crate) async fn read(&mut self, client: &Client, server: Server<'_>, lists: Lists) -> Result<Lists, Error> {
+        let mut unread = Lists::default();
+        if lists.tools {
+            let tools = list(client, server, self.capabilities.tools.is_some()).await?;
+            unread.tools = tools.is_none();
+            self.tools = tools.map_or_else(|| self.tools.clone(), |tools| Arc::new(client.learn_tools(tools)));
         }
-        Ok(())
-    }
-
-    pub(crate) async fn load_prompts(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
-        if self.capabilities.prompts.is_some() {
-            self.prompts = Arc::new(list(client, server).await?);
+        if lists.prompts {
+            let prompts = list(client, server, self.capabilities.prompts.is_some()).await?;
+            unread.prompts = prompts.is_none();
+            self.prompts = prompts.map_or_else(|| self.prompts.clone(), Arc::new);
         }
-        Ok(())
-    }
-
-    pub(crate) async fn load_resources(&mut self, client: &Client, server: Server<'_>) -> Result<(), Error> {
-        if self.capabilities.resources.is_some() {
-            self.resources = Arc::new(list(client, server).await?);
-            self.templates = Arc::new(list(client, server).await?);
+        if lists.resources {
+            let has_any = self.capabilities.resources.is_some();
+            let (resources, templates) = (list(client, server, has_any).await?, list(client, server, has_any).await?);
+            unread.resources = resources.is_none() || templates.is_none();
+            self.resources = resources.map_or_else(|| self.resources.clone(), Arc::new);
+            self.templates = templates.map_or_else(|| self.templates.clone(), Arc::new);
         }
-        Ok(())
+        Ok(unread)
     }
 }
 
@@ -167,14 +195,23 @@ pub(crate) fn headers_of(tool: &Tool) -> Vec<HeaderParam> {
     tool.input_schema.to_value().ok().and_then(|schema| header_params(&schema).ok()).unwrap_or_default()
 }
 
-/// All items of one list that can be offered. Errors of the server itself make it empty: others are not held up.
-async fn list<T: Listed>(client: &Client, server: Server<'_>) -> Result<Vec<T>, Error> {
+/// All items of one list that can be offered; none if the server has no such list. `None` if it cannot give it: others are not
+/// held up by that.
+async fn list<T: Listed>(client: &Client, server: Server<'_>, has_any: bool) -> Result<Option<Vec<T>>, Error> {
+    if !has_any {
+        return Ok(Some(Vec::new()));
+    }
     match pages::<T>(client).await {
-        Ok(values) => Ok(sift(values, server)),
+        Ok(values) => Ok(Some(sift(values, server))),
         Err(error @ (Error::Transport(_) | Error::Closed | Error::TimedOut | Error::Unauthorized(_))) => Err(error),
+        // It says that it can, and cannot.
+        Err(Error::Protocol(error)) if error.code == ErrorCode::MethodNotFound as i32 => {
+            tracing::debug!(server = server.name, list = T::METHOD, %error, "a server does not have this list");
+            Ok(Some(Vec::new()))
+        }
         Err(error) => {
             tracing::warn!(server = server.name, list = T::METHOD, %error, "a server cannot list what it has");
-            Ok(Vec::new())
+            Ok(None)
         }
     }
 }

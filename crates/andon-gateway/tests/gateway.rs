@@ -472,6 +472,21 @@ async fn new_tools_are_announced() {
 }
 
 #[tokio::test]
+async fn a_list_that_could_not_be_read_once_is_read_again() {
+    let bench = Bench::new(json!({ "a": unruly(&[], json!({})) }));
+    let client = bench.client(LEGACY).await;
+    assert!(!tools(&client).await.contains(&"grown0".to_owned()));
+    call(&client, "grow", json!({ "torn": true })).await.unwrap();
+    until(|| async {
+        let known = tools(&client).await;
+        assert!(known.contains(&"echo".to_owned()), "what is known stays");
+        known.contains(&"grown0".to_owned())
+    })
+    .await;
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_reload_touches_only_what_changed() {
     let bench = Bench::new(json!({ "a": unruly(&[], json!({})), "b": unruly(&[], json!({})) }));
     let client = bench.client(LEGACY).await;

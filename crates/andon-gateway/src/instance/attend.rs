@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::{Instance, Key, Phase, Ready, traffic};
-use crate::catalogue::{Catalogue, Server};
+use crate::catalogue::{Catalogue, Lists, Server};
 use crate::config::Place;
 use crate::flight::PARKED_MAX;
 use crate::pins::Vetted;
@@ -121,7 +121,7 @@ async fn one(instance: &Arc<Instance>, is_again: bool) -> (Option<Duration>, Str
         // The attempt is given up, and what it began ends with it.
         () = instance.is_to_end() => return (None, ENDED.to_owned()),
     };
-    let (client, catalogue, events) = match opened {
+    let Opened { client, catalogue, unread, events } = match opened {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => return (None, why_not(&instance.upstream.place, &error)),
         Err(_) => return (None, "it did not start in time".to_owned()),
@@ -142,7 +142,7 @@ async fn one(instance: &Arc<Instance>, is_again: bool) -> (Option<Duration>, Str
         instance.upstream.recovered();
     }
     let why = tokio::select! {
-        why = attend(instance, &client, (catalogue, events)) => why,
+        why = attend(instance, &client, (catalogue, unread), events) => why,
         () = instance.is_to_end() => ENDED.to_owned(),
     };
     // Before its process is ended, so that no call begins on its way out.
@@ -179,7 +179,7 @@ fn names_credentials(headers: &BTreeMap<String, String>) -> bool {
     headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"))
 }
 
-async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), Error> {
+async fn open(instance: &Arc<Instance>) -> Result<Opened, Error> {
     let upstream = &instance.upstream;
     let settings = &upstream.settings;
     let mut builder = match &upstream.place {
@@ -233,13 +233,23 @@ async fn open(instance: &Arc<Instance>) -> Result<(Client, Catalogue, Events), E
         .await?;
     // From here on nothing that it tells is missed.
     let events = client.events();
-    let catalogue = meet(&client, upstream.source()).await?;
-    Ok((client, catalogue, events))
+    let (catalogue, unread) = meet(&client, upstream.source(), Catalogue::default()).await?;
+    Ok(Opened { client, catalogue, unread, events })
 }
 
-/// What follows the opening of each session: reads what the server has, and says what is wanted of its log.
-async fn meet(client: &Client, server: Server<'_>) -> Result<Catalogue, Error> {
-    let catalogue = Catalogue::load(client, server).await?;
+/// A conversation that was opened.
+struct Opened {
+    client: Client,
+    catalogue: Catalogue,
+    /// What of it could not be read.
+    unread: Lists,
+    events: Events,
+}
+
+/// What follows the opening of each session: reads what the server has, of which `known` was known, and says what is wanted of its
+/// log. What could not be read is returned as well.
+async fn meet(client: &Client, server: Server<'_>, known: Catalogue) -> Result<(Catalogue, Lists), Error> {
+    let (catalogue, unread) = known.load(client, server).await?;
     let logs = catalogue.capabilities.logging.is_some();
     let per_request = client.revision().is_some_and(|revision| revision.rules().log_level_per_request);
     if logs && !per_request {
@@ -248,39 +258,37 @@ async fn meet(client: &Client, server: Server<'_>) -> Result<Catalogue, Error> {
             tracing::debug!(server = server.name, %error, "a server does not take a log level");
         }
     }
-    Ok(catalogue)
+    Ok((catalogue, unread))
 }
 
-/// Which of its lists a server says to have changed.
+/// What is to be read again.
 #[derive(Default, Clone, Copy)]
 struct Stale {
-    tools: bool,
-    prompts: bool,
-    resources: bool,
+    lists: Lists,
     /// There is another session, in which nothing is known and nothing was said yet.
     session: bool,
 }
 
 impl Stale {
-    const ALL: Self = Self { tools: true, prompts: true, resources: true, session: true };
+    const ALL: Self = Self { lists: Lists::ALL, session: true };
 
     fn and(self, other: Self) -> Self {
-        Self {
-            tools: self.tools || other.tools,
-            prompts: self.prompts || other.prompts,
-            resources: self.resources || other.resources,
-            session: self.session || other.session,
-        }
+        Self { lists: self.lists.and(other.lists), session: self.session || other.session }
     }
 
     fn is_any(self) -> bool {
-        self.tools || self.prompts || self.resources || self.session
+        self.lists.is_any() || self.session
     }
 }
 
 /// Attends to a conversation until its server is gone, and then says why.
-async fn attend(instance: &Arc<Instance>, client: &Client, (catalogue, events): (Arc<Vetted>, Events)) -> String {
-    let (stale, reopened) = (watch::Sender::new(Stale::default()), Notify::new());
+async fn attend(
+    instance: &Arc<Instance>,
+    client: &Client,
+    (catalogue, unread): (Arc<Vetted>, Lists),
+    events: Events,
+) -> String {
+    let (stale, reopened) = (watch::Sender::new(Stale { lists: unread, session: false }), Notify::new());
     let watching = async {
         instance.renew_watches(client).await;
         loop {
@@ -303,9 +311,9 @@ async fn heed(instance: &Instance, mut events: Events, (stale, reopened): (&watc
     while let Some(event) = events.next().await {
         match event {
             Event::Disconnected(loss) => return loss.to_string(),
-            Event::ToolsChanged => stale.send_modify(|stale| stale.tools = true),
-            Event::PromptsChanged => stale.send_modify(|stale| stale.prompts = true),
-            Event::ResourcesChanged => stale.send_modify(|stale| stale.resources = true),
+            Event::ToolsChanged => stale.send_modify(|stale| stale.lists.tools = true),
+            Event::PromptsChanged => stale.send_modify(|stale| stale.lists.prompts = true),
+            Event::ResourcesChanged => stale.send_modify(|stale| stale.lists.resources = true),
             Event::Reopened => {
                 // Where there are no sessions, a stream was renewed, and says nothing of how the server fares.
                 if !instance.says_whose() {
@@ -358,9 +366,14 @@ async fn keep_lists(
         tokio::time::sleep(settle).await;
         let taken = stale.send_replace(Stale::default());
         match read_again(instance, client, &known, taken).await {
-            Ok(read) => {
-                // Who cries wolf is looked at less often.
-                settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
+            Ok((read, unread)) => {
+                settle = match read == known {
+                    false => SETTLE,
+                    true if unread.is_any() => (settle * 2).min(RETRY_MAX),
+                    // Who cries wolf is looked at less often.
+                    true => (settle * 2).min(SETTLE_MAX),
+                };
+                stale.send_modify(|stale| stale.lists = stale.lists.and(unread));
                 if read.capabilities != known.capabilities {
                     drop(listening);
                     listening = listen(instance, client, &read).await;
@@ -404,24 +417,17 @@ async fn read_again(
     client: &Client,
     known: &Catalogue,
     stale: Stale,
-) -> Result<Arc<Vetted>, Error> {
+) -> Result<(Arc<Vetted>, Lists), Error> {
     let server = instance.upstream.source();
-    let catalogue = if stale.session {
-        meet(client, server).await?
+    let mut catalogue = known.clone();
+    let unread = if stale.session {
+        let unread;
+        (catalogue, unread) = meet(client, server, catalogue).await?;
+        unread
     } else {
-        let mut catalogue = known.clone();
-        if stale.tools {
-            catalogue.load_tools(client, server).await?;
-        }
-        if stale.prompts {
-            catalogue.load_prompts(client, server).await?;
-        }
-        if stale.resources {
-            catalogue.load_resources(client, server).await?;
-        }
-        catalogue
+        catalogue.read(client, server, stale.lists).await?
     };
-    offer(instance, client, catalogue).await
+    Ok((offer(instance, client, catalogue).await?, unread))
 }
 
 /// From now on calls can be made of what the server lists.
