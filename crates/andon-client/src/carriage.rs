@@ -1,5 +1,9 @@
 //! Rounds that somebody has to carry: the task that waits for the answer, or one of their own.
 
+use std::future::poll_fn;
+use std::task::{Context, Waker};
+
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::RecvError;
@@ -25,14 +29,23 @@ impl Drop for Carrier {
 }
 
 /// Waits for an outcome, and does meanwhile what it takes to get it.
-pub(crate) async fn carried<T>(carriage: Option<Carriage>, mut outcome: oneshot::Receiver<T>) -> Result<T, RecvError> {
-    if let Some(mut carriage) = carriage {
-        tokio::select! {
-            biased;
-            // First, since a server that never stops speaks on and on meanwhile.
-            outcome = &mut outcome => return outcome,
-            () = &mut carriage => {}
+pub(crate) async fn carried<T>(
+    mut carriage: Option<Carriage>,
+    mut outcome: oneshot::Receiver<T>,
+) -> Result<T, RecvError> {
+    poll_fn(|cx| {
+        if let Some(carrying) = &mut carriage {
+            // First, since a server that never stops speaks on and on meanwhile; and who is here already need not be woken by what
+            // is done here, which would have the task run once more, and another thread woken for that.
+            let looked = outcome.poll_unpin(&mut Context::from_waker(Waker::noop()));
+            if looked.is_ready() {
+                return looked;
+            }
+            if carrying.poll_unpin(cx).is_ready() {
+                carriage = None;
+            }
         }
-    }
-    outcome.await
+        outcome.poll_unpin(cx)
+    })
+    .await
 }
