@@ -1,5 +1,6 @@
 //! What a request says about itself and its sender, read once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +9,7 @@ use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::{Json, Request};
 use andon_types::meta::{Implementation, Level, Meta, ProgressToken};
-use andon_types::object::string;
+use andon_types::object::{members, string};
 use andon_types::params::{Mark, Member, Params};
 use andon_types::revision::Revision;
 use serde::Deserialize;
@@ -79,6 +80,11 @@ impl RequestMeta {
     /// The parameters that it is in.
     pub fn params(&self) -> Option<&Params> {
         self.params.as_ref()
+    }
+
+    /// The names of its members and the text of their values, as they came.
+    pub fn members(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        self.params.as_ref().and_then(|params| params.member(Member::Meta)).into_iter().flat_map(members)
     }
 
     /// What it says; `None` if the request has none.

@@ -1,5 +1,6 @@
 //! The handle of one call in flight: what its handler knows, and what it may do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,6 +152,11 @@ impl Call {
     /// The request's `_meta`.
     pub fn meta(&self) -> Option<&Meta> {
         self.0.facts.meta.get()
+    }
+
+    /// The names of the members of the request's `_meta` and the text of their values, as they came.
+    pub fn meta_members(&self) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
+        self.0.facts.meta.members()
     }
 
     /// Reports progress, if the request asked for it. Has to increase; at most 10 a second are sent, and always the

@@ -235,9 +235,11 @@ impl Instance {
             // A session filters by itself.
             options = options.all_meta(EVERYTHING.clone());
         }
-        for (name, value) in call.meta().into_iter().flatten() {
-            if !is_ours(name) || (name == LOG_LEVEL && revision.rules().log_level_per_request) {
-                options = options.meta(name.clone(), value.clone());
+        for (name, value) in call.meta_members() {
+            let is_for_it = !is_ours(&name) || (name == LOG_LEVEL && revision.rules().log_level_per_request);
+            // Most calls have nothing to say, so that nothing is read before.
+            if let (true, Ok(value)) = (is_for_it, serde_json::from_str::<Value>(value)) {
+                options = options.meta(name.into_owned(), value);
             }
         }
         if revision.era() == Era::Modern {
