@@ -1,7 +1,10 @@
 //! One conversation with a server: kept alive by a task of its own, used by the calls of those who share it.
 
 mod attend;
+mod calls;
+mod questions;
 mod traffic;
+mod watches;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andon_client::Client;
-use andon_core::io::AskError;
 use andon_server::call::{Call, Voice};
 use andon_server::change::Audience;
 use andon_types::capability::{ClientCapabilities, Settings as Capabilities};
-use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::message::Json;
-use andon_types::revision::Era;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -27,15 +27,13 @@ use crate::pins::Vetted;
 use crate::upstream::Upstream;
 use crate::viewer::Viewer;
 use traffic::Traffic;
-use traffic::Watch;
+use watches::Watch;
 
-pub(crate) use traffic::{Outgoing, Reserved, Sharing, TaskWish};
+pub(crate) use calls::{Outgoing, TaskWish};
+pub(crate) use traffic::{Reserved, Sharing};
 
 /// How long a call waits for a server that is being restarted.
 const RESTART_WAIT: Duration = Duration::from_secs(5);
-
-/// How long a client may take to say what its roots are.
-const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who shares a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -290,67 +288,6 @@ impl Instance {
         let mut ending = self.ending.subscribe();
         // The sender lives as long as the instance.
         drop(ending.wait_for(|ending| *ending).await);
-    }
-
-    /// Servers ask for roots as soon as they begin, and then no call need be open: the one that begins them is asked.
-    fn ask_for_roots(self: &Arc<Self>, opener: &Call) {
-        if opener.revision().era() == Era::Modern || opener.require(&InputRequest::roots()).is_err() {
-            return;
-        }
-        self.roots.send_modify(|(is_there, _)| *is_there = false);
-        let (instance, asking) = (self.clone(), opener.ask(None, InputRequest::roots(), Some(ROOTS_TIMEOUT)));
-        tokio::spawn(async move {
-            let asked = asking.await;
-            if matches!(asked, Err(AskError::Cancelled)) {
-                // The call was over first: the next one is asked.
-                instance.roots_stale.store(true, Ordering::SeqCst);
-            }
-            let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
-            instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
-        });
-    }
-
-    /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
-    fn tell_of_roots(self: &Arc<Self>, call: &Call) {
-        if !self.roots_stale.load(Ordering::SeqCst) || self.roots_told.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        if matches!(self.key, Key::Session(..)) {
-            self.ask_for_roots(call);
-        }
-        let instance = self.clone();
-        tokio::spawn(async move {
-            loop {
-                while instance.roots_stale.swap(false, Ordering::SeqCst) {
-                    instance.notify_of_roots().await;
-                }
-                instance.roots_told.store(false, Ordering::SeqCst);
-                // They may have changed between the two, and whoever said so relied on this task.
-                if !instance.roots_stale.load(Ordering::SeqCst) || instance.roots_told.swap(true, Ordering::SeqCst) {
-                    return;
-                }
-            }
-        });
-    }
-
-    async fn notify_of_roots(&self) {
-        let Some(Ready { client, .. }) = self.ready_now() else { return };
-        if !client.revision().is_some_and(|revision| revision.rules().server_requests) {
-            return;
-        }
-        if let Err(error) = client.notify("notifications/roots/list_changed", Map::new()).await {
-            tracing::debug!(server = &*self.upstream.name, %error, "a server was not told of roots");
-        }
-    }
-
-    /// The roots that are known without a call.
-    async fn known_roots(&self) -> Value {
-        let mut roots = self.roots.subscribe();
-        let known = match roots.wait_for(|(is_there, _)| *is_there).await {
-            Ok(known) => known.1.clone(),
-            Err(_) => None,
-        };
-        known.unwrap_or_else(|| json!({ "roots": self.upstream.settings.roots }))
     }
 
     fn set(&self, phase: Phase) {

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::{Instance, Key, Phase, Ready, traffic};
+use super::{Instance, Key, Phase, Ready, questions};
 use crate::catalogue::{Catalogue, Lists, Server};
 use crate::config::Place;
 use crate::flight::PARKED_MAX;
@@ -223,7 +223,7 @@ async fn open(instance: &Arc<Instance>) -> Result<Opened, Error> {
         .timeout_max(settings.timeout_max)
         .without_cache()
         .questions_max(QUESTIONS_MAX)
-        .on_question(instance.capabilities.clone(), move |question| traffic::answer(me.clone(), question))
+        .on_question(instance.capabilities.clone(), move |question| questions::answer(me.clone(), question))
         .on_log(move |level, logger, data| {
             if let Some(instance) = logs.upgrade() {
                 instance.log(level, logger.as_deref(), &data);

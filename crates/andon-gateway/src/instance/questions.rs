@@ -1,0 +1,214 @@
+//! What the server of one conversation says for somebody: its questions, its log, and its interest in roots.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use andon_client::Question;
+use andon_core::io::AskError;
+use andon_server::call::Call;
+use andon_types::client::InputRequest;
+use andon_types::error::ErrorObject;
+use andon_types::meta::{Level, RELATED_TASK};
+use andon_types::revision::Era;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::traffic::{Caller, Which};
+use super::{Instance, Key, Ready};
+use crate::flight::{Asked, Line, lock};
+
+/// How long a client may take to say what its roots are.
+const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a client is asked for its roots, by calls that end before it has answered.
+const ROOTS_ATTEMPTS: usize = 4;
+/// Elicitations by URL that may be completed later.
+const VISITS_MAX: usize = 256;
+
+/// A question that waits for the client of a call, until it is dropped.
+struct Asking(Arc<AtomicUsize>);
+
+impl Asking {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Instance {
+    /// Puts a question of the server to the client that it is for.
+    pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
+        if matches!(question.request, InputRequest::Roots(_)) {
+            return Ok(self.roots(question).await);
+        }
+        let method = question.request.method();
+        self.put(question).await.inspect_err(|error| {
+            tracing::warn!(server = &*self.upstream.name, method, %error, "a question of a server has no answer");
+        })
+    }
+
+    /// Servers ask for roots when they like: any call of their client will do, and what was said before is better than nothing.
+    async fn roots(&self, question: Question) -> Value {
+        for _ in 0..ROOTS_ATTEMPTS {
+            // A call may be over before it is answered. Another one may be open.
+            if let Ok(roots) = self.put(question.clone()).await {
+                return roots;
+            }
+        }
+        self.known_roots().await
+    }
+
+    async fn put(&self, mut question: Question) -> Result<Value, ErrorObject> {
+        let task = related_task(&mut question.request);
+        let which = if matches!(question.request, InputRequest::Roots(_)) { Which::Oldest } else { Which::Newest };
+        let whose = lock(&self.traffic)
+            .whose(question.tag, task.as_deref(), which)
+            .map(|open| (open.questions.clone(), open.line.clone(), Asking::new(&open.asking)));
+        let (questions, line, _asking) = whose.map_err(ErrorObject::invalid_request)?;
+        self.note_elicitation(&question.request, &line);
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { request: question.request, key: question.key, round: question.round, answer };
+        if questions.put(asked).is_err() {
+            return Err(ErrorObject::unavailable("too many questions of one call at once, or the call is over"));
+        }
+        answered.await.unwrap_or_else(|_| Err(ErrorObject::invalid_request("the call that this belongs to is over")))
+    }
+
+    /// An elicitation by URL may be completed when its call is over.
+    fn note_elicitation(&self, request: &InputRequest, line: &Line) {
+        let id = request.params().get("elicitationId").and_then(Value::as_str).filter(|_| request.is_url());
+        if let Some(id) = id {
+            line.with(|call| {
+                let mut traffic = lock(&self.traffic);
+                if traffic.visits.len() >= VISITS_MAX {
+                    traffic.visits.pop_front();
+                }
+                traffic.visits.push_back((id.to_owned(), call.voice()));
+            });
+        }
+    }
+
+    /// Tells whoever was asked to visit a page that it is done.
+    pub(super) fn elicitation_complete(&self, id: &str) {
+        let voice = {
+            let mut traffic = lock(&self.traffic);
+            let index = traffic.visits.iter().position(|(known, _)| known == id);
+            index.and_then(|index| traffic.visits.remove(index))
+        };
+        if let Some((_, voice)) = voice {
+            voice.elicitation_complete(id);
+        }
+    }
+
+    /// The roots of the client changed whose session has this key, at the endpoint with this number: if it uses this
+    /// conversation, its server hears of it, as soon as a call is open that can be asked for them.
+    pub(crate) fn roots_changed(self: &Arc<Self>, endpoint: u64, session: u128) {
+        let caller = match self.key {
+            Key::Session(..) if self.key == Key::Session(endpoint, session) => Caller::Owner,
+            Key::Session(..) | Key::Alone(..) => return,
+            _ if self.upstream.has_one_client() => Caller::Owner,
+            _ => Caller::Session(endpoint, session),
+        };
+        let open =
+            lock(&self.traffic).open.iter().find(|(_, open)| open.caller == caller).map(|(_, open)| open.line.clone());
+        // Of those who share it, only who uses it now can be asked.
+        if open.is_some() || caller == Caller::Owner {
+            self.roots_stale.store(true, Ordering::SeqCst);
+        }
+        if let Some(line) = open {
+            line.with(|call| self.tell_of_roots(call));
+        }
+    }
+
+    /// Passes on what the server logs without saying for whom.
+    pub(super) fn log(&self, level: Level, logger: Option<&str>, data: &Value) {
+        let line = lock(&self.traffic).whose(None, None, Which::Newest).ok().map(|open| open.line.clone());
+        match (line, &*lock(&self.owner)) {
+            (Some(line), _) => line.with(|call| call.log(level, logger, data)),
+            (None, Some(owner)) => owner.log(level, logger, data),
+            (None, None) => tracing::debug!(server = &*self.upstream.name, ?level, logger, %data, "a server logs"),
+        }
+    }
+
+    /// Servers ask for roots as soon as they begin, and then no call need be open: the one that begins them is asked.
+    pub(super) fn ask_for_roots(self: &Arc<Self>, opener: &Call) {
+        if opener.revision().era() == Era::Modern || opener.require(&InputRequest::roots()).is_err() {
+            return;
+        }
+        self.roots.send_modify(|(is_there, _)| *is_there = false);
+        let (instance, asking) = (self.clone(), opener.ask(None, InputRequest::roots(), Some(ROOTS_TIMEOUT)));
+        tokio::spawn(async move {
+            let asked = asking.await;
+            if matches!(asked, Err(AskError::Cancelled)) {
+                // The call was over first: the next one is asked.
+                instance.roots_stale.store(true, Ordering::SeqCst);
+            }
+            let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
+            instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
+        });
+    }
+
+    /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
+    pub(super) fn tell_of_roots(self: &Arc<Self>, call: &Call) {
+        if !self.roots_stale.load(Ordering::SeqCst) || self.roots_told.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if matches!(self.key, Key::Session(..)) {
+            self.ask_for_roots(call);
+        }
+        let instance = self.clone();
+        tokio::spawn(async move {
+            loop {
+                while instance.roots_stale.swap(false, Ordering::SeqCst) {
+                    instance.notify_of_roots().await;
+                }
+                instance.roots_told.store(false, Ordering::SeqCst);
+                // They may have changed between the two, and whoever said so relied on this task.
+                if !instance.roots_stale.load(Ordering::SeqCst) || instance.roots_told.swap(true, Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+    }
+
+    async fn notify_of_roots(&self) {
+        let Some(Ready { client, .. }) = self.ready_now() else { return };
+        if !client.revision().is_some_and(|revision| revision.rules().server_requests) {
+            return;
+        }
+        if let Err(error) = client.notify("notifications/roots/list_changed", Map::new()).await {
+            tracing::debug!(server = &*self.upstream.name, %error, "a server was not told of roots");
+        }
+    }
+
+    /// The roots that are known without a call.
+    async fn known_roots(&self) -> Value {
+        let mut roots = self.roots.subscribe();
+        let known = match roots.wait_for(|(is_there, _)| *is_there).await {
+            Ok(known) => known.1.clone(),
+            Err(_) => None,
+        };
+        known.unwrap_or_else(|| json!({ "roots": self.upstream.settings.roots }))
+    }
+}
+
+/// The task of a server that a question says to belong to (2025-11-25). Its id is between the server and us.
+fn related_task(request: &mut InputRequest) -> Option<String> {
+    let Some(Value::Object(meta)) = request.params_mut().get_mut("_meta") else { return None };
+    let related = meta.shift_remove(RELATED_TASK)?;
+    related.get("taskId")?.as_str().map(str::to_owned)
+}
+
+/// Answers questions for as long as there is somebody who could.
+pub(super) async fn answer(instance: Weak<Instance>, question: Question) -> Result<Value, ErrorObject> {
+    match instance.upgrade() {
+        Some(instance) => instance.question(question).await,
+        None => Err(ErrorObject::unavailable("nobody is there to be asked")),
+    }
+}
