@@ -184,6 +184,8 @@ pub(crate) async fn serve(file: PathBuf, serve: Serve) -> andon::Result {
     let (clients, mode) = if serve.stdio { (Clients::One, Mode::Session) } else { (Clients::Many, Mode::Shared) };
     let host = maker(&serve, serve.keys()?.map(|keys| Seal::new(&keys)));
     let options = Options { clients, mode, data: serve.data.clone(), host, prepare: Box::new(with_token) };
+    #[cfg(unix)]
+    tokio::spawn(crate::guard::keep(serve.logs.clone()));
     let gateway = Gateway::start(&config, options)?;
     tokio::spawn(reload::watch(gateway.clone(), file, settings));
     let stopping = gateway.clone();

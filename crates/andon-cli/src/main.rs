@@ -3,6 +3,8 @@
 mod client;
 mod demo;
 mod gateway;
+#[cfg(unix)]
+mod guard;
 mod logs;
 mod operators;
 mod seal_keys;
@@ -98,6 +100,10 @@ enum Command {
     #[cfg(unix)]
     #[command(hide = true)]
     Worker(workers::Worker),
+    /// What `andon serve FILE` starts.
+    #[cfg(unix)]
+    #[command(hide = true)]
+    Guard(guard::Guard),
     /// Print shell completions.
     Completions {
         /// For which shell.
@@ -214,6 +220,8 @@ fn main() -> ExitCode {
         Command::Sessions(sessions) => return sessions.run(),
         #[cfg(unix)]
         Command::Worker(worker) => worker.run(),
+        #[cfg(unix)]
+        Command::Guard(guard) => guard.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Andon::command(), "andon", &mut std::io::stdout());
             Ok(())

@@ -248,7 +248,7 @@ fn terminate(pid: Option<u32>) {
 }
 
 /// The very program that runs, even if another one took its place on disk since.
-fn program() -> std::io::Result<PathBuf> {
+pub(crate) fn program() -> std::io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 

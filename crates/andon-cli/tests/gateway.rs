@@ -77,7 +77,11 @@ impl Gateway {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// The processes that it started.
+    /// The servers that it started.
+    fn servers(&self) -> Vec<String> {
+        self.children().into_iter().filter(|pid| !is_guard(pid)).collect()
+    }
+
     fn children(&self) -> Vec<String> {
         // Threads have children of their own.
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
@@ -99,6 +103,11 @@ async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
         }
     };
     tokio::time::timeout(SOON, trying).await.expect("it is so soon");
+}
+
+fn is_guard(pid: &str) -> bool {
+    let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.starts_with("andon\0guard\0")
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -149,13 +158,14 @@ async fn p4_no_process_is_left_behind() {
     let file = write(&folder, json!({ "a": demo(json!({})), "b": demo(json!({})), "starting": slow }));
     let mut gateway = Gateway::start(&file, &[]);
     until(|| async { gateway.upstreams()[1]["state"] == "ready" }).await;
-    let children = gateway.children();
-    assert_eq!(children.len(), 3);
+    let (children, servers) = (gateway.children(), gateway.servers());
+    assert_eq!((children.len(), servers.len()), (4, 3), "and their guard");
     gateway.signal("TERM");
     let began = std::time::Instant::now();
     assert!(gateway.child.wait().unwrap().success());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert!(children.iter().all(|pid| !is_alive(pid)), "{children:?}");
+    assert!(servers.iter().all(|pid| !is_alive(pid)), "{servers:?}");
+    until(|| async { children.iter().all(|pid| !is_alive(pid)) }).await;
 }
 
 #[tokio::test]
@@ -170,11 +180,11 @@ async fn a_server_of_one_session_ends_with_it() {
         client
     };
     let first = open().await;
-    let of_first = gateway.children();
+    let of_first = gateway.servers();
     let second = open().await;
-    assert_eq!(gateway.children().len(), of_first.len() + 1);
+    assert_eq!(gateway.servers().len(), of_first.len() + 1);
     first.close().await;
-    until(|| async { gateway.children().len() == 1 && of_first.iter().all(|pid| !is_alive(pid)) }).await;
+    until(|| async { gateway.servers().len() == 1 && of_first.iter().all(|pid| !is_alive(pid)) }).await;
     assert_eq!(second.call::<i64>("add", json!({ "a": 1, "b": 2 })).await.unwrap(), 3);
 }
 
@@ -279,6 +289,28 @@ async fn without_sessions_clients_that_had_them_are_served_by_each_of_two() {
             client.close().await;
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_gateway_that_was_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    // It outlives the end of its input, does not heed a signal to end, and has a process of its own.
+    let deaf = r#"trap '' TERM; "$0" serve --stdio; while :; do sleep 60; done"#;
+    let deaf = json!({ "command": "sh", "args": ["-c", deaf, ANDON] });
+    let file = write(&folder, json!({ "deaf": deaf, "heeds": demo(json!({})) }));
+    let gateway = Gateway::start(&file, &[]);
+    let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
+    until(|| async { names(&client).await.iter().filter(|name| name.ends_with("add")).count() == 2 }).await;
+    let guards = || gateway.children().into_iter().filter(|pid| is_guard(pid)).collect::<Vec<_>>();
+    // One that is gone is replaced.
+    let first = guards();
+    assert!(Command::new("kill").args(["-KILL", &first[0]]).status().unwrap().success());
+    until(|| async { guards().iter().any(|guard| *guard != first[0] && is_alive(guard)) }).await;
+    let all = gateway.children();
+    let left = || all.iter().filter(|pid| is_alive(pid)).count();
+    assert_eq!(left(), 3, "two servers and a guard");
+    gateway.signal("KILL");
+    until(|| async { left() == 0 }).await;
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub use builder::{Builder, Restart};
 pub use client::{Client, Completion, Options, Reference};
 pub use error::Error;
 pub use event::{Event, Events};
-pub use link::child::children_ended;
+pub use link::child::{Children, children, children_ended};
 pub use link::http::Figures;
 pub use listen::{Listen, Listening};
 pub use target::{Command, Target};

@@ -1,6 +1,6 @@
 //! A server as a child process: in a process group of its own, with an environment that is given, ended in steps.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -92,10 +92,10 @@ impl ChildLink {
         let errors = tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
         let (ended_sender, ended) = watch::channel(None);
         let (ending, end_wanted) = oneshot::channel();
-        let counted = Counted::new();
+        let registered = Registered::new(&child);
         tokio::spawn(async move {
             attend(child, end_wanted, ended_sender).await;
-            drop(counted);
+            drop(registered);
         });
         let end = describe_end(ended.clone(), errors, last_words);
         let lines = Lines::new(output, input, line_bytes_max, ear, end);
@@ -158,29 +158,38 @@ async fn hear_errors(errors: ChildStderr, last_words: LastWords, ear: Ear) {
     drop(read.await);
 }
 
-/// How many processes there are.
-static CHILDREN: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+/// The numbers of processes, each of which is on Unix the first of a process group of its own.
+pub type Children = BTreeSet<u32>;
+
+static CHILDREN: LazyLock<watch::Sender<Children>> = LazyLock::new(watch::Sender::default);
+
+/// The processes that clients of this program started and that are there, now and from now on. One is there until it has
+/// ended and what it left of its group was killed.
+pub fn children() -> watch::Receiver<Children> {
+    CHILDREN.subscribe()
+}
 
 /// Returns when no process that a client of this program started is there any more: those of clients that were closed or
 /// dropped take a few seconds to end. For programs that end, and leave nobody behind.
 pub async fn children_ended() {
     // The sender is never dropped.
-    drop(CHILDREN.subscribe().wait_for(|count| *count == 0).await);
+    drop(children().wait_for(Children::is_empty).await);
 }
 
 /// Held as long as a process is there.
-struct Counted;
+struct Registered(Option<u32>);
 
-impl Counted {
-    fn new() -> Self {
-        CHILDREN.send_modify(|count| *count += 1);
-        Self
+impl Registered {
+    fn new(child: &Child) -> Self {
+        let id = child.id();
+        CHILDREN.send_modify(|children| children.extend(id));
+        Self(id)
     }
 }
 
-impl Drop for Counted {
+impl Drop for Registered {
     fn drop(&mut self) {
-        CHILDREN.send_modify(|count| *count -= 1);
+        CHILDREN.send_modify(|children| children.retain(|child| Some(*child) != self.0));
     }
 }
 
