@@ -132,6 +132,8 @@ pub struct Opening {
     /// The server answered nothing to `server/discover`, as one that is slow to start would.
     was_silent: bool,
     has_discovered: bool,
+    /// What the endpoint said, while the transport of 2024-11-05 is tried for want of a better one.
+    refusal: Option<OpenFailure>,
 }
 
 /// Whatever a server says, the search ends.
@@ -177,6 +179,7 @@ impl Opening {
                 lacks_discover: false,
                 was_silent: false,
                 has_discovered: false,
+                refusal: None,
             },
             attempt,
         )
@@ -273,12 +276,19 @@ impl Opening {
                 if ((unknown && self.was_silent) || is_first) && self.pinned.is_none() {
                     return self.attempt(Attempt::Discover(Revision::LATEST));
                 }
+                let refusal = OpenFailure::Refused(error);
                 match status {
-                    Some(400 | 404 | 405) if self.may_use_two_endpoints(two_endpoints) => self.last_resort(),
-                    _ => Next::Fail(OpenFailure::Refused(error)),
+                    Some(400 | 404 | 405) if self.may_use_two_endpoints(two_endpoints) => self.last_resort(refusal),
+                    _ => Next::Fail(refusal),
                 }
             }
-            Outcome::Status(400 | 404 | 405, _) if self.may_use_two_endpoints(two_endpoints) => self.last_resort(),
+            Outcome::Status(400 | 404 | 405, _) if self.may_use_two_endpoints(two_endpoints) => {
+                self.last_resort(outcome.failure())
+            }
+            // That there is no such stream says nothing about why the endpoint refused.
+            Outcome::Status(..) if two_endpoints => {
+                Next::Fail(self.refusal.take().unwrap_or_else(|| outcome.failure()))
+            }
             other => Next::Fail(other.failure()),
         }
     }
@@ -287,7 +297,8 @@ impl Opening {
         self.road == Road::Http && !two_endpoints
     }
 
-    fn last_resort(&mut self) -> Next {
+    fn last_resort(&mut self, refusal: OpenFailure) -> Next {
+        self.refusal = Some(refusal);
         self.attempt(Attempt::TwoEndpoints(self.attempt.revision()))
     }
 

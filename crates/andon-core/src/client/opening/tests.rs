@@ -143,6 +143,16 @@ fn the_two_endpoints_of_the_first_revision_are_the_last_resort_over_http() {
         assert_eq!(tried(opening.handle(Outcome::Status(status, String::new()))), Attempt::TwoEndpoints(OLD));
         assert_eq!(opened(opening.handle(initialized("2024-11-05"))), (Revision::V2024_11_05, true));
     }
+    // If there is none either, what the endpoint said is why.
+    for refusal in
+        [Outcome::Status(404, "no such path".into()), error(ErrorObject::invalid_request("no such path"), 404)]
+    {
+        let (mut opening, _) = Opening::new(Road::Http, None, None);
+        tried(opening.handle(refusal.clone()));
+        tried(opening.handle(refusal));
+        let failure = failed(opening.handle(Outcome::Status(405, "no event stream".into())));
+        assert!(failure.to_string().contains("no such path"), "{failure}");
+    }
     let (mut opening, _) = Opening::new(Road::Pipe, None, None);
     tried(opening.handle(Outcome::Silence));
     assert_eq!(failed(opening.handle(Outcome::Silence)), OpenFailure::Silent);
