@@ -112,8 +112,8 @@ impl ErrorObject {
 
     /// -32021: the client has to declare `required`, an object of capability objects.
     pub fn missing_capability(required: &Value) -> Self {
-        Self::new(ErrorCode::MissingCapability, "the request needs a client capability that it does not declare")
-            .with_data(json!({ "requiredCapabilities": required }))
+        let message = format!("the request needs a client capability that it does not declare: {required}");
+        Self::new(ErrorCode::MissingCapability, message).with_data(json!({ "requiredCapabilities": required }))
     }
 
     /// -32022: `requested` is not served; `supported` are.

@@ -147,6 +147,7 @@ async fn mr2_nothing_is_asked_that_was_not_declared() {
         let options = ClientOptions::default().revision(revision).capabilities(json!({"sampling": {}}));
         let client = Server::new("ask", "1").with((book, careful)).client_with(options).await;
         let error = client.request("tools/call", json!({"name": "book"})).await.unwrap_err();
+        assert!(error.message.contains("elicitation"), "{}", error.message);
         assert_eq!(error.data.unwrap()["requiredCapabilities"], json!({"elicitation": {}}));
         assert_eq!(error.code, if revision.rules().result_type { -32021 } else { -32600 });
         let told = client.call::<String>("careful", json!({})).await.unwrap();
