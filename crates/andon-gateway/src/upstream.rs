@@ -94,8 +94,8 @@ struct Figures {
     restarts: AtomicU64,
     /// A moving average, in microseconds.
     latency_us: AtomicU64,
-    /// The last call did not reach it.
-    is_unreachable: AtomicBool,
+    /// Since when calls and pings do not reach it.
+    unreachable_since: Mutex<Option<Instant>>,
 }
 
 /// What a server does and how it fares, for people and programs.
@@ -108,7 +108,7 @@ pub struct Status {
     /// `shared`, `session` or `principal`.
     pub mode: String,
     /// `idle`, `starting`, `ready`, `unreachable`, `restarting`, `parked` or `ended`: of the conversation that fares worst.
-    /// One that would be ready is unreachable if the last call did not reach the server.
+    /// One that would be ready is unreachable if the last call or ping did not reach the server.
     pub state: String,
     /// Seconds in that state.
     pub state_s: u64,
@@ -502,6 +502,13 @@ impl Upstream {
     /// A conversation that had ended is there again, or has another session.
     pub(crate) fn recovered(&self) {
         lock(&self.breaker).reset();
+        self.reached(true);
+    }
+
+    /// A call or a ping has found out whether the server can be reached.
+    pub(crate) fn reached(&self, is_reached: bool) {
+        let mut since = lock(&self.figures.unreachable_since);
+        *since = (!is_reached).then(|| since.unwrap_or_else(Instant::now));
     }
 
     /// Conversations that wait until they are tried again need not wait any longer.
@@ -567,8 +574,8 @@ impl Upstream {
         let worst =
             instances.iter().map(|known| (rank(&known.phase()), known.since())).max_by_key(|((rank, _), _)| *rank);
         let ((_, state), since) = worst.unwrap_or(((0, "idle"), Duration::ZERO));
-        let is_unreachable = state == "ready" && self.figures.is_unreachable.load(Ordering::Relaxed);
-        let state = if is_unreachable { "unreachable" } else { state };
+        let unreachable_since = lock(&self.figures.unreachable_since).filter(|_| state == "ready");
+        let (state, since) = unreachable_since.map_or((state, since), |since| ("unreachable", since.elapsed()));
         #[allow(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
         let latency_ms = self.figures.latency_us.load(Ordering::Relaxed) as f64 / 1000.0;
         Status {
@@ -628,8 +635,7 @@ impl Admission {
         let latency = if known == 0 { took_us } else { known - known / 8 + took_us / 8 };
         figures.latency_us.store(latency, Ordering::Relaxed);
         if !matches!(outcome, Err(Error::Closed)) {
-            let is_unreachable = matches!(outcome, Err(Error::Transport(Loss::Unreachable(_))));
-            figures.is_unreachable.store(is_unreachable, Ordering::Relaxed);
+            self.upstream.reached(!matches!(outcome, Err(Error::Transport(Loss::Unreachable(_)))));
         }
         if let Err(Error::Transport(loss)) = outcome {
             *lock(&self.upstream.last_error) = Some(loss.to_string().into());

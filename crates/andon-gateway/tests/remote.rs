@@ -10,6 +10,7 @@ use common::{Bench, call, event, until};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 const LEGACY: &str = "2025-11-25";
 const CLOCK: &str = "test://clock";
@@ -111,17 +112,21 @@ async fn serve(mut stream: TcpStream, server: Arc<Mutex<Forgetful>>) {
     stream.write_all(answer.as_bytes()).await.unwrap();
 }
 
+/// Takes connections for the server, until it is told not to.
+fn accept(listener: TcpListener, server: Arc<Mutex<Forgetful>>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream, server.clone()));
+        }
+    })
+}
+
 /// The server, and a gateway before it.
 async fn begin(server: Forgetful, settings: Value) -> (Arc<Mutex<Forgetful>>, Bench) {
     let server = Arc::new(Mutex::new(server));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/mcp?key=secret", listener.local_addr().unwrap());
-    let known = server.clone();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, known.clone()));
-        }
-    });
+    accept(listener, server.clone());
     (server, Bench::new(json!({ "a": { "url": url, "andon": settings } })))
 }
 
@@ -179,6 +184,27 @@ async fn a_session_that_is_refused_by_400_is_found_out_by_a_ping() {
     // Nobody calls.
     until(|| async { server.lock().unwrap().levels.len() == 2 }).await;
     assert_eq!(bench.status("a").restarts, 0);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_back_is_found_by_a_ping() {
+    let server = Arc::new(Mutex::new(Forgetful::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = accept(listener, server.clone());
+    let settings = json!({ "protocol": LEGACY, "ping_interval_s": 0.5 });
+    let bench = Bench::new(json!({ "a": { "url": format!("http://{address}/mcp"), "andon": settings } }));
+    until(|| async { bench.status("a").state == "ready" && bench.status("a").state_s > 0 }).await;
+    let client = bench.client(LEGACY).await;
+    accepting.abort();
+    accepting.await.unwrap_err();
+    call(&client, "session", json!({})).await.unwrap_err();
+    let status = bench.status("a");
+    assert_eq!((status.state.as_str(), status.state_s), ("unreachable", 0));
+    accept(TcpListener::bind(address).await.unwrap(), server);
+    // Nobody calls.
+    until(|| async { bench.status("a").state == "ready" }).await;
     bench.gateway.stop().await;
 }
 

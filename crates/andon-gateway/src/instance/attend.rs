@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use andon_client::{Client, Error, Event, Events, Listen, Listening, Restart, Target};
+use andon_client::{Client, Error, Event, Events, Listen, Listening, Loss, Restart, Target};
 use andon_types::meta::Level;
 use andon_types::revision::{Era, Revision};
 use tokio::sync::{Notify, watch};
@@ -345,6 +345,9 @@ async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
         }
         let answer = tokio::time::timeout(PING_TIMEOUT.min(interval), client.ping()).await;
         let answers = matches!(answer, Ok(Ok(_) | Err(Error::Protocol(_))));
+        if answers || matches!(answer, Ok(Err(Error::Transport(Loss::Unreachable(_))))) {
+            instance.upstream.reached(answers);
+        }
         instance.set_silent(!answers);
         missed = if answers { 0 } else { missed + 1 };
     }
