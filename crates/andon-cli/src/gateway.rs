@@ -269,7 +269,9 @@ fn table(statuses: &Vec<Status>) -> String {
             text.push_str(&format!("\n{}: {}\n", status.name, harmless(why)));
         }
         for tool in &status.held {
-            text.push_str(&format!("\n{}: the tool {} has changed and is held back\n", status.name, harmless(tool)));
+            let (name, tool) = (&status.name, harmless(tool));
+            let how = format!("trust it with: andon approve {name} {tool} --data DIR");
+            text.push_str(&format!("\n{name}: the tool {tool} has changed and is held back: {how}\n"));
         }
     }
     text

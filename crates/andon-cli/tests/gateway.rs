@@ -348,6 +348,8 @@ async fn what_was_approved_is_heeded_while_the_file_is_wrong() {
     let client = Client::builder(gateway.url.as_str()).without_cache().connect().await.unwrap();
     until(|| async { names(&client).await.contains(&"echo".to_owned()) }).await;
     assert!(!names(&client).await.contains(&"add".to_owned()));
+    let shown = String::from_utf8(run(&["upstreams", "--data", data]).stdout).unwrap();
+    assert!(shown.contains("held back: trust it with: andon approve one add --data DIR"), "{shown}");
     std::fs::write(&file, "{ \"mcpServers\": { oops").unwrap();
     let output = run(&["approve", "--data", data]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

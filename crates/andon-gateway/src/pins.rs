@@ -222,9 +222,13 @@ impl Trust {
 
     fn log(&self, heeding: &Heeding) {
         let server = &*self.server;
+        let what = match heeding.policy {
+            Policy::Log => "the definition of a tool has changed",
+            Policy::Hold => "the definition of a tool has changed: it is held back until andon approve",
+        };
         for (tool, before, after) in &heeding.news {
             let diff = before.diff(after, LOGGED);
-            tracing::warn!(server, tool, diff, "the definition of a tool has changed");
+            tracing::warn!(server, tool, diff, "{what}");
         }
         if heeding.count > heeding.news.len() {
             let tools = heeding.count - heeding.news.len();
