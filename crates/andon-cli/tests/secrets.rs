@@ -56,7 +56,7 @@ fn telltale(is_error: bool) -> String {
 #[test]
 fn no_log_and_nothing_shown_has_what_servers_are_given_in_confidence() {
     let folder = tempfile::tempdir().unwrap();
-    let words = "echo \"no login with $API_KEY\" >&2; exit 3";
+    let words = "echo \"hello, I am $API_KEY\"; echo \"no login with $API_KEY\" >&2; exit 3";
     let headers = json!({ "Authorization": format!("Bearer {OF_A_URL}") });
     let once = json!({ "restarts_max": 1 });
     let servers = json!({
@@ -89,6 +89,8 @@ fn no_log_and_nothing_shown_has_what_servers_are_given_in_confidence() {
     let shown = Command::new(ANDON).arg("upstreams").arg("--data").arg(&data).output().unwrap();
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains("${API_KEY}"), "{shown}");
+    // What it prints where messages belong is told as well, to whoever is to mend it.
+    assert!(told.contains("hello, I am ${API_KEY}"), "{told}");
     for secret in [OF_A_CHILD, OF_A_URL] {
         assert!(!told.contains(secret), "{told}");
         assert!(!shown.contains(secret), "{shown}");

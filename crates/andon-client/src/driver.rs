@@ -12,6 +12,7 @@ use andon_core::client::{
     Report, Road, Timing,
 };
 use andon_core::io::Timestamp;
+use andon_types::error::clip;
 use andon_types::message::Json;
 use andon_types::meta::Level;
 use andon_types::raw_object::RawObject;
@@ -465,6 +466,7 @@ impl Driver {
             }
             Heard::Noise(why) => {
                 if let Some(left_out) = state.noise.pass() {
+                    let why = clip(&why);
                     let warn = || tracing::warn!(why, left_out, "the server sent something that is no message");
                     self.span.in_scope(warn);
                 }

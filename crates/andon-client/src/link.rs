@@ -90,6 +90,15 @@ pub(crate) trait Link: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
+/// Whether it begins as a message or a batch of them does: it may have results within, which are in no log.
+fn is_like_json(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii_start();
+    bytes.strip_prefix(b"[").unwrap_or(bytes).trim_ascii_start().starts_with(b"{")
+}
+
+/// What is kept of what is no message, until what is secret is masked and a shorter piece told.
+const NOISE_BYTES_MAX: usize = 4 << 10;
+
 /// Reads the messages of one line or event. What is no message is told to `ear`.
 pub(crate) fn read_messages(bytes: &[u8], ear: &Ear) {
     match Body::parse(bytes, ScanLimits::default()) {
@@ -108,6 +117,10 @@ pub(crate) fn read_messages(bytes: &[u8], ear: &Ear) {
                 ear(Heard::Unreadable { wire_id: Some(id), why });
             }
             // Some servers print to their standard output.
+            Beginning::Unknown if !is_like_json(bytes) => {
+                let said = String::from_utf8_lossy(&bytes[..bytes.len().min(NOISE_BYTES_MAX)]);
+                ear(Heard::Noise(format!("{}: {said}", malformed.error)));
+            }
             Beginning::Unasked | Beginning::Unknown => ear(Heard::Noise(malformed.error.to_string())),
         },
     }
