@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use crate::answer::{Answers, Consent, Filled, Form, Question, Visit, handler};
 use crate::authorize::Authorizer;
 use crate::client::Client;
-use crate::driver::{Driver, OnLog};
+use crate::driver::{Driver, OnLog, OnStderr};
 use crate::error::Error;
 use crate::link::http::{Figures, HttpOptions};
 use crate::secrets::Secrets;
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) is_strict: bool,
     pub(crate) caches: bool,
     pub(crate) on_log: Option<OnLog>,
+    pub(crate) on_stderr: Option<OnStderr>,
 }
 
 impl Builder {
@@ -75,6 +76,7 @@ impl Builder {
             is_strict: false,
             caches: true,
             on_log: None,
+            on_stderr: None,
         };
         Self { target, settings, headers: HeaderMap::new(), authorizer: None, http: None, bad: None }
     }
@@ -254,6 +256,14 @@ impl Builder {
     #[must_use]
     pub fn on_log(mut self, listen: impl Fn(Level, Option<String>, Value) + Send + Sync + 'static) -> Self {
         self.settings.on_log = Some(Arc::new(listen));
+        self
+    }
+
+    /// Told each line that the server's process writes to its standard error, from its start on, when there are no events
+    /// yet. Must neither block nor make calls.
+    #[must_use]
+    pub fn on_stderr(mut self, listen: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.settings.on_stderr = Some(Arc::new(listen));
         self
     }
 

@@ -9,12 +9,10 @@ use std::time::Duration;
 use andon_core::ascending::Ascending;
 use andon_core::client::{
     Attempt, CallError, CallId, Dialogue, Input, Loss, Newcall, Next, Opened, Opening, Outcome, Output, QuestionId,
-    Report, Road, Timing,
+    Road, Timing,
 };
 use andon_core::io::Timestamp;
-use andon_types::error::clip;
 use andon_types::message::Json;
-use andon_types::meta::Level;
 use andon_types::raw_object::RawObject;
 use andon_types::revision::Era;
 use serde_json::{Map, Value};
@@ -37,7 +35,7 @@ use crate::secrets::Secrets;
 use crate::target::Kind;
 use crate::throttle::Throttle;
 
-pub(crate) use request::Request;
+pub(crate) use request::{OnLog, OnProgress, OnStderr, Request};
 
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
@@ -50,11 +48,6 @@ const BACK_OFF: Duration = Duration::from_millis(250);
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 /// A connection that held for so long was a good one.
 const GOOD: Duration = Duration::from_secs(30);
-
-/// What is told of progress.
-pub(crate) type OnProgress = Arc<dyn Fn(Report) + Send + Sync>;
-/// What is told of logs.
-pub(crate) type OnLog = Arc<dyn Fn(Level, Option<String>, Value) + Send + Sync>;
 
 /// Something to be told, in order with the answers of calls.
 type Tell = Box<dyn FnOnce() + Send>;
@@ -458,6 +451,7 @@ impl Driver {
             Heard::Failed { call, loss } => Input::Failed { call, loss },
             Heard::Stderr(line) => {
                 self.span.in_scope(|| tracing::debug!(line, "the server's standard error"));
+                self.settings.on_stderr.iter().for_each(|on_stderr| on_stderr(&line));
                 return self.tell(Event::Stderr(line));
             }
             Heard::Unreadable { wire_id, why } => {
@@ -466,7 +460,6 @@ impl Driver {
             }
             Heard::Noise(why) => {
                 if let Some(left_out) = state.noise.pass() {
-                    let why = clip(&why);
                     let warn = || tracing::warn!(why, left_out, "the server sent something that is no message");
                     self.span.in_scope(warn);
                 }

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use andon_core::client::Loss;
-use andon_types::error::ErrorObject;
+use andon_types::error::{ErrorObject, clip};
 use andon_types::message::{Message, Response};
 use http::HeaderMap;
 
@@ -66,7 +66,11 @@ impl Secrets {
             }
             Heard::Refused { error, .. } => self.mask(&mut error.message),
             Heard::Failed { loss, .. } | Heard::Closed(loss) => *loss = self.masked(loss.clone()),
-            Heard::Unreadable { why: text, .. } | Heard::Stderr(text) | Heard::Noise(text) => self.mask(text),
+            Heard::Unreadable { why: text, .. } | Heard::Stderr(text) => self.mask(text),
+            Heard::Noise(text) => {
+                self.mask(text);
+                text.truncate(clip(text).len());
+            }
             Heard::SessionGone => {}
         }
     }

@@ -297,7 +297,7 @@ impl Instance {
 }
 
 /// What is for the operator only, of why a server ended: what it wrote to its standard error, and what to do about it.
-const FOR_THE_OPERATOR: [&str; 2] = ["; its last words", attend::LOG_IN];
+const FOR_THE_OPERATOR: [&str; 2] = [attend::LAST_WORDS, attend::LOG_IN];
 
 /// Why a server ended, as clients may know it.
 pub(crate) fn without_words(why: &str) -> &str {

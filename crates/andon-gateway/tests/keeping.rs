@@ -102,10 +102,20 @@ async fn a_server_that_does_not_begin_in_time_is_ended_and_said_so() {
     let folder = tempfile::tempdir().unwrap();
     let word = folder.path().display().to_string();
     let settings = json!({ "start_timeout_s": 0.5, "restarts_max": 1 });
-    let bench = Bench::new(json!({ "a": unruly(&["--slow", "600000", &word], settings) }));
+    let bench = Bench::new(json!({ "a": unruly(&["--slow", "600000", &word], settings.clone()) }));
     let client = bench.client(LEGACY).await;
     until(|| async { bench.status("a").state == "parked" }).await;
     assert_eq!(bench.status("a").last_error.unwrap(), "it did not start in time");
+    until(|| async { processes(&word).is_empty() }).await;
+    // One that says why it waits is quoted, to the operator only.
+    let words = format!("echo one >&2; echo wants a key >&2; exec sleep 600 # {word}");
+    let server = json!({ "command": "sh", "args": ["-c", words], "andon": settings });
+    assert_eq!(bench.gateway.reload(&bench.configure(json!({ "a": server }))), (1, 1));
+    until(|| async { bench.status("a").state == "parked" }).await;
+    let why = bench.status("a").last_error.unwrap();
+    assert_eq!(why, "it did not start in time; its last words: one | wants a key");
+    let why = call(&client, "x", json!({})).await.unwrap_err().to_string();
+    assert!(!why.contains("wants a key"), "{why}");
     until(|| async { processes(&word).is_empty() }).await;
     assert_eq!(common::tools(&client).await, [""; 0]);
     bench.gateway.stop().await;

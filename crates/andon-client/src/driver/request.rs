@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 
-use andon_core::client::Timing;
+use andon_core::client::{Report, Timing};
 use andon_types::message::Json;
+use andon_types::meta::Level;
 use andon_types::raw_object::RawObject;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{OnLog, OnProgress};
+/// What is told of progress.
+pub(crate) type OnProgress = Arc<dyn Fn(Report) + Send + Sync>;
+/// What is told of logs.
+pub(crate) type OnLog = Arc<dyn Fn(Level, Option<String>, Value) + Send + Sync>;
+/// What is told of what a server's process writes to its standard error.
+pub(crate) type OnStderr = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// One call, as the program wants it.
 pub(crate) struct Request {

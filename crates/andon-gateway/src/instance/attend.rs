@@ -3,12 +3,13 @@
 //! All that waits for the server does so beside the rest, and gives way to the end of the conversation: a server that
 //! answers some requests and not others holds up nothing but what those are for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use andon_client::{Client, Error, Event, Events, Listen, Listening, Loss, Restart, Target};
+use andon_types::error::clip;
 use andon_types::meta::Level;
 use andon_types::revision::{Era, Revision};
 use tokio::sync::{Notify, watch};
@@ -18,7 +19,7 @@ use tracing::Instrument as _;
 use super::{Instance, Key, Phase, Ready, questions};
 use crate::catalogue::{Catalogue, Lists, Server};
 use crate::config::Place;
-use crate::flight::PARKED_MAX;
+use crate::flight::{PARKED_MAX, lock};
 use crate::pins::Vetted;
 use crate::restarts::{Next, Restarts};
 
@@ -41,6 +42,14 @@ const QUESTIONS_MAX: usize = 2 * PARKED_MAX;
 /// What stands between why a server takes no credentials and how to give it some.
 pub(super) const LOG_IN: &str = ": log in first: ";
 
+/// What stands between why a conversation ended and what the server wrote to its standard error last.
+pub(super) const LAST_WORDS: &str = "; its last words: ";
+/// Lines of them.
+const LAST_WORDS_MAX: usize = 4;
+
+/// What the server's process wrote to its standard error last.
+type LastWords = Arc<Mutex<VecDeque<String>>>;
+
 /// Why a conversation is over that was ended.
 const ENDED: &str = "it was ended";
 
@@ -61,12 +70,13 @@ async fn keep_up(instance: &Arc<Instance>) {
     let mut is_again = false;
     loop {
         instance.set(Phase::Starting);
-        let (ran, why) = one(instance, is_again).await;
+        let last_words = LastWords::default();
+        let (ran, why) = one(instance, is_again, &last_words).await;
         is_again = true;
         if instance.is_ending() {
             return;
         }
-        let why: Arc<str> = why.into();
+        let why: Arc<str> = with_last_words(why, &last_words).into();
         upstream.ended(&why);
         let (wait, phase) = match restarts.ended(Instant::now(), ran, fastrand::f64()) {
             Next::Start(wait) => {
@@ -111,11 +121,12 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
 }
 
 /// One conversation from its opening to its end: how long it was open, and why it ended.
-async fn one(instance: &Arc<Instance>, is_again: bool) -> (Option<Duration>, String) {
+async fn one(instance: &Arc<Instance>, is_again: bool, last_words: &LastWords) -> (Option<Duration>, String) {
     let begun_at = Instant::now();
     // At the level that is always there: what is logged beneath it says of which server it is.
     let span = tracing::error_span!("upstream", server = &*instance.upstream.name);
-    let opening = tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance).instrument(span));
+    let opening =
+        tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance, last_words).instrument(span));
     let opened = tokio::select! {
         opened = opening => opened,
         // The attempt is given up, and what it began ends with it.
@@ -174,12 +185,22 @@ fn why_not(place: &Place, error: &Error) -> String {
     }
 }
 
+/// The same with what the server wrote last. Where its process ended that is there already.
+fn with_last_words(why: String, last_words: &LastWords) -> String {
+    let last_words = lock(last_words);
+    if last_words.is_empty() || why.contains(LAST_WORDS) {
+        return why;
+    }
+    let last_words: Vec<_> = last_words.iter().map(String::as_str).collect();
+    format!("{why}{LAST_WORDS}{}", last_words.join(" | "))
+}
+
 /// Whether these headers of the configuration say who Andon is.
 fn names_credentials(headers: &BTreeMap<String, String>) -> bool {
     headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"))
 }
 
-async fn open(instance: &Arc<Instance>) -> Result<Opened, Error> {
+async fn open(instance: &Arc<Instance>, last_words: &LastWords) -> Result<Opened, Error> {
     let upstream = &instance.upstream;
     let settings = &upstream.settings;
     let mut builder = match &upstream.place {
@@ -214,7 +235,7 @@ async fn open(instance: &Arc<Instance>) -> Result<Opened, Error> {
     if let Some(revision) = settings.protocol {
         builder = builder.protocol(revision);
     }
-    let (me, logs) = (Arc::downgrade(instance), Arc::downgrade(instance));
+    let (me, logs, last_words) = (Arc::downgrade(instance), Arc::downgrade(instance), last_words.clone());
     let client = builder
         .info("andon", env!("CARGO_PKG_VERSION"))
         .restart(Restart::Never)
@@ -227,6 +248,13 @@ async fn open(instance: &Arc<Instance>) -> Result<Opened, Error> {
         .on_log(move |level, logger, data| {
             if let Some(instance) = logs.upgrade() {
                 instance.log(level, logger.as_deref(), &data);
+            }
+        })
+        .on_stderr(move |line| {
+            let mut last_words = lock(&last_words);
+            last_words.push_back(clip(line).to_owned());
+            if last_words.len() > LAST_WORDS_MAX {
+                last_words.pop_front();
             }
         })
         .connect()
