@@ -4,14 +4,17 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use andon_client::{Client, Event, Filled, Options};
 use andon_server::principal::Principal;
+use andon_types::capability::ClientCapabilities;
 use andon_types::client::Root;
 use andon_types::revision::Revision;
 use common::{Bench, SOON, call, event, is_alive, resume, start, stop, tools, unruly, until};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 const LEGACY: &str = "2025-11-25";
 const MODERN: &str = "2026-07-28";
@@ -453,6 +456,42 @@ async fn changed_roots_reach_the_servers_that_a_session_uses() {
     one.set_roots([root("later")]).await.unwrap();
     until(|| async { call(&one, "all__roots", json!({})).await.unwrap().contains("file:///later") }).await;
     open.abort();
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_waits_for_the_roots_that_changed_before_it() {
+    let bench = Bench::new(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
+    let capabilities = ClientCapabilities { roots: Some(Map::new()), ..ClientCapabilities::default() };
+    let gate = Arc::new(watch::Sender::new(true));
+    let answers = gate.clone();
+    let one = Client::builder((bench.gateway.host(), Principal::anonymous()))
+        .protocol(Revision::parse(LEGACY).unwrap())
+        .on_question(capabilities, move |_| {
+            let mut gate = answers.subscribe();
+            async move {
+                gate.wait_for(|is_open| *is_open).await.unwrap();
+                Ok(json!({ "roots": [{ "uri": "file:///late" }] }))
+            }
+        });
+    let (one, two) = (one.connect().await.unwrap(), bench.client(LEGACY).await);
+    for client in [&one, &two] {
+        call(client, "echo", json!({})).await.unwrap();
+    }
+    gate.send_replace(false);
+    one.notify("notifications/roots/list_changed", Map::new()).await.unwrap();
+    let calling = tokio::spawn({
+        let one = one.clone();
+        async move { call(&one, "roots", json!({})).await }
+    });
+    // Its server would have answered by now, and nobody could be asked any more.
+    for _ in 0..10 {
+        call(&two, "echo", json!({})).await.unwrap();
+    }
+    assert!(!calling.is_finished());
+    gate.send_replace(true);
+    calling.await.unwrap().unwrap();
+    until(|| async { call(&one, "roots", json!({})).await.unwrap().contains("file:///late") }).await;
     bench.gateway.stop().await;
 }
 

@@ -85,6 +85,10 @@ impl Instance {
             }
             _ => async move { send(&client, outgoing, options).await }.boxed(),
         };
+        let outcome = match self.roots_settled() {
+            Some(settled) => settled.then(|()| outcome).boxed(),
+            None => outcome,
+        };
         Flight::new(outcome, questions, line, revision, Box::new(aboard))
     }
 

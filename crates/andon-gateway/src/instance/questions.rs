@@ -11,6 +11,8 @@ use andon_types::client::InputRequest;
 use andon_types::error::ErrorObject;
 use andon_types::meta::{Level, RELATED_TASK};
 use andon_types::revision::Era;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -20,6 +22,8 @@ use crate::flight::{Asked, Line, lock};
 
 /// How long a client may take to say what its roots are.
 const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a call waits for that.
+const ROOTS_WAIT: Duration = Duration::from_secs(2);
 /// How often a client is asked for its roots, by calls that end before it has answered.
 const ROOTS_ATTEMPTS: usize = 4;
 /// Elicitations by URL that may be completed later.
@@ -152,6 +156,18 @@ impl Instance {
             let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
             instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
         });
+    }
+
+    /// Returns when the client that is asked for its roots has said them, or is slow to: a call that is over cannot be asked
+    /// any more, and what it works on is to be what they say. `None` where nobody is asked.
+    pub(super) fn roots_settled(&self) -> Option<BoxFuture<'static, ()>> {
+        if !matches!(self.key, Key::Session(..)) || self.roots.borrow().0 {
+            return None;
+        }
+        let mut roots = self.roots.subscribe();
+        let settled =
+            async move { drop(tokio::time::timeout(ROOTS_WAIT, roots.wait_for(|(is_there, _)| *is_there)).await) };
+        Some(settled.boxed())
     }
 
     /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
