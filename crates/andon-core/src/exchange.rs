@@ -74,7 +74,7 @@ impl Exchange {
             listening: None,
             over: false,
         };
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(1);
         let at_once = match method {
             Method::Discover | Method::Initialize => Some(exchange.offer.opening(facts.revision).to_owned()),
             Method::Ping => Some("{}".to_owned()),
@@ -89,7 +89,7 @@ impl Exchange {
 
     /// What may happen next, and what has to be done: in order, stopping at the first that fails.
     pub fn handle(&mut self, now: Timestamp, input: Input) -> Vec<Output> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(1);
         if self.over {
             if let Input::Ask { ask, .. } = input {
                 out.push(Output::Answered { ask, outcome: Err(AskError::Cancelled) });

@@ -83,7 +83,10 @@ impl Offer {
     /// The text of a modern response with a result: what `reply` says, the kind of result, the cache hints, the server's
     /// name.
     pub fn modern_response(&self, id: &RequestId, reply: &Reply, kind: &str, cacheable: bool) -> String {
-        let bytes = reply.body.as_str().len() + self.server_info.len() + 96;
+        // All of it, where there is nothing but a body.
+        let spelt = r#"{"resultType":"","_meta":{}}"#.len();
+        let hint = if cacheable { 64 } else { 0 };
+        let bytes = spelt - "}".len() + kind.len() + reply.body.as_str().len() + self.server_info.len() + hint;
         encode_result_with(id, bytes, |text| self.push_modern_result(text, reply, kind, cacheable))
     }
 

@@ -52,10 +52,9 @@ fn push_number(text: &mut Vec<u8>, number: u64, base: u64) {
     text.extend(digit);
 }
 
-/// Digits alone: no sign, no list, no space between.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
+/// The number that `text` is: digits alone, no sign, no list, no space between.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u64::from(byte - b'0'));
+    let append = |number: u64, byte| number.checked_mul(10)?.checked_add(digit(byte)?);
+    if text.is_empty() { None } else { text.iter().try_fold(0, append) }
 }

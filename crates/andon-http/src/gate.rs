@@ -1,5 +1,6 @@
 //! May this request come in at all? Host and Origin on every verb, then sizes.
 
+use andon_h1::decimal;
 use http::Method;
 
 use crate::head::RequestHead;
@@ -30,7 +31,7 @@ pub(crate) fn check(head: &RequestHead<'_>, options: &HttpOptions) -> Result<(),
         return Err((405, "the server is no proxy".to_owned()));
     }
     let asked = asked(head)?;
-    if !options.hosts.iter().any(|known| known.eq_ignore_ascii_case(asked.host)) {
+    if !is_named(options, asked) {
         return Err((403, "this server is not known by the host in the request".to_owned()));
     }
     let origin = headers.single(Field::Origin).map_err(|bad| (403, bad.0))?;
@@ -50,34 +51,33 @@ pub(crate) fn check(head: &RequestHead<'_>, options: &HttpOptions) -> Result<(),
 /// A host and its port (RFC 3986, 3.2), without a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Authority<'a> {
-    host: &'a str,
+    host: &'a [u8],
     port: Option<u16>,
 }
 
 impl<'a> Authority<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let end = match text.strip_prefix('[') {
-            Some(address) => address.find(']')? + "[]".len(),
-            None => text.bytes().position(|byte| byte == b':').unwrap_or(text.len()),
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let end = match text.strip_prefix(b"[") {
+            Some(address) => address.iter().position(|byte| *byte == b']')? + "[]".len(),
+            None => text.iter().position(|byte| *byte == b':').unwrap_or(text.len()),
         };
         let (host, rest) = text.split_at(end);
-        // Letters, digits, and any of -._~%!$&'()*+,;=[:]
-        let may_stand = |byte| matches!(byte, b'!' | b'$'..=b'.' | b'0'..=b';' | b'=' | b'A'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~');
-        let port = match rest.strip_prefix(':') {
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
-            None if rest.is_empty() => None,
+        let is_mark = |byte| matches!(byte, b'!' | b'$'..=b'.' | b':' | b';' | b'=' | b'[' | b']' | b'_' | b'~');
+        let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || is_mark(*byte);
+        let port = match rest {
+            [] => None,
+            [b':', digits @ ..] => Some(u16::try_from(decimal(digits)?).ok()?),
             _ => return None,
         };
-        (!host.is_empty() && host.bytes().fold(true, |is_good, byte| is_good & may_stand(byte)))
-            .then_some(Self { host, port })
+        (!host.is_empty() && host.iter().all(may_stand)).then_some(Self { host, port })
     }
 }
 
 /// The authority that the request is for: the target's, or else `Host`; where both stand they agree.
 fn asked<'a>(head: &RequestHead<'a>) -> Result<Authority<'a>, Refusal> {
     let bad = |why: &str| (400, why.to_owned());
-    let header = head.headers.single(Field::Host).map_err(|error| (400, error.0))?;
-    let authority = match (head.target.authority, header) {
+    let header = head.headers.once(Field::Host).map_err(|error| (400, error.0))?;
+    let authority = match (head.target.authority.map(str::as_bytes), header) {
         (Some(target), Some(header)) if !target.eq_ignore_ascii_case(header) => {
             return Err(bad("the target and the header Host disagree"));
         }
@@ -92,10 +92,14 @@ fn asked<'a>(head: &RequestHead<'a>) -> Result<Authority<'a>, Refusal> {
 fn is_own(origin: &str, asked: Authority<'_>, options: &HttpOptions) -> bool {
     const DEFAULT_PORT: u16 = 80;
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let Some(page) = Authority::parse(authority) else { return false };
-    let known = options.hosts.iter().any(|known| known.eq_ignore_ascii_case(page.host));
+    let Some(page) = Authority::parse(authority.as_bytes()) else { return false };
     let same_port = page.port.unwrap_or(DEFAULT_PORT) == asked.port.unwrap_or(DEFAULT_PORT);
-    known && scheme.eq_ignore_ascii_case("http") && same_port
+    is_named(options, page) && scheme.eq_ignore_ascii_case("http") && same_port
+}
+
+/// Whether the server is known by this host.
+fn is_named(options: &HttpOptions, authority: Authority<'_>) -> bool {
+    options.hosts.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(authority.host))
 }
 
 #[cfg(test)]
@@ -131,10 +135,10 @@ mod tests {
         for (text, host, port) in
             [("localhost", "localhost", None), ("a.b:80", "a.b", Some(80)), ("[::1]:8080", "[::1]", Some(8080))]
         {
-            assert_eq!(Authority::parse(text), Some(Authority { host, port }), "{text}");
+            assert_eq!(Authority::parse(text.as_bytes()), Some(Authority { host: host.as_bytes(), port }), "{text}");
         }
         for bad in ["", ":80", "a:", "a:b", "a:65536", "a:+1", "a:80/", "u@a", "[::1", "[::1]x", "a/b", "a b", "::1"] {
-            assert_eq!(Authority::parse(bad), None, "{bad}");
+            assert_eq!(Authority::parse(bad.as_bytes()), None, "{bad}");
         }
     }
 

@@ -40,8 +40,8 @@ impl<'a> Target<'a> {
     pub(crate) fn parse(method: &Method, text: &'a str) -> Option<Self> {
         // Nearly all are plain. What else may stand in a target is for those to say who read it next.
         let is_plain = |byte| matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'?' | b'=' | b'&' | b'%' | b'+');
-        let fold = |plain, byte: u8| plain & (byte.is_ascii_alphanumeric() | is_plain(byte));
-        if !text.bytes().fold(text.starts_with('/'), fold) && (text.contains('#') || Uri::try_from(text).is_err()) {
+        let is_plain = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_plain(byte));
+        if !is_plain && (text.contains('#') || Uri::try_from(text).is_err()) {
             return None;
         }
         let local = |text: &'a str| {

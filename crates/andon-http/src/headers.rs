@@ -41,27 +41,27 @@ impl Field {
     /// The one of this name, in whatever case.
     fn of(name: &str) -> Option<Self> {
         // Few have the same length.
-        let known: &[Self] = match name.len() {
-            4 => &[Self::Host],
-            6 => &[Self::Accept, Self::Origin, Self::Expect],
-            8 => &[Self::Name],
-            10 => &[Self::Method],
-            12 => &[Self::ContentType, Self::RequestId],
-            13 => &[Self::Authorization, Self::LastEventId],
-            14 => &[Self::ContentLength, Self::SessionId],
-            15 => &[Self::IdempotencyKey],
-            16 => &[Self::ContentEncoding],
-            20 => &[Self::ProtocolVersion],
-            _ => &[],
-        };
-        known.iter().copied().find(|known| is_same(name.as_bytes(), NAMES[*known as usize].as_bytes()))
+        match name.len() {
+            4 => find::<4>(name, [Self::Host]),
+            6 => find::<6>(name, [Self::Accept, Self::Origin, Self::Expect]),
+            8 => find::<8>(name, [Self::Name]),
+            10 => find::<10>(name, [Self::Method]),
+            12 => find::<12>(name, [Self::ContentType, Self::RequestId]),
+            13 => find::<13>(name, [Self::Authorization, Self::LastEventId]),
+            14 => find::<14>(name, [Self::ContentLength, Self::SessionId]),
+            15 => find::<15>(name, [Self::IdempotencyKey]),
+            16 => find::<16>(name, [Self::ContentEncoding]),
+            20 => find::<20>(name, [Self::ProtocolVersion]),
+            _ => None,
+        }
     }
 }
 
-/// Whether `name` is `known`, which has the same length and no capitals. Looking at all of it at once takes less than stopping at
-/// the first byte that differs.
-fn is_same(name: &[u8], known: &[u8]) -> bool {
-    name.iter().zip(known).fold(true, |is_same, (byte, known)| is_same & (byte.to_ascii_lowercase() == *known))
+/// The one among `known` that has this name, of so many bytes: a loop of known length is none when it is compiled.
+fn find<const BYTES: usize>(name: &str, known: impl IntoIterator<Item = Field>) -> Option<Field> {
+    // Known names are letters and hyphens. What else becomes one of these by this bit, is a letter too, or CR, which is in no name.
+    let name = name.as_bytes().first_chunk::<BYTES>()?.map(|byte| byte | 0x20);
+    known.into_iter().find(|known| NAMES[*known as usize].as_bytes() == name)
 }
 
 /// In the order of the enum.
@@ -166,9 +166,14 @@ impl<'a> Headers<'a> {
 
     /// The value of a header that may stand once.
     pub(crate) fn single(&self, name: Field) -> Result<Option<&'a str>, BadHeader> {
+        self.once(name)?.map(|value| text(NAMES[name as usize], value)).transpose()
+    }
+
+    /// The same for who looks at each byte of it.
+    pub(crate) fn once(&self, name: Field) -> Result<Option<&'a [u8]>, BadHeader> {
         match self.slots[name as usize] {
             Slot::Absent => Ok(None),
-            Slot::Once(value) => text(NAMES[name as usize], value).map(Some),
+            Slot::Once(value) => Ok(Some(value)),
             Slot::Repeated => Err(repeated(NAMES[name as usize])),
         }
     }

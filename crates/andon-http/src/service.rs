@@ -332,8 +332,9 @@ where
     B: Body<Data = Bytes>,
 {
     let too_large = || (413, format!("a body of at most {bytes_max} bytes"));
-    let declared =
-        headers.only(Field::ContentLength).and_then(|value| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    // Who has read the header knows it already.
+    let header = || std::str::from_utf8(headers.only(Field::ContentLength)?).ok()?.parse().ok();
+    let declared: Option<u64> = body.size_hint().exact().or_else(header);
     if declared.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large());
     }

@@ -340,6 +340,8 @@ where
                 Output::Call(begin) => {
                     debug_assert!(start.is_none(), "a turn starts one handler");
                     let cancel = Cancel::default();
+                    // Most conversations have one at a time.
+                    core.running.reserve_exact(usize::from(core.running.is_empty()));
                     core.running.push((begin.id, cancel.clone()));
                     start = Some(Start { begin, cancel, until: commit.clone() });
                 }

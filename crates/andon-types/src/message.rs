@@ -286,16 +286,19 @@ pub fn encode_result(id: &RequestId, result: &str) -> String {
     encode_result_with(id, result.len(), |text| text.push_str(result))
 }
 
-/// The text of a successful response, whose result object of about `bytes` is put there by `push`.
+/// The text of a successful response, whose result object of about `bytes` is put there by `push`. If there are exactly so many,
+/// the text has no room left over, and is shared without another allocation.
 pub fn encode_result_with(id: &RequestId, bytes: usize, push: impl FnOnce(&mut String)) -> String {
+    const BEFORE: &str = r#"{"jsonrpc":"2.0","id":"#;
+    const BETWEEN: &str = r#","result":"#;
     let id_bytes = match id {
-        RequestId::String(id) => id.len(),
-        RequestId::Number(_) => 20,
+        RequestId::String(id) => id.len() + "\"\"".len(),
+        RequestId::Number(number) => itoa::Buffer::new().format(*number).len(),
     };
-    let mut text = String::with_capacity(bytes + id_bytes + 40);
-    text.push_str(r#"{"jsonrpc":"2.0","id":"#);
+    let mut text = String::with_capacity(BEFORE.len() + id_bytes + BETWEEN.len() + bytes + "}".len());
+    text.push_str(BEFORE);
     push_id(&mut text, id);
-    text.push_str(r#","result":"#);
+    text.push_str(BETWEEN);
     push(&mut text);
     text.push('}');
     text
