@@ -81,7 +81,7 @@ impl Check {
         let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
         let file = self.file.display();
         match names.as_slice() {
-            [] => println!("{file}: no servers: nothing would be served"),
+            [] => println!("{file}: no servers"),
             [name] => println!("{file}: 1 server: {name}"),
             names => println!("{file}: {} servers: {}", names.len(), names.join(", ")),
         }

@@ -220,6 +220,8 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
     }
     if !is_there {
         report.error(node.at, "there are no servers: an object \"mcpServers\" (or \"servers\") names them");
+    } else if named == 0 {
+        report.warn(node.at, "there are no servers, or all are disabled: clients find nothing");
     }
     top.finish("the file", report);
     if let Some((path, _)) = own {

@@ -97,8 +97,10 @@ fn what_is_wrong_is_said_with_line_and_column() {
     check(r#"{"mcpServers": {"a": {"command": "/no/npx -y foo"}}}"#, 1, 34, warning, "\"args\"");
     check(r#"{"mcpServers": {"a": {"command": "x", "envFile": "/no/such"}}}"#, 1, 50, error, "envFile");
     check(r#"{"mcpServers": {"a": {"command": "x", "args": ["${workspaceFolder}"]}}}"#, 1, 48, error, "VS Code");
-    check(r#"{"x": 1, "mcpServers": {}}"#, 1, 2, warning, "x");
+    check(r#"{"x": 1, "mcpServers": {"a": {"command": "sh"}}}"#, 1, 2, warning, "x");
     check("{}", 1, 1, error, "no servers");
+    check("{\"mcpServers\": {}}", 1, 1, warning, "no servers");
+    check("{\"mcpServers\": {\"a\": {\"command\": \"sh\", \"disabled\": true}}}", 1, 1, warning, "disabled");
     check("[]", 1, 1, error, "an object");
     check("{", 1, 2, error, "expected");
 }
