@@ -20,10 +20,8 @@ use super::traffic::{Caller, Which};
 use super::{Instance, Key, Ready};
 use crate::flight::{Asked, Line, lock};
 
-/// How long a client may take to say what its roots are.
-const ROOTS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call waits for that.
-const ROOTS_WAIT: Duration = Duration::from_secs(2);
+/// How long a client may take to say what its roots are. Calls wait for it.
+const ROOTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a client is asked for its roots, by calls that end before it has answered.
 const ROOTS_ATTEMPTS: usize = 4;
 /// Elicitations by URL that may be completed later.
@@ -158,16 +156,14 @@ impl Instance {
         });
     }
 
-    /// Returns when the client that is asked for its roots has said them, or is slow to: a call that is over cannot be asked
+    /// Returns when the client that is asked for its roots has said them, or is given up: a call that is over cannot be asked
     /// any more, and what it works on is to be what they say. `None` where nobody is asked.
     pub(super) fn roots_settled(&self) -> Option<BoxFuture<'static, ()>> {
         if !matches!(self.key, Key::Session(..)) || self.roots.borrow().0 {
             return None;
         }
         let mut roots = self.roots.subscribe();
-        let settled =
-            async move { drop(tokio::time::timeout(ROOTS_WAIT, roots.wait_for(|(is_there, _)| *is_there)).await) };
-        Some(settled.boxed())
+        Some(async move { drop(roots.wait_for(|(is_there, _)| *is_there).await) }.boxed())
     }
 
     /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
