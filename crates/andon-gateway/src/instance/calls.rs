@@ -110,7 +110,7 @@ impl Instance {
         for (name, value) in call.meta_members() {
             let is_for_it = !is_ours(&name) || (name == LOG_LEVEL && revision.rules().log_level_per_request);
             // Most calls have nothing to say, so that nothing is read before.
-            if let (true, Ok(value)) = (is_for_it, serde_json::from_str::<Value>(value)) {
+            if is_for_it && let Ok(value) = serde_json::from_str::<Value>(value) {
                 options = options.meta(name.into_owned(), value);
             }
         }
