@@ -265,8 +265,8 @@ fn table(statuses: &Vec<Status>) -> String {
         text.push('\n');
     }
     for status in statuses {
-        if let Some(why) = &status.last_error {
-            text.push_str(&format!("\n{}: {}\n", status.name, harmless(why)));
+        if let Some((why, ago_s)) = status.last_error.as_ref().zip(status.last_error_s) {
+            text.push_str(&format!("\n{}, {ago_s} s ago: {}\n", status.name, harmless(why)));
         }
         for tool in &status.held {
             let (name, tool) = (&status.name, harmless(tool));
