@@ -16,7 +16,7 @@ use andon::server::seal::Seal;
 use andon::server::serve::serve_until;
 use andon::server::transport::Stdio;
 use andon_gateway::config::{self, Finding, Mode, Position, Severity};
-use andon_gateway::{Approved, Clients, Gateway, MakeHost, Options, Status, approve, held_back};
+use andon_gateway::{Clients, Gateway, HeldBack, MakeHost, Options, Status, approve, held_back};
 use clap::Args;
 use futures_util::future::BoxFuture;
 
@@ -67,6 +67,9 @@ pub(crate) struct Approve {
     /// The directory of `andon serve --data`.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Only show what has changed, and trust nothing.
+    #[arg(long)]
+    show: bool,
 }
 
 impl Check {
@@ -128,34 +131,44 @@ impl Resource for Shown {
 
 impl Approve {
     pub(crate) fn run(self) -> ExitCode {
-        match approve(&self.data, self.server.as_deref(), self.tool.as_deref()) {
-            Ok(approved) if approved.is_empty() => {
-                let others = held_back(&self.data).unwrap_or_default();
-                if others.is_empty() {
-                    println!("nothing is held back");
-                } else {
-                    let names = others.iter().map(|(server, tool)| format!("{server} {tool}"));
-                    let names = harmless(&names.collect::<Vec<_>>().join(", "));
-                    eprintln!("andon: nothing of that name is held back; there are: {names}");
-                    return ExitCode::FAILURE;
-                }
-            }
-            Ok(approved) => {
-                for Approved { server, tool, diff, is_again } in approved {
-                    let (server, tool) = (harmless(&server), harmless(&tool));
-                    match is_again {
-                        false => println!("{server}: {tool}\n{diff}"),
-                        true => println!("{server}: {tool}: approved already, not heeded yet"),
-                    }
-                }
-                println!("a running andon serve heeds it on SIGHUP, or when its file changes");
-            }
+        match self.perform() {
+            Ok(code) => code,
             Err(error) => {
                 eprintln!("andon: the definitions in {}: {}", self.data.display(), harmless(&error.to_string()));
-                return ExitCode::FAILURE;
+                ExitCode::FAILURE
             }
         }
-        ExitCode::SUCCESS
+    }
+
+    fn perform(&self) -> std::io::Result<ExitCode> {
+        let act = if self.show { held_back } else { approve };
+        let held = act(&self.data, self.server.as_deref(), self.tool.as_deref())?;
+        if held.is_empty() {
+            return Ok(self.say_that_none_is());
+        }
+        for HeldBack { server, tool, diff, is_approved } in held {
+            let (server, tool) = (harmless(&server), harmless(&tool));
+            match is_approved {
+                false => println!("{server}: {tool}\n{diff}"),
+                true => println!("{server}: {tool}: approved already, not heeded yet"),
+            }
+        }
+        if !self.show {
+            println!("a running andon serve heeds it on SIGHUP, or when its file changes");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn say_that_none_is(&self) -> ExitCode {
+        let others = held_back(&self.data, None, None).unwrap_or_default();
+        let others = others.iter().filter(|held| !held.is_approved);
+        let names: Vec<String> = others.map(|held| format!("{} {}", held.server, held.tool)).collect();
+        if names.is_empty() {
+            println!("nothing is held back");
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("andon: nothing of that name is held back; there are: {}", harmless(&names.join(", ")));
+        ExitCode::FAILURE
     }
 }
 

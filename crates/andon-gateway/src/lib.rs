@@ -22,5 +22,5 @@ mod view;
 mod viewer;
 
 pub use gateway::{Clients, Gateway, MakeHost, Options, Prepare, Status};
-pub use pins::{Approved, approve, held_back};
+pub use pins::{HeldBack, approve, held_back};
 pub use restarts::{Intensity, Next, Restarts};

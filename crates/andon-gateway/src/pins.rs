@@ -21,7 +21,7 @@ use crate::flight::lock;
 use approvals::Approval;
 use definition::Definition;
 
-pub use approvals::{Approved, approve, held_back};
+pub use approvals::{HeldBack, approve, held_back};
 
 /// Where they are kept, in the folder of data: a file for each server.
 const FOLDER: &str = "definitions";

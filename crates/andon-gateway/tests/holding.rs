@@ -21,11 +21,11 @@ async fn changed_tools_are_held_back_until_they_are_approved() {
     assert!(why.contains("held back"), "{why}");
     assert_eq!(bench.status("a").held, ["echo"]);
     assert_eq!(andon_gateway::approve(bench.folder.path(), Some("a"), Some("nosuch")).unwrap(), []);
-    let held = || andon_gateway::held_back(bench.folder.path()).unwrap();
-    assert_eq!(held(), [("a".to_owned(), "echo".to_owned())]);
+    let held = || andon_gateway::held_back(bench.folder.path(), Some("a"), Some("echo")).unwrap();
+    assert!(!held()[0].is_approved && held()[0].diff.contains("Version 1"), "{:?}", held());
     let approved = andon_gateway::approve(bench.folder.path(), Some("a"), None).unwrap();
-    assert_eq!(held(), []);
-    assert!(approved[0].diff.contains("Version 1"), "{approved:?}");
+    assert_eq!((&*approved[0].server, &*approved[0].tool, approved[0].is_approved), ("a", "echo", false));
+    assert!(held()[0].is_approved);
     let config = bench.configure(json!({ "a": unruly(&[], json!({ "definitions": "hold" })) }));
     assert_eq!(bench.gateway.reload(&config), (0, 0));
     assert_eq!(call(&client, "echo", json!({ "message": "x" })).await.unwrap(), "x");

@@ -14,17 +14,17 @@ use crate::diff::Extent;
 /// In the folder of data: a file for each tool.
 const APPROVED: &str = "approved";
 
-/// A tool whose new definition is to be trusted.
+/// A tool that is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
+pub struct HeldBack {
     /// Its server.
     pub server: String,
     /// Its name.
     pub tool: String,
-    /// What changed in it.
+    /// What changed in its definition.
     pub diff: String,
-    /// Whether the same was approved before, and Andon has not heeded it yet.
-    pub is_again: bool,
+    /// Whether that was approved, and Andon has not heeded it yet.
+    pub is_approved: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -34,43 +34,42 @@ pub(super) struct Approval {
     pub(super) definition: Definition,
 }
 
-/// Trusts what the servers say now of the tools that are held back: all of them, those of `server`, or its `tool`. A
-/// running gateway heeds it when it is reloaded, and the next one when it starts.
+/// Trusts what the servers say now of the tools that are held back: all of them, those of `server`, or its `tool`. Gives
+/// them as they were. A running gateway heeds it when it is reloaded, and the next one when it starts.
 ///
 /// # Errors
 /// When the files in the folder `data` cannot be read or written.
-pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<Approved>> {
-    if !data.join(FOLDER).is_dir() {
-        return Err(Error::new(ErrorKind::NotFound, "there are none"));
-    }
-    let mut approved = Vec::new();
-    for file in files(data)?.into_iter().filter(|file| server.is_none_or(|server| server == file.server)) {
-        for (own, pin) in file.tools.into_iter().filter(|(own, _)| tool.is_none_or(|tool| tool == own)) {
-            let Some(definition) = pin.held else { continue };
-            let path = path_of(data, &file.server, &own);
-            let is_again = kept::load::<Approval>(&path).is_ok_and(|waiting| waiting.definition == definition);
-            let diff = pin.trusted.diff(&definition, Extent::Whole);
-            if !is_again {
-                kept::store(&path, &Approval { server: file.server.clone(), tool: own.clone(), definition })?;
-            }
-            approved.push(Approved { server: file.server.clone(), tool: own, diff, is_again });
+pub fn approve(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<HeldBack>> {
+    let held = held(data, server, tool)?;
+    for (HeldBack { server, tool, is_approved, .. }, definition) in &held {
+        if !is_approved {
+            let (server, tool, definition) = (server.clone(), tool.clone(), definition.clone());
+            kept::store(&path_of(data, &server, &tool), &Approval { server, tool, definition })?;
         }
     }
-    Ok(approved)
+    Ok(held.into_iter().map(|(held, _)| held).collect())
 }
 
-/// Server and tool of what is held back in the folder `data`, and was not approved.
+/// The tools that are held back in the folder `data`: all of them, those of `server`, or its `tool`.
 ///
 /// # Errors
 /// When the files cannot be read.
-pub fn held_back(data: &Path) -> Result<Vec<(String, String)>> {
+pub fn held_back(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<HeldBack>> {
+    Ok(held(data, server, tool)?.into_iter().map(|(held, _)| held).collect())
+}
+
+fn held(data: &Path, server: Option<&str>, tool: Option<&str>) -> Result<Vec<(HeldBack, Definition)>> {
+    if !data.join(FOLDER).is_dir() {
+        return Err(Error::new(ErrorKind::NotFound, "there are none"));
+    }
     let mut held = Vec::new();
-    for file in files(data)? {
-        for (own, pin) in file.tools {
+    for file in files(data)?.into_iter().filter(|file| server.is_none_or(|server| server == file.server)) {
+        for (own, pin) in file.tools.into_iter().filter(|(own, _)| tool.is_none_or(|tool| tool == own)) {
+            let Some(definition) = pin.held else { continue };
             let approval = kept::load::<Approval>(&path_of(data, &file.server, &own));
-            if pin.held.is_some_and(|definition| !approval.is_ok_and(|waiting| waiting.definition == definition)) {
-                held.push((file.server.clone(), own));
-            }
+            let is_approved = approval.is_ok_and(|waiting| waiting.definition == definition);
+            let diff = pin.trusted.diff(&definition, Extent::Whole);
+            held.push((HeldBack { server: file.server.clone(), tool: own, diff, is_approved }, definition));
         }
     }
     Ok(held)

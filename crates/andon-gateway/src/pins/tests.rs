@@ -52,11 +52,11 @@ fn a_changed_tool_is_held_until_it_is_approved() {
     let approved = approve(folder.path(), Some("s"), Some("t")).expect("it works");
     assert_eq!(approved.len(), 1);
     assert!(
-        !approved[0].is_again && approved[0].diff.contains("+   \"description\": \"Adds two numbers.\""),
+        !approved[0].is_approved && approved[0].diff.contains("+   \"description\": \"Adds two numbers.\""),
         "{approved:?}"
     );
     let repeated = approve(folder.path(), None, None).expect("it works");
-    assert!(repeated.len() == 1 && repeated[0].is_again, "{repeated:?}");
+    assert!(repeated.len() == 1 && repeated[0].is_approved, "{repeated:?}");
     again.heed_approvals();
     assert!(approve(folder.path(), None, None).expect("it works").is_empty(), "once is enough");
     assert_eq!(changed.held(), None, "what was listed before is looked at again");
