@@ -232,7 +232,13 @@ fn maker(serve: &Serve, seal: Option<Seal>) -> Box<MakeHost> {
             None => folder.clone(),
             Some(name) => folder.join("servers").join(name),
         });
-        Host::open(service, changes, options, bounds.sessions(folder), seal.clone())
+        Host::open(
+            service,
+            changes,
+            options,
+            bounds.sessions(folder),
+            seal.as_ref().map(|seal| seal.scoped(server.unwrap_or_default())),
+        )
     })
 }
 

@@ -10,6 +10,7 @@ use clap::Args;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::workers::program;
@@ -19,8 +20,9 @@ use crate::workers::program;
 const STEP: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have ended.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long it is waited before another guard is started for one that is gone.
-const RESTART_WAIT: Duration = Duration::from_secs(1);
+/// How long it is waited before another guard is started for one that is gone; it doubles until the other.
+const RESTART_WAIT: Duration = Duration::from_millis(500);
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// `andon guard`, which nobody types.
 #[derive(Args)]
@@ -31,23 +33,30 @@ type Groups = BTreeMap<i32, Option<u64>>;
 
 impl Guard {
     pub(crate) fn run(self) -> andon::Result {
+        // What ends all of a unit or a terminal tells it to end as well, and then it is needed most: it ends with its input.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let runtime = runtime.map_err(|error| Error::io("a guard cannot start", error))?;
+        let _within = runtime.enter();
+        let ignored = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         let mut groups = Groups::new();
-        for line in std::io::stdin().lines() {
-            let line = line.map_err(|error| Error::io("the input of a guard", error))?;
-            let told = line.split(' ').filter_map(|word| word.parse().ok());
-            groups =
-                told.map(|group| (group, groups.get(&group).copied().unwrap_or_else(|| began_at(group)))).collect();
+        let mut line = String::new();
+        // The last line may have been cut off, in the middle of a number.
+        while std::io::stdin().read_line(&mut line).is_ok() && line.ends_with('\n') {
+            let told = line.split_whitespace().filter_map(|word| word.parse().ok());
+            let began = |group: i32| groups.get(&group).copied().unwrap_or_else(|| began_at(group));
+            groups = told.map(|group| (group, began(group))).collect();
+            line.clear();
         }
         end(groups);
+        drop(ignored);
         Ok(())
     }
 }
 
 /// Ends the groups that do not end by themselves now that their input has.
 fn end(mut groups: Groups) {
-    if left(&mut groups, STEP) {
-        tracing::warn!(count = groups.len(), "andon is gone without its servers, which are ended");
-    }
+    left(&mut groups, STEP);
+    let count = groups.len();
     for signal in [Signal::TERM, Signal::KILL] {
         for group in groups.keys().filter_map(|group| Pid::from_raw(*group)) {
             // All of it may have ended by itself in the meantime.
@@ -55,15 +64,19 @@ fn end(mut groups: Groups) {
         }
         left(&mut groups, STEP);
     }
+    // Not before: whoever reads it may have been what hung.
+    if count > 0 {
+        tracing::warn!(count, "andon was gone without its servers, and they were ended");
+    }
 }
 
-/// Waits until none of them is there any more, but no longer than `most`. Whether some are, which are those that stay in `groups`.
-fn left(groups: &mut Groups, most: Duration) -> bool {
+/// Waits until none of them is there any more, but no longer than `most`. Those that are stay in `groups`.
+fn left(groups: &mut Groups, most: Duration) {
     let until = Instant::now() + most;
     loop {
         groups.retain(|group, began| is_there(*group, *began));
         if groups.is_empty() || Instant::now() >= until {
-            return !groups.is_empty();
+            return;
         }
         std::thread::sleep(LOOK);
     }
@@ -82,18 +95,21 @@ fn began_at(process: i32) -> Option<u64> {
     said.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Keeps a guard beside this process as long as it has servers, which logs as `logs` says. Never returns.
+/// Keeps a guard beside this process from its first server on, which logs as `logs` says. Never returns.
 pub(crate) async fn keep(logs: Vec<String>) {
     let mut children = andon::client::children();
+    let mut wait = RESTART_WAIT;
     loop {
         // The sender is never dropped.
         drop(children.wait_for(|children| !children.is_empty()).await);
+        let began = Instant::now();
         let why = match start(&logs) {
             Ok(guard) => tell(guard, &mut children).await,
             Err(error) => error,
         };
-        tracing::warn!(%why, "servers may be left behind if this process is killed: their guard is gone, and is started again");
-        tokio::time::sleep(RESTART_WAIT).await;
+        tracing::warn!(%why, "servers may be left behind if this process is killed: there is no guard until the next is started");
+        wait = if began.elapsed() > RESTART_WAIT_MAX { RESTART_WAIT } else { (wait * 2).min(RESTART_WAIT_MAX) };
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -126,18 +126,28 @@ fn unreadable(name: &str) -> Option<String> {
 pub(crate) struct Lists {
     pub(crate) tools: bool,
     pub(crate) prompts: bool,
-    /// With the templates.
     pub(crate) resources: bool,
+    pub(crate) templates: bool,
 }
 
 impl Lists {
-    pub(crate) const ALL: Self = Self { tools: true, prompts: true, resources: true };
+    pub(crate) const ALL: Self = Self { tools: true, prompts: true, resources: true, templates: true };
 
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             tools: self.tools || other.tools,
             prompts: self.prompts || other.prompts,
             resources: self.resources || other.resources,
+            templates: self.templates || other.templates,
+        }
+    }
+
+    pub(crate) fn without(self, other: Self) -> Self {
+        Self {
+            tools: self.tools && !other.tools,
+            prompts: self.prompts && !other.prompts,
+            resources: self.resources && !other.resources,
+            templates: self.templates && !other.templates,
         }
     }
 
@@ -180,10 +190,13 @@ impl Catalogue {
             self.prompts = prompts.map_or_else(|| self.prompts.clone(), Arc::new);
         }
         if lists.resources {
-            let has_any = self.capabilities.resources.is_some();
-            let (resources, templates) = (list(client, server, has_any).await?, list(client, server, has_any).await?);
-            unread.resources = resources.is_none() || templates.is_none();
+            let resources = list(client, server, self.capabilities.resources.is_some()).await?;
+            unread.resources = resources.is_none();
             self.resources = resources.map_or_else(|| self.resources.clone(), Arc::new);
+        }
+        if lists.templates {
+            let templates = list(client, server, self.capabilities.resources.is_some()).await?;
+            unread.templates = templates.is_none();
             self.templates = templates.map_or_else(|| self.templates.clone(), Arc::new);
         }
         Ok(unread)

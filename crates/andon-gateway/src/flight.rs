@@ -40,10 +40,10 @@ const PARKED_FOR: Duration = Duration::from_secs(600);
 const GATHER: Duration = Duration::from_millis(3);
 /// The same where the server has said how much it asks.
 const GATHER_ROUND: Duration = Duration::from_secs(1);
-/// Under which a call remembers its flight. Not a name that a server would give a question.
-const FLIGHT: &str = "\u{1}flight";
+/// Under which a call remembers its flight.
+const FLIGHT: &str = "flight";
 /// Under which a call remembers what its server asked in a round, and what it wants back.
-const ROUND: &str = "\u{1}round";
+const ROUND: &str = "round";
 /// What a client carries of a round is at most so long; where it is more, the flight is parked. Clients carry it in
 /// `requestState`, in which the server takes 64 KiB.
 const ROUND_BYTES_MAX: usize = 32 << 10;
@@ -164,6 +164,8 @@ pub(crate) struct Flight {
     pub(crate) line: Arc<Line>,
     /// What its server speaks.
     pub(crate) revision: Revision,
+    /// Whether what its server asks in a round can be answered in another conversation, and the call is over until then.
+    ends_with_round: bool,
     /// None once it has arrived.
     held: Option<Box<dyn Held>>,
     pending: Vec<Arc<Pending>>,
@@ -175,19 +177,19 @@ impl Flight {
         outcome: BoxFuture<'static, Result<Json, Error>>,
         questions: Arc<Inbox>,
         line: Arc<Line>,
-        revision: Revision,
+        (revision, ends_with_round): (Revision, bool),
         held: Box<dyn Held>,
     ) -> Self {
-        Self { outcome, questions, line, revision, held: Some(held), pending: Vec::new(), asked: 0 }
+        let (held, pending) = (Some(held), Vec::new());
+        Self { outcome, questions, line, revision, ends_with_round, held, pending, asked: 0 }
     }
 
     fn take(&mut self, asked: Asked) -> Arc<Pending> {
         self.asked += 1;
-        let is_taken = |key: &String| {
-            [FLIGHT, ROUND].contains(&key.as_str()) || self.pending.iter().any(|pending| pending.key == *key)
-        };
+        let is_free = |key: &String| self.pending.iter().all(|pending| pending.key != *key);
         let round = asked.key.clone().zip(asked.round);
-        let key = asked.key.filter(|key| !is_taken(key)).unwrap_or_else(|| format!("question-{}", self.asked));
+        let mut names = asked.key.into_iter().chain((self.asked..).map(|number| format!("question-{number}")));
+        let key = names.find(is_free).expect("there are more numbers than questions");
         let pending = Pending { key, round, request: asked.request, answer: Mutex::new(Some(asked.answer)) };
         let pending = Arc::new(pending);
         self.pending.push(pending.clone());
@@ -221,6 +223,9 @@ impl Flight {
 
     /// All that it takes to go on with the call another time, once what is pending is answered, if its server asks in rounds.
     fn round(&self, server: &str) -> Option<Json> {
+        if !self.ends_with_round {
+            return None;
+        }
         let keys = self.pending.iter().map(|pending| Some((pending.key.clone(), pending.round.as_ref()?.0.clone())));
         let (_, Round { request_state, .. }) = self.pending.first()?.round.as_ref()?;
         let state = request_state.as_ref().and_then(|state| state.parse_owned().ok());
@@ -239,7 +244,7 @@ impl Flight {
 /// What a client carries of a round.
 #[derive(Serialize, Deserialize)]
 struct Carried {
-    /// Whose round it is: nobody else is shown the state.
+    /// What starts the server whose round it is: no other is shown the state.
     server: String,
     /// What the client calls the questions, and what their server calls them.
     keys: BTreeMap<String, String>,
@@ -379,13 +384,14 @@ impl Answers {
     }
 }
 
-/// Whether `call`, which is for the server of this name, brings answers, and for what.
+/// Whether `call` brings answers, and for what; it is for the server with this origin.
 ///
 /// # Errors
 /// When they are for a flight that is gone, or for another server.
 pub(crate) fn resume(call: &Call, parking: &Parking, server: &str) -> Result<Brought, ErrorObject> {
-    if let Some(carried) = call.recall(ROUND) {
-        call.forget_answer(ROUND);
+    let (round, flight) = (call.recall(ROUND), call.recall(FLIGHT));
+    forget_all(call);
+    if let Some(carried) = round {
         let carried = carried.parse_owned().ok().filter(|carried: &Carried| carried.server == server);
         let Some(Carried { keys, state, .. }) = carried else {
             let why = "what this answers was asked by another server, or another version of this one; start over";
@@ -393,7 +399,7 @@ pub(crate) fn resume(call: &Call, parking: &Parking, server: &str) -> Result<Bro
         };
         let mut responses = ObjectText::with_capacity(ROUND_BYTES);
         for (key, own) in keys {
-            if let Some(answer) = call.recall(&key) {
+            if let Some(answer) = call.answer(&key) {
                 responses.push(&own, answer.as_str());
             }
             // The next round may ask under the same name.
@@ -401,7 +407,7 @@ pub(crate) fn resume(call: &Call, parking: &Parking, server: &str) -> Result<Bro
         }
         return Ok(Brought::Answers(Answers { responses: responses.into(), state: state.map(Json::from) }));
     }
-    let Some(id) = call.recall(FLIGHT) else { return Ok(Brought::Nothing) };
+    let Some(id) = flight else { return Ok(Brought::Nothing) };
     let id: String = id.parse_owned().unwrap_or_default();
     match parking.take(&id, call.principal().subject()) {
         Some(flight) => Ok(Brought::Parked(flight)),
@@ -411,7 +417,12 @@ pub(crate) fn resume(call: &Call, parking: &Parking, server: &str) -> Result<Bro
     }
 }
 
-/// Follows `flight` to its end, and asks the client of `call` what `server` asks.
+/// What a call remembers is of one round.
+fn forget_all(call: &Call) {
+    [ROUND, FLIGHT].iter().for_each(|key| call.forget(key));
+}
+
+/// Follows `flight` to its end, and asks the client of `call` what its server asks, whose origin is `server`.
 ///
 /// The future is dropped when the client went away, and then the flight is too; or when the call of a client of 2026-07-28
 /// ends with questions, and then the flight is over, if its server asks in rounds, or else parked.
@@ -463,11 +474,12 @@ pub(crate) async fn follow(
             }
         });
         if let Some(outcome) = ask_all(seat.flight(), call).await {
+            forget_all(call);
             return seat.arrive(outcome);
         }
         // It had brought the answers already.
         seat.asks = None;
-        [ROUND, FLIGHT].iter().for_each(|key| call.forget_answer(key));
+        forget_all(call);
         seat.flight().answered(|_| false);
     }
 }

@@ -34,7 +34,7 @@ use crate::config::Retry;
 use crate::flight::{Brought, Flight, follow, lock, resume};
 use crate::gateway::Hub;
 use crate::instance::{Outgoing, Sharing, TaskWish};
-use crate::upstream::{Purpose, Upstream};
+use crate::upstream::{Purpose, Room, Upstream};
 use crate::view::{View, Views};
 use crate::viewer::Viewer;
 use tasks::Way;
@@ -197,18 +197,27 @@ impl Front {
         let hub = self.hub()?;
         let mut params = routed.params.clone();
         let mut flight = None;
-        match resume(call, &hub.parking, &routed.upstream.name)? {
+        let origin = &routed.upstream.origin;
+        let mut room = Room::Needed;
+        match resume(call, &hub.parking, origin)? {
             Brought::Nothing => {}
-            Brought::Answers(answers) => params = Arc::new(answers.beside(&params)),
+            Brought::Answers(answers) => {
+                params = Arc::new(answers.beside(&params));
+                room = Room::IfThereIsAny;
+            }
             Brought::Parked(parked) => flight = Some(parked),
         }
-        let mut is_second = false;
+        // Answers may be good once.
+        let mut is_repeatable = routed.is_repeatable && room == Room::Needed;
         loop {
             let next = match flight.take() {
                 Some(flight) => flight,
-                None => self.depart(routed, call, Outgoing { method, params: params.clone(), task: wish }).await?,
+                None => {
+                    let outgoing = Outgoing { method, params: params.clone(), task: wish };
+                    self.depart(routed, call, outgoing, room).await?
+                }
             };
-            let (outcome, revision) = follow(next, call, &routed.upstream.name, &hub.parking).await;
+            let (outcome, revision) = follow(next, call, origin, &hub.parking).await;
             match outcome {
                 Ok(result) => {
                     let is_failure = call.is_task() && results::is_failure(&result);
@@ -221,9 +230,9 @@ impl Front {
                 Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
                     wish = TaskWish::Yes(None);
                 }
-                Err(error) if routed.is_repeatable && !is_second && results::is_lost(&error) => {
+                Err(error) if is_repeatable && results::is_lost(&error) => {
                     tracing::info!(server = &*routed.upstream.name, %error, "a call is made again");
-                    is_second = true;
+                    is_repeatable = false;
                 }
                 Err(Error::Protocol(error)) if revision.era() == Era::Modern && results::asks_in_vain(&error) => {
                     return Err(routed.upstream.explained(error));
@@ -235,8 +244,14 @@ impl Front {
         }
     }
 
-    async fn depart(&self, routed: &Routed, call: &Call, outgoing: Outgoing) -> Result<Flight, ErrorObject> {
-        let mut admission = routed.upstream.admit().await?;
+    async fn depart(
+        &self,
+        routed: &Routed,
+        call: &Call,
+        outgoing: Outgoing,
+        room: Room,
+    ) -> Result<Flight, ErrorObject> {
+        let mut admission = routed.upstream.admit(room).await?;
         let reserved = routed.upstream.reserve(call, self.number, Purpose::Call)?;
         let instance = &reserved.instance;
         let ready = instance.ready().await.inspect_err(|_| {

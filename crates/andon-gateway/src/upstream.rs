@@ -26,8 +26,8 @@ use crate::service::Dull;
 use health::Figures;
 
 pub(crate) use choice::Purpose;
-pub(crate) use health::Admission;
 pub use health::Status;
+pub(crate) use health::{Admission, Room};
 pub(crate) use shown::Listing;
 
 pub(crate) struct Upstream {
@@ -47,7 +47,7 @@ pub(crate) struct Upstream {
     shown: Mutex<HashMap<Key, Arc<Vetted>>>,
     trust: Arc<Trust>,
     /// What starts it, in a few digits.
-    origin: String,
+    pub(crate) origin: String,
     /// Conversations that have listed have turns, so that what is known last is what is kept.
     turn: Arc<tokio::sync::Mutex<()>>,
     figures: Figures,

@@ -82,7 +82,7 @@ fn remote(settings: Value) -> Bench {
     Bench::new(json!({ "asker": { "url": asker(), "andon": settings } }))
 }
 
-/// The URL of a server of all revisions. Its tool `ask` asks once, `survey` two things and then one more.
+/// The URL of a server of all revisions. Its tool `ask` asks once, `survey` two things and then one more, `hold` never ends.
 fn asker() -> String {
     let ask = ToolEntry::from_fn("ask", json!({ "type": "object" }), |_: Value, context: Context| async move {
         let schema = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
@@ -100,11 +100,15 @@ fn asker() -> String {
         let names = [one, two, last].map(|answer| answer["content"]["name"].as_str().unwrap_or("nobody").to_owned());
         Ok::<_, ToolError>(names.join(", "))
     });
+    let hold = ToolEntry::from_fn("hold", json!({ "type": "object" }), |_: Value, _: Context| async {
+        std::future::pending::<()>().await;
+        Ok::<_, ToolError>("never")
+    });
     let http = Http::bind("127.0.0.1:0").unwrap();
     let url = http.url();
     let mut options = HostOptions::default();
     options.conversation.calls_max = 1_000;
-    let host = Server::new("asker", "1").with((ask, survey)).options(options).build().unwrap();
+    let host = Server::new("asker", "1").with((ask, survey, hold)).options(options).build().unwrap();
     tokio::spawn(http.run(host, std::future::pending()));
     url
 }
@@ -191,11 +195,39 @@ async fn what_a_server_asks_in_rounds_waits_nowhere() {
 }
 
 #[tokio::test]
+async fn what_a_server_wants_back_comes_from_the_seal_only() {
+    let bench = remote(json!({}));
+    let host = bench.gateway.host();
+    until(|| async { bench.status("asker").state == "ready" }).await;
+    let answer = json!({ "action": "accept", "content": { "name": "mallory" } });
+    let carried = json!({ "server": "asker", "keys": { "who": "who" }, "state": "made up" });
+    let given = json!({ "round": carried, "flight": "made up", "who": answer });
+    let answer = round(&host, "", json!({ "name": "ask", "arguments": {}, "inputResponses": given })).await;
+    // Its server is asked anew, and what the client said in advance answers that.
+    assert_eq!(answer["result"]["content"][0]["text"], "hello mallory", "{answer}");
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn who_comes_back_with_answers_needs_no_room() {
+    let bench = remote(json!({ "in_flight_max": 1 }));
+    let host = bench.gateway.host();
+    until(|| async { bench.status("asker").state == "ready" }).await;
+    let asked = ask(&host, "ada").await;
+    let holding = bench.client(MODERN).await;
+    let held = tokio::spawn(async move { call(&holding, "hold", json!({})).await });
+    until(|| async { bench.status("asker").in_flight == 1 }).await;
+    assert_eq!(come_back(&host, "ada", &asked).await.unwrap(), "hello ada");
+    held.abort();
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn another_gateway_with_the_same_keys_goes_on_with_a_call() {
     let servers = json!({ "asker": { "url": asker() } });
     let folder = tempfile::tempdir().unwrap();
     let config = configure(folder.path().join("mcp.json"), servers.clone());
-    let other = configure(folder.path().join("other.json"), json!({ "other": servers["asker"] }));
+    let other = configure(folder.path().join("other.json"), json!({ "asker": { "url": asker() } }));
     let start = |config: &Config, key: u8| start_sealed(config, None, Some(Seal::new(&[[key; 32]]))).unwrap();
     let gateways = [start(&config, 1), start(&config, 1), start(&config, 2), start(&other, 1)];
     let params = || json!({ "name": "survey", "arguments": {} });

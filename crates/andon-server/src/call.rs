@@ -40,8 +40,16 @@ struct Inner {
     door: Mutex<Option<Door>>,
     cancel: Cancel,
     next_key: AtomicU64,
-    /// Answers that came with the request, by key; the modern way. Grows when the handler remembers something.
-    answers: Mutex<BTreeMap<String, Json>>,
+    known: Mutex<Known>,
+}
+
+/// What a call knows of its earlier runs (2026-07-28).
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// What the client has answered, by question. Part of it may have come with this request, as the client likes.
+    pub(crate) answers: BTreeMap<String, Json>,
+    /// What the handler kept. It comes from nowhere but the seal.
+    pub(crate) kept: BTreeMap<String, Json>,
 }
 
 /// Through it a handler asks for its call to become a task; what comes back is whether it did.
@@ -92,12 +100,12 @@ impl Call {
         session: Option<SessionRef>,
         conversation: Arc<dyn Conversation>,
         cancel: Cancel,
-        answers: BTreeMap<String, Json>,
+        known: Known,
     ) -> Self {
-        let answers = Mutex::new(answers);
+        let known = Mutex::new(known);
         let next_key = AtomicU64::new(0);
         let (task, door) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Inner { id, facts, principal, session, conversation, task, door, cancel, next_key, answers }))
+        Self(Arc::new(Inner { id, facts, principal, session, conversation, task, door, cancel, next_key, known }))
     }
 
     /// The revision that the answer is shaped by.
@@ -205,8 +213,7 @@ impl Call {
         let key: Box<str> = key.map_or_else(|| format!("ask-{ordinal}").into(), Into::into);
         let call = self.clone();
         async move {
-            let answered = call.answers().get(&*key).cloned();
-            if let Some(answer) = answered {
+            if let Some(answer) = call.answer(&key) {
                 return Ok(answer);
             }
             let (ask, answer) = call.place().expect_answer();
@@ -218,20 +225,29 @@ impl Call {
         }
     }
 
+    /// What the client has answered to the question with this key, in this run of the call or an earlier one (2026-07-28).
+    pub fn answer(&self, key: &str) -> Option<Json> {
+        self.known().answers.get(key).cloned()
+    }
+
     /// Forgets the answer to `key`, so that asking again puts the question again.
     pub fn forget_answer(&self, key: &str) {
-        self.answers().remove(key);
+        self.known().answers.remove(key);
     }
 
-    /// Keeps `value` under `key` for the runs of this call that bring answers (2026-07-28); with the client, sealed. What
-    /// the client answers to a question with the same key replaces it.
+    /// Keeps `value` under `key` for the runs of this call that bring answers (2026-07-28); with the client, sealed.
     pub fn remember(&self, key: impl Into<String>, value: Json) {
-        self.answers().insert(key.into(), value);
+        self.known().kept.insert(key.into(), value);
     }
 
-    /// What an earlier run of this call kept under `key`, or the answer to the question with that key.
+    /// What an earlier run of this call kept under `key`, or this one.
     pub fn recall(&self, key: &str) -> Option<Json> {
-        self.answers().get(key).cloned()
+        self.known().kept.get(key).cloned()
+    }
+
+    /// Keeps nothing under `key` any more.
+    pub fn forget(&self, key: &str) {
+        self.known().kept.remove(key);
     }
 
     /// Waits until nobody waits for the answer any more.
@@ -314,8 +330,8 @@ impl Call {
         &self.0.cancel
     }
 
-    pub(crate) fn answers(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Json>> {
-        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn input(&self, input: Input) {

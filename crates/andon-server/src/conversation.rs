@@ -417,15 +417,15 @@ where
         let span = observe::call_span(self.number, begin.id);
         let _entered = span.enter();
         let principal = self.principal();
-        let answers = match host.open_request_state(&begin, &principal) {
-            Ok(answers) => answers,
+        let known = match host.open_request_state(&begin, &principal) {
+            Ok(known) => known,
             Err(error) => {
                 self.input(Input::Done { call: begin.id, outcome: Err(error) });
                 return false;
             }
         };
         let session = Self::session_ref(self.number);
-        let call = Call::new((begin.id, begin.facts), principal, session, me, cancel, answers);
+        let call = Call::new((begin.id, begin.facts), principal, session, me, cancel, known);
         let (method, params) = (begin.method, begin.request.params);
         let (service, started) = (host.service().clone(), call.clone());
         let (handler, once): (BoxFuture<'static, Outcome>, _) = match once::Keyed::of(method, &call, params.as_ref()) {

@@ -29,7 +29,11 @@ const EXPIRY_BYTES: usize = 8;
 /// Seals and opens. The first key seals; every key opens, so that keys can be rotated with an overlap. A clone has the
 /// same keys, whatever is rotated later.
 #[derive(Clone)]
-pub struct Seal(Arc<RwLock<Vec<XChaCha20Poly1305>>>);
+pub struct Seal {
+    ciphers: Arc<RwLock<Vec<XChaCha20Poly1305>>>,
+    /// What it seals is for.
+    scope: Arc<str>,
+}
 
 /// What was sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +51,14 @@ impl Seal {
         if keys.is_empty() {
             return Self::generate();
         }
-        Self(Arc::new(RwLock::new(keys.iter().map(|key| XChaCha20Poly1305::new(&Key::from(*key))).collect())))
+        let ciphers = keys.iter().map(|key| XChaCha20Poly1305::new(&Key::from(*key))).collect();
+        Self { ciphers: Arc::new(RwLock::new(ciphers)), scope: "".into() }
+    }
+
+    /// The same keys for what is of `scope`: what is sealed there is opened there only.
+    #[must_use]
+    pub fn scoped(&self, scope: &str) -> Self {
+        Self { ciphers: self.ciphers.clone(), scope: scope.into() }
     }
 
     /// A seal with a fresh key, which is lost with the process.
@@ -57,7 +68,7 @@ impl Seal {
 
     /// Seals with `key` from now on; the `overlap` newest keys before it still open.
     pub fn rotate(&self, key: &SealKey, overlap: usize) {
-        let mut ciphers = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut ciphers = self.ciphers.write().unwrap_or_else(PoisonError::into_inner);
         ciphers.insert(0, XChaCha20Poly1305::new(&Key::from(*key)));
         ciphers.truncate(overlap + 1);
     }
@@ -67,9 +78,9 @@ impl Seal {
         let nonce: [u8; NONCE_BYTES] = random();
         let mut message = expires_at_ms.to_be_bytes().to_vec();
         message.extend_from_slice(plain);
-        let aad = associated(purpose, binding);
+        let aad = associated(purpose, &self.scope, binding);
         let payload = Payload { msg: &message, aad: &aad };
-        let ciphers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
         let sealed =
             ciphers[0].encrypt(&XNonce::from(nonce), payload).expect("messages are far below the cipher's limit");
         let mut token = vec![FORMAT];
@@ -96,8 +107,8 @@ impl Seal {
         let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| SealError::Forged)?;
         let Some((&FORMAT, rest)) = token.split_first() else { return Err(SealError::Forged) };
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(SealError::Forged)?;
-        let aad = associated(purpose, binding);
-        let ciphers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let aad = associated(purpose, &self.scope, binding);
+        let ciphers = self.ciphers.read().unwrap_or_else(PoisonError::into_inner);
         let message = ciphers
             .iter()
             .find_map(|cipher| cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }).ok())
@@ -119,9 +130,9 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 }
 
 /// Every part with its length, so that no two different bindings read alike.
-fn associated(purpose: &str, binding: &[&[u8]]) -> Vec<u8> {
+fn associated(purpose: &str, scope: &str, binding: &[&[u8]]) -> Vec<u8> {
     let mut text = Vec::new();
-    for part in std::iter::once(&purpose.as_bytes()).chain(binding) {
+    for part in [purpose.as_bytes(), scope.as_bytes()].iter().chain(binding) {
         text.extend_from_slice(&(part.len() as u64).to_be_bytes());
         text.extend_from_slice(part);
     }

@@ -272,7 +272,7 @@ impl Dialogue {
         flight.resume_at = None;
         let answers = std::mem::take(&mut flight.answers);
         let state = flight.request_state.take();
-        let Some(InFlight { new, token, .. }) = self.calls.get(call).map(|flight| &**flight) else { return };
+        let Some(InFlight { new, token, rounds, .. }) = self.calls.get(call).map(|flight| &**flight) else { return };
         let is_opening = &*new.method == Method::Initialize.as_str();
         let token = new.wants_progress.then_some(*token);
         let given = new.params.get("_meta");
@@ -282,8 +282,8 @@ impl Dialogue {
         for (name, value) in new.params.iter() {
             let is_replaced = match name {
                 "_meta" => meta.is_some(),
-                "inputResponses" => !answers.is_empty(),
-                "requestState" => state.is_some(),
+                // What the program gave of a round is for the first that it sends.
+                "inputResponses" | "requestState" => *rounds > 1,
                 _ => false,
             };
             if !is_replaced {

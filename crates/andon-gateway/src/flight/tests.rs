@@ -29,7 +29,7 @@ impl Drop for There {
 
 fn flight(there: &Arc<AtomicUsize>, outcome: BoxFuture<'static, Result<Json, Error>>) -> Flight {
     there.fetch_add(1, Ordering::SeqCst);
-    Flight::new(outcome, Arc::default(), Arc::default(), Revision::LATEST, Box::new(There(there.clone())))
+    Flight::new(outcome, Arc::default(), Arc::default(), (Revision::LATEST, false), Box::new(There(there.clone())))
 }
 
 struct Scene {

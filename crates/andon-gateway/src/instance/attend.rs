@@ -27,8 +27,11 @@ use crate::restarts::{Next, Restarts};
 const SETTLE: Duration = Duration::from_millis(100);
 /// The same of a server that says again and again that lists changed which did not; it doubles until then.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
-/// The same of a server whose lists cannot be read.
+/// The same of a server that does not answer.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// When a list that a server cannot give is asked for again; it doubles until the other.
+const UNREAD_WAIT: Duration = Duration::from_millis(250);
+const UNREAD_WAIT_MAX: Duration = Duration::from_secs(600);
 /// How long an answer to a ping may take, or as long as there is between two.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pings in a row without an answer that end a conversation.
@@ -261,7 +264,9 @@ async fn open(instance: &Arc<Instance>, last_words: &LastWords) -> Result<Opened
         .await?;
     // From here on nothing that it tells is missed.
     let events = client.events();
-    let (catalogue, unread) = meet(&client, upstream.source(), Catalogue::default()).await?;
+    // What it cannot list now is what it was before it was restarted.
+    let known = upstream.known_in(instance).map(|known| Catalogue::clone(&known)).unwrap_or_default();
+    let (catalogue, unread) = meet(&client, upstream.source(), known).await?;
     Ok(Opened { client, catalogue, unread, events })
 }
 
@@ -316,7 +321,7 @@ async fn attend(
     (catalogue, unread): (Arc<Vetted>, Lists),
     events: Events,
 ) -> String {
-    let (stale, reopened) = (watch::Sender::new(Stale { lists: unread, session: false }), Notify::new());
+    let (stale, reopened) = (watch::Sender::new(Stale::default()), Notify::new());
     let watching = async {
         instance.renew_watches(client).await;
         loop {
@@ -329,7 +334,7 @@ async fn attend(
     tokio::select! {
         why = heed(instance, events, (&stale, &reopened)) => why,
         why = stay_in_touch(instance, client) => why,
-        never = keep_lists(instance, client, catalogue, &stale) => match never {},
+        never = keep_lists(instance, client, (catalogue, unread), &stale) => match never {},
         never = watching => match never {},
     }
 }
@@ -341,7 +346,9 @@ async fn heed(instance: &Instance, mut events: Events, (stale, reopened): (&watc
             Event::Disconnected(loss) => return loss.to_string(),
             Event::ToolsChanged => stale.send_modify(|stale| stale.lists.tools = true),
             Event::PromptsChanged => stale.send_modify(|stale| stale.lists.prompts = true),
-            Event::ResourcesChanged => stale.send_modify(|stale| stale.lists.resources = true),
+            Event::ResourcesChanged => stale.send_modify(|stale| {
+                (stale.lists.resources, stale.lists.templates) = (true, true);
+            }),
             Event::Reopened => {
                 // Where there are no sessions, a stream was renewed, and says nothing of how the server fares.
                 if !instance.says_whose() {
@@ -382,29 +389,30 @@ async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
     format!("it did not answer {missed} pings")
 }
 
-/// Reads lists again that the server says to have changed.
+/// Reads lists again that the server says to have changed, and those that it could not give.
 async fn keep_lists(
     instance: &Arc<Instance>,
     client: &Client,
-    mut known: Arc<Vetted>,
+    (mut known, mut unread): (Arc<Vetted>, Lists),
     stale: &watch::Sender<Stale>,
 ) -> Infallible {
     let mut listening = listen(instance, client, &known).await;
-    let (mut told, mut settle) = (stale.subscribe(), SETTLE);
+    let (mut told, mut settle, mut wait) = (stale.subscribe(), SETTLE, UNREAD_WAIT);
     loop {
-        // The sender lives as long as this.
-        drop(told.wait_for(|stale| stale.is_any()).await);
-        tokio::time::sleep(settle).await;
-        let taken = stale.send_replace(Stale::default());
+        let taken = tokio::select! {
+            // The sender lives as long as this.
+            () = async { drop(told.wait_for(|stale| stale.is_any()).await) } => {
+                tokio::time::sleep(settle).await;
+                stale.send_replace(Stale::default())
+            }
+            () = tokio::time::sleep(wait), if unread.is_any() => Stale { lists: unread, session: false },
+        };
         match read_again(instance, client, &known, taken).await {
-            Ok((read, unread)) => {
-                settle = match read == known {
-                    false => SETTLE,
-                    true if unread.is_any() => (settle * 2).min(RETRY_MAX),
-                    // Who cries wolf is looked at less often.
-                    true => (settle * 2).min(SETTLE_MAX),
-                };
-                stale.send_modify(|stale| stale.lists = stale.lists.and(unread));
+            Ok((read, failed)) => {
+                unread = if taken.session { failed } else { unread.without(taken.lists).and(failed) };
+                wait = if failed.is_any() { (wait * 2).min(UNREAD_WAIT_MAX) } else { UNREAD_WAIT };
+                // Who cries wolf is looked at less often.
+                settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
                 if read.capabilities != known.capabilities {
                     drop(listening);
                     listening = listen(instance, client, &read).await;

@@ -73,6 +73,9 @@ impl Instance {
         self.tell_of_roots(call);
         let revision = ready.client.revision().unwrap_or(call.revision());
         let options = self.options(call, id, &line, revision);
+        // A program may ask so that only this process of it can go on. And what may be answered with a task is waited for a
+        // little, even when its client was asked.
+        let ends_with_round = !self.upstream.place.is_child() && sending.is_none();
         let (client, me) = (ready.client.clone(), Arc::downgrade(self));
         let to_task = line.clone();
         // Two boxes: what few calls need is a large part of one.
@@ -89,7 +92,7 @@ impl Instance {
             Some(settled) => settled.then(|()| outcome).boxed(),
             None => outcome,
         };
-        Flight::new(outcome, questions, line, revision, Box::new(aboard))
+        Flight::new(outcome, questions, line, (revision, ends_with_round), Box::new(aboard))
     }
 
     fn options(&self, call: &Call, id: u64, line: &Arc<Line>, revision: Revision) -> Options {

@@ -77,11 +77,11 @@ pub struct Status {
 }
 
 impl Upstream {
-    /// Room for one more call, if the server is in a state to take it.
+    /// Lets one more call through, if the server is in a state to take it.
     ///
     /// # Errors
     /// What to tell the client.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Result<Admission, ErrorObject> {
+    pub(crate) async fn admit(self: &Arc<Self>, room: Room) -> Result<Admission, ErrorObject> {
         let ticket = lock(&self.breaker).admit(Instant::now()).map_err(|rest| {
             let why = lock(&self.figures.last_error).clone();
             let why = why.map(|(why, _)| format!(": {}", without_words(&why))).unwrap_or_default();
@@ -92,6 +92,7 @@ impl Upstream {
             Admission { upstream: self.clone(), begun_at: Instant::now(), slot: None, ticket, is_recorded: false };
         admission.slot = match self.slots.clone().try_acquire_owned() {
             Ok(slot) => Some(slot),
+            Err(_) if room == Room::IfThereIsAny => None,
             Err(_) => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
                 Ok(slot) => slot.ok(),
                 Err(_) => {
@@ -178,6 +179,15 @@ impl Upstream {
             last_error_s: last_error.map(|(_, at)| at.elapsed().as_secs()),
         }
     }
+}
+
+/// Whether a call has to find room among those that its server works on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// It waits for it.
+    Needed,
+    /// It goes on with what its server has begun, and takes a place if there is one.
+    IfThereIsAny,
 }
 
 /// A call that was let through; what became of it is recorded once.

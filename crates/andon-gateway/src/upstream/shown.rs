@@ -55,6 +55,11 @@ impl Upstream {
         }
     }
 
+    /// What was listed last to those who share the conversation `by`.
+    pub(crate) fn known_in(&self, by: &Instance) -> Option<Arc<Vetted>> {
+        lock(&self.shown).get(&self.shelf(&by.key)).cloned()
+    }
+
     /// The equal one that is known already, if there is one: what is made of it is made once.
     fn same(&self, vetted: Vetted) -> Arc<Vetted> {
         // Calls need the lock meanwhile.

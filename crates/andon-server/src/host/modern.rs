@@ -15,12 +15,13 @@ use andon_types::message::{Json, Message, Request, RequestId, encode_error};
 use andon_types::method::Method;
 use andon_types::params::Params;
 use andon_types::revision::Revision;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::stream::Source;
 use super::{Answer, Head, Host, Inbound, ResponseStream};
-use crate::call::Call;
+use crate::call::{Call, Known};
 use crate::conversation::{Cell, Conversation as _, Early, Place};
 use crate::outlet::Held;
 use crate::principal::Principal;
@@ -131,14 +132,10 @@ impl Host {
     }
 
     /// What a call knows already: the answers that its request brings, and those that it remembers.
-    pub(crate) fn open_request_state(
-        &self,
-        begin: &Begin,
-        principal: &Principal,
-    ) -> Result<BTreeMap<String, Json>, ErrorObject> {
+    pub(crate) fn open_request_state(&self, begin: &Begin, principal: &Principal) -> Result<Known, ErrorObject> {
         let facts = &begin.facts;
-        let mut answers = match &facts.request_state {
-            None => BTreeMap::new(),
+        let mut known = match &facts.request_state {
+            None => Known::default(),
             Some(token) => {
                 let digest = digest(begin.request.params.as_ref());
                 let binding = binding(principal, begin.method, &digest);
@@ -156,17 +153,17 @@ impl Host {
                     return Err(ErrorObject::invalid_params(why));
                 }
                 drop(used);
-                let known: BTreeMap<String, Value> = serde_json::from_slice(&opened.plain).map_err(|_| {
+                let Sealed { answers, kept } = serde_json::from_slice(&opened.plain).map_err(|_| {
                     ErrorObject::invalid_params("\"requestState\" is of another version of this server")
                 })?;
-                known.into_iter().map(|(key, value)| (key, Json::from(value))).collect()
+                Known { answers: texts(answers), kept: texts(kept) }
             }
         };
-        answers.extend(facts.input_responses.iter().map(|(key, answer)| (key.clone(), answer.clone())));
-        Ok(answers)
+        known.answers.extend(facts.input_responses.iter().map(|(key, answer)| (key.clone(), answer.clone())));
+        Ok(known)
     }
 
-    /// Seals the answers so far, so that the next request brings them back. `None` if there is nothing to remember.
+    /// Seals what the call knows so far, so that the next request brings it back.
     pub(crate) fn seal_request_state(
         &self,
         call: &Call,
@@ -174,14 +171,31 @@ impl Host {
         params: Option<&Params>,
         principal: &Principal,
     ) -> Option<String> {
-        let answers: BTreeMap<String, Value> =
-            call.answers().iter().filter_map(|(key, answer)| Some((key.clone(), answer.parse_owned().ok()?))).collect();
-        let plain = serde_json::to_vec(&answers).expect("answers are JSON with string keys");
+        let sealed = {
+            let known = call.known();
+            Sealed { answers: values(&known.answers), kept: values(&known.kept) }
+        };
+        let plain = serde_json::to_vec(&sealed).expect("what is known is JSON with string keys");
         let binding = binding(principal, method, &digest(params));
         let parts: Vec<&[u8]> = binding.iter().map(Vec::as_slice).collect();
         let ttl = u64::try_from(self.options.request_state_ttl.as_millis()).unwrap_or(u64::MAX);
         Some(self.seal.seal(PURPOSE, &parts, wall_ms().saturating_add(ttl), &plain))
     }
+}
+
+/// What is sealed of what a call knows.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    answers: BTreeMap<String, Value>,
+    kept: BTreeMap<String, Value>,
+}
+
+fn texts(values: BTreeMap<String, Value>) -> BTreeMap<String, Json> {
+    values.into_iter().map(|(key, value)| (key, Json::from(value))).collect()
+}
+
+fn values(texts: &BTreeMap<String, Json>) -> BTreeMap<String, Value> {
+    texts.iter().filter_map(|(key, text)| Some((key.clone(), text.parse_owned().ok()?))).collect()
 }
 
 /// The text of a refusal on a pipe, where there is no status.

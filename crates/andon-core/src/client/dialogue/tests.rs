@@ -290,6 +290,23 @@ fn mr6_rounds_echo_the_state_with_a_new_id_and_the_first_parameters() {
 }
 
 #[test]
+fn mr6_what_a_program_gives_of_a_round_is_for_the_first_that_it_sends() {
+    let mut dialogue = dialogue(Revision::LATEST);
+    let given = json!({ "a": { "action": "accept", "content": {} } });
+    let mut params = RawObject::default();
+    params.put("inputResponses", given.clone());
+    params.put("requestState", json!("one"));
+    let (_, out) = dialogue.request(T0, newcall("tools/call", params));
+    let (wire_id, first) = sent(&out);
+    assert_eq!((&first["params"]["inputResponses"], &first["params"]["requestState"]), (&given, &json!("one")));
+    hear(&mut dialogue, T0, json!({ "jsonrpc": "2.0", "id": wire_id, "result": needs("", Some("two")) }));
+    let due = dialogue.deadline().expect("it waits a little");
+    let (_, second) = sent(&dialogue.handle(due, Input::Tick));
+    assert_eq!(second["params"]["requestState"], "two");
+    assert_eq!(second["params"].get("inputResponses"), None, "an answer is given once");
+}
+
+#[test]
 fn mr6_a_server_that_asks_without_end_is_left_and_one_that_only_waits_is_not_hurried() {
     let mut dialogue = dialogue(Revision::LATEST);
     let (call, mut wire_id, _) = begin(&mut dialogue, "tools/call", false);
