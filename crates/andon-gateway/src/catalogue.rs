@@ -182,7 +182,8 @@ impl Catalogue {
         if lists.tools {
             let tools = list(client, server, self.capabilities.tools.is_some()).await?;
             unread.tools = tools.is_none();
-            self.tools = tools.map_or_else(|| self.tools.clone(), |tools| Arc::new(client.learn_tools(tools)));
+            // Of those that stay, this client may know nothing yet.
+            self.tools = Arc::new(client.learn_tools(tools.unwrap_or_else(|| self.tools.to_vec())));
         }
         if lists.prompts {
             let prompts = list(client, server, self.capabilities.prompts.is_some()).await?;

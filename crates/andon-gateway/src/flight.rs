@@ -477,9 +477,10 @@ pub(crate) async fn follow(
             forget_all(call);
             return seat.arrive(outcome);
         }
-        // It had brought the answers already.
+        // It had brought the answers already. The next round may ask under the same names.
         seat.asks = None;
         forget_all(call);
+        seat.flight().pending.iter().for_each(|pending| call.forget_answer(&pending.key));
         seat.flight().answered(|_| false);
     }
 }
@@ -536,7 +537,6 @@ async fn ask(pending: &Pending, call: &Call) {
         answered = call.ask(Some(&pending.key), pending.request.clone(), None) => answered,
         () = withdrawn => Err(AskError::Cancelled),
     };
-    call.forget_answer(&pending.key);
     let answered = answered.map_err(ErrorObject::from).and_then(|answer| {
         let answer = answer.parse_owned().map_err(|error| ErrorObject::invalid_params(error.to_string()))?;
         Ok(filled(&pending.request, answer, call.rules()))

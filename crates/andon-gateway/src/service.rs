@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use andon_client::Error;
+use andon_client::{Error, Loss};
 use andon_server::call::Call;
 use andon_server::change::Subscriber;
 use andon_server::cursor::Cursors;
@@ -183,12 +183,12 @@ impl Front {
         self.tasks()?.run_late(call, running).await
     }
 
-    fn opened(&self) -> Result<&Opened, ErrorObject> {
+    fn means(&self) -> Result<&Opened, ErrorObject> {
         self.opened.get().ok_or_else(|| ErrorObject::unavailable("the gateway is only beginning"))
     }
 
     fn tasks(&self) -> Result<&Arc<Tasks>, ErrorObject> {
-        self.opened().map(|opened| &opened.tasks)
+        self.means().map(|means| &means.tasks)
     }
 
     /// Makes the call, and gives what it comes to. `asked` is the URI that it named.
@@ -203,12 +203,11 @@ impl Front {
             Brought::Nothing => {}
             Brought::Answers(answers) => {
                 params = Arc::new(answers.beside(&params));
-                room = Room::IfThereIsAny;
+                room = Room::Returning;
             }
             Brought::Parked(parked) => flight = Some(parked),
         }
-        // Answers may be good once.
-        let mut is_repeatable = routed.is_repeatable && room == Room::Needed;
+        let mut is_repeatable = routed.is_repeatable;
         loop {
             let next = match flight.take() {
                 Some(flight) => flight,
@@ -230,7 +229,12 @@ impl Front {
                 Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
                     wish = TaskWish::Yes(None);
                 }
-                Err(error) if is_repeatable && results::is_lost(&error) => {
+                // Answers may be good once, if they were heard.
+                Err(error)
+                    if is_repeatable
+                        && results::is_lost(&error)
+                        && (room == Room::Needed || matches!(error, Error::Transport(Loss::Unreachable(_)))) =>
+                {
                     tracing::info!(server = &*routed.upstream.name, %error, "a call is made again");
                     is_repeatable = false;
                 }

@@ -38,6 +38,8 @@ pub(crate) struct Upstream {
     hub: Weak<Hub>,
     breaker: Mutex<Breaker>,
     slots: Arc<Semaphore>,
+    /// For calls whose clients come back with answers, beside those.
+    returning: Arc<Semaphore>,
     instances: Mutex<HashMap<Key, Arc<Instance>>>,
     /// No conversation begins any more. Changes while the conversations are locked only.
     is_ended: AtomicBool,
@@ -68,6 +70,7 @@ impl Upstream {
             mode: settings.mode.unwrap_or(default_mode),
             breaker: Mutex::new(Breaker::new(settings.breaker)),
             slots: Arc::new(Semaphore::new(settings.in_flight_max)),
+            returning: Arc::new(Semaphore::new(settings.in_flight_max)),
             settings: Arc::new(settings),
             hub,
             instances: Mutex::default(),

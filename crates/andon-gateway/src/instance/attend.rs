@@ -389,30 +389,66 @@ async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
     format!("it did not answer {missed} pings")
 }
 
+/// What a server could not give of its lists, and when it is asked again.
+struct Unread {
+    lists: Lists,
+    wait: Duration,
+    at: Instant,
+}
+
+impl Unread {
+    fn new(lists: Lists) -> Self {
+        Self { lists, wait: UNREAD_WAIT, at: Instant::now() + UNREAD_WAIT }
+    }
+
+    /// These lists were asked for, of which it could not give those that `failed`.
+    fn note(&mut self, asked: Lists, failed: Lists) {
+        let is_new = failed.without(self.lists).is_any();
+        self.lists = self.lists.without(asked).and(failed);
+        if is_new {
+            *self = Self::new(self.lists);
+        } else if failed.is_any() {
+            self.delay();
+        }
+    }
+
+    fn delay(&mut self) {
+        self.wait = (self.wait * 2).min(UNREAD_WAIT_MAX);
+        self.at = Instant::now() + self.wait;
+    }
+}
+
 /// Reads lists again that the server says to have changed, and those that it could not give.
 async fn keep_lists(
     instance: &Arc<Instance>,
     client: &Client,
-    (mut known, mut unread): (Arc<Vetted>, Lists),
+    (mut known, unread): (Arc<Vetted>, Lists),
     stale: &watch::Sender<Stale>,
 ) -> Infallible {
     let mut listening = listen(instance, client, &known).await;
-    let (mut told, mut settle, mut wait) = (stale.subscribe(), SETTLE, UNREAD_WAIT);
+    let (mut told, mut settle, mut unread) = (stale.subscribe(), SETTLE, Unread::new(unread));
     loop {
-        let taken = tokio::select! {
-            // The sender lives as long as this.
-            () = async { drop(told.wait_for(|stale| stale.is_any()).await) } => {
+        tokio::select! {
+            () = async {
+                // The sender lives as long as this.
+                drop(told.wait_for(|stale| stale.is_any()).await);
                 tokio::time::sleep(settle).await;
-                stale.send_replace(Stale::default())
-            }
-            () = tokio::time::sleep(wait), if unread.is_any() => Stale { lists: unread, session: false },
-        };
+            } => {}
+            () = tokio::time::sleep_until(unread.at), if unread.lists.is_any() => {}
+        }
+        // Whichever is first takes the other along, so that neither holds up the other.
+        let mut taken = stale.send_replace(Stale::default());
+        let is_told = taken.is_any();
+        if unread.at <= Instant::now() {
+            taken.lists = taken.lists.and(unread.lists);
+        }
         match read_again(instance, client, &known, taken).await {
             Ok((read, failed)) => {
-                unread = if taken.session { failed } else { unread.without(taken.lists).and(failed) };
-                wait = if failed.is_any() { (wait * 2).min(UNREAD_WAIT_MAX) } else { UNREAD_WAIT };
-                // Who cries wolf is looked at less often.
-                settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
+                unread.note(if taken.session { Lists::ALL } else { taken.lists }, failed);
+                if is_told {
+                    // Who cries wolf is looked at less often.
+                    settle = if read == known { (settle * 2).min(SETTLE_MAX) } else { SETTLE };
+                }
                 if read.capabilities != known.capabilities {
                     drop(listening);
                     listening = listen(instance, client, &read).await;
@@ -424,6 +460,7 @@ async fn keep_lists(
                 // It said once that they changed, and may not say so again.
                 stale.send_modify(|stale| *stale = stale.and(taken));
                 settle = (settle * 2).min(RETRY_MAX);
+                unread.delay();
             }
         }
     }

@@ -34,7 +34,7 @@ impl Front {
     ) -> Result<Reply, ErrorObject> {
         let after = match (params.get("cursor"), params.text("cursor")) {
             (None, _) => 0,
-            (_, Some(cursor)) => self.opened()?.cursors.open(method, call.principal(), &cursor)?,
+            (_, Some(cursor)) => self.means()?.cursors.open(method, call.principal(), &cursor)?,
             _ => return Err(ErrorObject::invalid_params("\"cursor\" is a text")),
         };
         let view = self.view(call).await;
@@ -73,7 +73,7 @@ impl Front {
         let body = match next {
             None => Text::Shared(page),
             Some(next) => {
-                let cursor = self.opened()?.cursors.seal(method, call.principal(), next as u64);
+                let cursor = self.means()?.cursors.seal(method, call.principal(), next as u64);
                 Text::Owned(format!("{},\"nextCursor\":\"{cursor}\"}}", &page[..page.len() - 1]))
             }
         };

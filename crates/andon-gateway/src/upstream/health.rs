@@ -90,10 +90,10 @@ impl Upstream {
         })?;
         let mut admission =
             Admission { upstream: self.clone(), begun_at: Instant::now(), slot: None, ticket, is_recorded: false };
-        admission.slot = match self.slots.clone().try_acquire_owned() {
-            Ok(slot) => Some(slot),
-            Err(_) if room == Room::IfThereIsAny => None,
-            Err(_) => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
+        let returning = || self.returning.clone().try_acquire_owned().ok().filter(|_| room == Room::Returning);
+        admission.slot = match self.slots.clone().try_acquire_owned().ok().or_else(returning) {
+            Some(slot) => Some(slot),
+            None => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
                 Ok(slot) => slot.ok(),
                 Err(_) => {
                     let most = self.settings.in_flight_max;
@@ -186,8 +186,8 @@ impl Upstream {
 pub(crate) enum Room {
     /// It waits for it.
     Needed,
-    /// It goes on with what its server has begun, and takes a place if there is one.
-    IfThereIsAny,
+    /// It goes on with what its server has begun: there are as many places again for those.
+    Returning,
 }
 
 /// A call that was let through; what became of it is recorded once.
