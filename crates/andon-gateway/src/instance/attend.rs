@@ -514,3 +514,6 @@ async fn offer(instance: &Arc<Instance>, client: &Client, catalogue: Catalogue) 
     instance.upstream.listed(instance, &listing);
     Ok(catalogue)
 }
+
+#[cfg(test)]
+mod tests;
