@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use andon::Error;
+use andon_gateway::{Intensity, Next, Restarts};
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::AsyncWriteExt as _;
@@ -20,9 +21,6 @@ use crate::workers::program;
 const STEP: Duration = Duration::from_secs(2);
 /// How often it is looked whether they have ended.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long it is waited before another guard is started for one that is gone; it doubles until the other.
-const RESTART_WAIT: Duration = Duration::from_millis(500);
-const RESTART_WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// `andon guard`, which nobody types.
 #[derive(Args)]
@@ -98,7 +96,7 @@ fn began_at(process: i32) -> Option<u64> {
 /// Keeps a guard beside this process from its first server on, which logs as `logs` says. Never returns.
 pub(crate) async fn keep(logs: Vec<String>) {
     let mut children = andon::client::children();
-    let mut wait = RESTART_WAIT;
+    let mut restarts = Restarts::new(Intensity::default());
     loop {
         // The sender is never dropped.
         drop(children.wait_for(|children| !children.is_empty()).await);
@@ -108,7 +106,8 @@ pub(crate) async fn keep(logs: Vec<String>) {
             Err(error) => error,
         };
         tracing::warn!(%why, "servers may be left behind if this process is killed: there is no guard until the next is started");
-        wait = if began.elapsed() > RESTART_WAIT_MAX { RESTART_WAIT } else { (wait * 2).min(RESTART_WAIT_MAX) };
+        let (Next::Start(wait) | Next::Park(wait)) =
+            restarts.ended(Instant::now().into(), Some(began.elapsed()), fastrand::f64());
         tokio::time::sleep(wait).await;
     }
 }

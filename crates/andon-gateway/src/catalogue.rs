@@ -178,27 +178,21 @@ impl Catalogue {
     /// # Errors
     /// When there is no connection any more.
     pub(crate) async fn read(&mut self, client: &Client, server: Server<'_>, lists: Lists) -> Result<Lists, Error> {
+        let Self { capabilities, tools, prompts, resources, templates, .. } = self;
         let mut unread = Lists::default();
         if lists.tools {
-            let tools = list(client, server, self.capabilities.tools.is_some()).await?;
-            unread.tools = tools.is_none();
+            unread.tools = !renew(client, server, capabilities.tools.is_some(), tools).await?;
             // Of those that stay, this client may know nothing yet.
-            self.tools = Arc::new(client.learn_tools(tools.unwrap_or_else(|| self.tools.to_vec())));
+            *tools = Arc::new(client.learn_tools(Arc::unwrap_or_clone(std::mem::take(tools))));
         }
         if lists.prompts {
-            let prompts = list(client, server, self.capabilities.prompts.is_some()).await?;
-            unread.prompts = prompts.is_none();
-            self.prompts = prompts.map_or_else(|| self.prompts.clone(), Arc::new);
+            unread.prompts = !renew(client, server, capabilities.prompts.is_some(), prompts).await?;
         }
         if lists.resources {
-            let resources = list(client, server, self.capabilities.resources.is_some()).await?;
-            unread.resources = resources.is_none();
-            self.resources = resources.map_or_else(|| self.resources.clone(), Arc::new);
+            unread.resources = !renew(client, server, capabilities.resources.is_some(), resources).await?;
         }
         if lists.templates {
-            let templates = list(client, server, self.capabilities.resources.is_some()).await?;
-            unread.templates = templates.is_none();
-            self.templates = templates.map_or_else(|| self.templates.clone(), Arc::new);
+            unread.templates = !renew(client, server, capabilities.resources.is_some(), templates).await?;
         }
         Ok(unread)
     }
@@ -209,25 +203,31 @@ pub(crate) fn headers_of(tool: &Tool) -> Vec<HeaderParam> {
     tool.input_schema.to_value().ok().and_then(|schema| header_params(&schema).ok()).unwrap_or_default()
 }
 
-/// All items of one list that can be offered; none if the server has no such list. `None` if it cannot give it: others are not
-/// held up by that.
-async fn list<T: Listed>(client: &Client, server: Server<'_>, has_any: bool) -> Result<Option<Vec<T>>, Error> {
-    if !has_any {
-        return Ok(Some(Vec::new()));
-    }
-    match pages::<T>(client).await {
-        Ok(values) => Ok(Some(sift(values, server))),
-        Err(error @ (Error::Transport(_) | Error::Closed | Error::TimedOut | Error::Unauthorized(_))) => Err(error),
+/// Puts all items of one list that can be offered into `items`, none if the server has no such list. Whether it could give
+/// it: if not, `items` stay, and others are not held up by that.
+async fn renew<T: Listed>(
+    client: &Client,
+    server: Server<'_>,
+    has_any: bool,
+    items: &mut Arc<Vec<T>>,
+) -> Result<bool, Error> {
+    let listed = if has_any { pages::<T>(client).await } else { Ok(Vec::new()) };
+    *items = match listed {
+        Ok(values) => Arc::new(sift(values, server)),
+        Err(error @ (Error::Transport(_) | Error::Closed | Error::TimedOut | Error::Unauthorized(_))) => {
+            return Err(error);
+        }
         // It says that it can, and cannot.
         Err(Error::Protocol(error)) if error.code == ErrorCode::MethodNotFound as i32 => {
             tracing::debug!(server = server.name, list = T::METHOD, %error, "a server does not have this list");
-            Ok(Some(Vec::new()))
+            Arc::default()
         }
         Err(error) => {
             tracing::warn!(server = server.name, list = T::METHOD, %error, "a server cannot list what it has");
-            Ok(None)
+            return Ok(false);
         }
-    }
+    };
+    Ok(true)
 }
 
 async fn pages<T: Listed>(client: &Client) -> Result<Vec<Value>, Error> {

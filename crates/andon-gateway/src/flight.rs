@@ -28,6 +28,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::names::hex;
+
 /// Questions of one call that wait to be asked.
 pub(crate) const QUESTIONS_MAX: usize = 16;
 /// Flights that are parked at once.
@@ -608,7 +610,7 @@ impl Drop for Seat {
 fn new_id() -> String {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -41,10 +41,14 @@ pub(crate) fn prefixed(prefix: &str, name: &str) -> String {
     if prefix.is_empty() || whole.len() <= NAME_CHARS_MAX {
         return whole;
     }
-    let digest = Sha256::digest(whole.as_bytes());
-    let mark: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mark = hex(&Sha256::digest(whole.as_bytes())[..4]);
     let kept = whole.floor_char_boundary(NAME_CHARS_MAX - mark.len() - 1);
     format!("{}_{mark}", &whole[..kept])
+}
+
+/// These bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -77,9 +77,12 @@ async fn answered(host: &Arc<Host>, subject: &str, (mut params, asked): (Value, 
     round(host, subject, params).await
 }
 
-/// A gateway before a server over HTTP, whose tool `ask` asks.
-fn remote(settings: Value) -> Bench {
-    Bench::new(json!({ "asker": { "url": asker(), "andon": settings } }))
+/// A gateway before a server over HTTP that is there, whose tool `ask` asks.
+async fn remote(settings: Value) -> (Bench, Arc<Host>) {
+    let bench = Bench::new(json!({ "asker": { "url": asker(), "andon": settings } }));
+    until(|| async { bench.status("asker").state == "ready" }).await;
+    let host = bench.gateway.host();
+    (bench, host)
 }
 
 /// The URL of a server of all revisions. Its tool `ask` asks once, `survey` two things and then one more, `hold` never ends.
@@ -159,9 +162,7 @@ async fn a_server_that_ends_while_its_question_is_open_is_told_of() {
 #[tokio::test]
 async fn calls_that_one_client_gave_up_take_nothing_from_others() {
     // Of this revision a server waits for the answers.
-    let bench = remote(json!({ "in_flight_max": 2, "protocol": "2025-11-25" }));
-    let host = bench.gateway.host();
-    until(|| async { bench.status("asker").state == "ready" }).await;
+    let (bench, host) = remote(json!({ "in_flight_max": 2, "protocol": "2025-11-25" })).await;
     let mut asked = Vec::new();
     // More than one principal may have parked, more than the server takes, and more than a client of one person asks.
     for _ in 0..101 {
@@ -179,9 +180,7 @@ async fn calls_that_one_client_gave_up_take_nothing_from_others() {
 
 #[tokio::test]
 async fn what_a_server_asks_in_rounds_waits_nowhere() {
-    let bench = remote(json!({ "in_flight_max": 2 }));
-    let host = bench.gateway.host();
-    until(|| async { bench.status("asker").state == "ready" }).await;
+    let (bench, host) = remote(json!({ "in_flight_max": 2 })).await;
     let mut asked = Vec::new();
     for _ in 0..101 {
         asked.push(ask(&host, "ada").await);
@@ -196,9 +195,7 @@ async fn what_a_server_asks_in_rounds_waits_nowhere() {
 
 #[tokio::test]
 async fn what_a_server_wants_back_comes_from_the_seal_only() {
-    let bench = remote(json!({}));
-    let host = bench.gateway.host();
-    until(|| async { bench.status("asker").state == "ready" }).await;
+    let (bench, host) = remote(json!({})).await;
     let answer = json!({ "action": "accept", "content": { "name": "mallory" } });
     let carried = json!({ "server": "asker", "keys": { "who": "who" }, "state": "made up" });
     let given = json!({ "round": carried, "flight": "made up", "who": answer });
@@ -210,9 +207,7 @@ async fn what_a_server_wants_back_comes_from_the_seal_only() {
 
 #[tokio::test]
 async fn who_comes_back_with_answers_needs_no_room() {
-    let bench = remote(json!({ "in_flight_max": 1 }));
-    let host = bench.gateway.host();
-    until(|| async { bench.status("asker").state == "ready" }).await;
+    let (bench, host) = remote(json!({ "in_flight_max": 1 })).await;
     let asked = ask(&host, "ada").await;
     let holding = bench.client(MODERN).await;
     let held = tokio::spawn(async move { call(&holding, "hold", json!({})).await });

@@ -510,7 +510,7 @@ where
             once.release();
         }
         let request_state = host.seal_request_state(&handling.call, method, params, handling.call.principal());
-        let outputs = core.machine.handle(host.now(), Input::Sealed { request_state });
+        let outputs = core.machine.handle(host.now(), Input::Sealed { request_state: Some(request_state) });
         // The machine is over and says nothing else meanwhile. What the handler leaves behind for the next request is there
         // before its client is told to make that.
         drop(core);

@@ -265,7 +265,7 @@ async fn open(instance: &Arc<Instance>, last_words: &LastWords) -> Result<Opened
     // From here on nothing that it tells is missed.
     let events = client.events();
     // What it cannot list now is what it was before it was restarted.
-    let known = upstream.known_in(instance).map(|known| Catalogue::clone(&known)).unwrap_or_default();
+    let known = upstream.known_in(&instance.key).map(|known| Catalogue::clone(&known)).unwrap_or_default();
     let (catalogue, unread) = meet(&client, upstream.source(), known).await?;
     Ok(Opened { client, catalogue, unread, events })
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::diff::{Extent, diff};
+use crate::names::hex;
 
 /// A longer one is kept by its digest only.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -36,8 +37,7 @@ impl Definition {
             // It nests too deeply for a tree, or has a number that is too large.
             Err(_) => RawJson::of(tool).expect("what was read from JSON can be written as JSON"),
         };
-        let digest = Sha256::digest(text.as_str().as_bytes());
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(text.as_str().as_bytes()));
         Self { sha256, text: Some(text) }.within(TEXT_BYTES_MAX)
     }
 

@@ -18,7 +18,7 @@ pub(super) fn file_name(server: &str) -> String {
 /// Of these texts, in hexadecimal digits.
 pub(crate) fn digest(texts: &[&str]) -> String {
     let texts = serde_json::to_vec(texts).expect("texts can be written as JSON");
-    Sha256::digest(texts).iter().map(|byte| format!("{byte:02x}")).collect()
+    names::hex(&Sha256::digest(texts))
 }
 
 /// The files in `folder`, none if there is no such folder.

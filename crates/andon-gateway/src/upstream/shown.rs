@@ -55,9 +55,9 @@ impl Upstream {
         }
     }
 
-    /// What was listed last to those who share the conversation `by`.
-    pub(crate) fn known_in(&self, by: &Instance) -> Option<Arc<Vetted>> {
-        lock(&self.shown).get(&self.shelf(&by.key)).cloned()
+    /// What was listed last to those who share the conversation with this key.
+    pub(crate) fn known_in(&self, key: &Key) -> Option<Arc<Vetted>> {
+        lock(&self.shown).get(&self.shelf(key)).cloned()
     }
 
     /// The equal one that is known already, if there is one: what is made of it is made once.
@@ -110,8 +110,7 @@ impl Upstream {
         let turn = self.turn.clone().lock_owned().await;
         let (upstream, key) = (self.clone(), by.key.clone());
         let heeding = move || {
-            let before = lock(&upstream.shown).get(&upstream.shelf(&key)).cloned();
-            let before = before.map(|before| {
+            let before = upstream.known_in(&key).map(|before| {
                 let held = before.held();
                 (before, held)
             });

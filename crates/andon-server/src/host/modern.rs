@@ -170,7 +170,7 @@ impl Host {
         method: Method,
         params: Option<&Params>,
         principal: &Principal,
-    ) -> Option<String> {
+    ) -> String {
         let sealed = {
             let known = call.known();
             Sealed { answers: values(&known.answers), kept: values(&known.kept) }
@@ -179,7 +179,7 @@ impl Host {
         let binding = binding(principal, method, &digest(params));
         let parts: Vec<&[u8]> = binding.iter().map(Vec::as_slice).collect();
         let ttl = u64::try_from(self.options.request_state_ttl.as_millis()).unwrap_or(u64::MAX);
-        Some(self.seal.seal(PURPOSE, &parts, wall_ms().saturating_add(ttl), &plain))
+        self.seal.seal(PURPOSE, &parts, wall_ms().saturating_add(ttl), &plain)
     }
 }
 
