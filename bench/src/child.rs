@@ -5,9 +5,10 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xtask::tools;
 
@@ -19,7 +20,12 @@ use crate::wire::{self, Http};
 /// How long a server may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A server that listens. It is killed when this is dropped.
+/// How long a server may take to end when it is asked to.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
+/// The program `andon` that is measured, if it is not the one beside this.
+static ANDON: OnceLock<PathBuf> = OnceLock::new();
+
+/// A server that listens. It is ended when this is dropped.
 pub struct Served {
     child: Child,
     /// Where it listens.
@@ -60,7 +66,12 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // A program that counts what runs in it writes that down at its end. An error means that it has ended already.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < END_TIMEOUT {
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -115,6 +126,28 @@ pub fn build(programs: &[(&str, &str)]) -> Result<(), Error> {
         tools::cargo(&words, &[]).map_err(|why| format!("the program {program} does not build: {why}"))?;
     }
     Ok(())
+}
+
+/// Makes sure of the program `andon` that is measured: it is `given`, or else built.
+///
+/// # Errors
+/// It does not build.
+pub fn prepare_andon(given: Option<PathBuf>) -> Result<(), Error> {
+    match given {
+        // It was given once.
+        Some(given) => drop(ANDON.set(given)),
+        None if ANDON.get().is_none() => build(&[("andon-cli", "andon")])?,
+        None => {}
+    }
+    Ok(())
+}
+
+/// The program `andon` that is measured.
+///
+/// # Errors
+/// The operating system does not say where this one is.
+pub fn andon() -> Result<PathBuf, Error> {
+    ANDON.get().map_or_else(|| beside("andon"), |given| Ok(given.clone()))
 }
 
 /// Allocations per call in process, by server and workload, as the program `allocs` counts them.

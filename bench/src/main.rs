@@ -69,6 +69,9 @@ struct Options {
     /// Cores that only the server under test uses; the generator has the others. Below four cores none are pinned.
     #[arg(long, default_value_t = 1)]
     server_cores: usize,
+    /// The program `andon` to measure. Default: it is built, in the profile of this one.
+    #[arg(long, value_name = "FILE")]
+    andon: Option<PathBuf>,
     /// Writes all numbers to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -119,6 +122,9 @@ fn main() -> ExitCode {
 
 fn bench(options: &Options) -> Result<ExitCode, Error> {
     let mut peers = options.peers()?;
+    if options.andon.is_some() {
+        child::prepare_andon(options.andon.clone())?;
+    }
     peers.retain(|peer| match peer.prepare() {
         Ok(()) => true,
         Err(why) => {

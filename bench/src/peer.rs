@@ -145,7 +145,7 @@ impl Peer {
     /// It does not build, or a registry cannot be reached.
     pub fn prepare(self) -> Result<(), Error> {
         match self {
-            Self::Andon | Self::AndonStateless => child::build(&[("andon-cli", "andon")]),
+            Self::Andon | Self::AndonStateless => child::prepare_andon(None),
             Self::Typescript => {
                 let folder = tools::npm("bench-typescript", &TYPESCRIPT)?;
                 let script = tools::root().join("bench/peers/typescript/server.mjs");
@@ -171,7 +171,7 @@ impl Peer {
     pub fn command(self, http: Http) -> Result<Command, Error> {
         Ok(match self {
             Self::Andon | Self::AndonStateless => {
-                let mut command = Command::new(child::beside("andon")?);
+                let mut command = Command::new(child::andon()?);
                 command.args(["serve", "--listen", "127.0.0.1:0"]);
                 command.args((self == Self::AndonStateless).then_some("--stateless"));
                 command
@@ -207,7 +207,7 @@ impl Peer {
         let mut command = self.command(Http::One)?;
         match self {
             Self::Andon => {
-                command = Command::new(child::beside("andon")?);
+                command = Command::new(child::andon()?);
                 command.args(["serve", "--stdio"]);
             }
             _ => {

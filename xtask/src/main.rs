@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod conformance;
 mod crash;
+mod dist;
 mod fuzz;
 mod gateway;
 mod interop;
@@ -24,6 +25,7 @@ cargo xtask <task>
   tidy                    the house rules
   revisions [--check]     writes docs/revisions.md from the table in andon-types
   crash [--kills N]...    kills the server under its clients, 200 times; other words are those of crash-test
+  dist                    builds andon as it is released, optimised by what its benchmarks do with it: target/dist/andon
   bench ...               two builds against each other: --compare REV, --bisect GOOD
 ";
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["step", name] => steps::one(name),
         ["tidy"] => tidy::run(),
         ["crash", rest @ ..] => crash::long(rest),
+        ["dist"] => dist::run(),
         ["bench", rest @ ..] => bench::run(rest),
         ["revisions"] => revisions::write(),
         ["revisions", "--check"] => revisions::check(),

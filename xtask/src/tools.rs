@@ -77,6 +77,13 @@ pub fn output(program: &str, words: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// What the compiler calls this machine.
+pub fn host() -> Result<String, String> {
+    let version = output("rustc", &["-vV"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).ok_or("rustc does not name its host")?;
+    Ok(host.to_owned())
+}
+
 /// A server that runs until it is dropped.
 pub struct Server {
     child: Child,

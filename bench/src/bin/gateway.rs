@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use andon::client::Client;
 use andon::types::revision::Revision;
-use andon_bench::Error;
 use andon_bench::passage::Passage;
+use andon_bench::wire::Era;
+use andon_bench::{Error, child};
 use clap::Parser as _;
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -31,6 +32,12 @@ struct Options {
     /// Leaves supergateway out, which npx installs otherwise.
     #[arg(long)]
     without_supergateway: bool,
+    /// What the clients speak; supergateway has the default only.
+    #[arg(long, default_value = "legacy")]
+    era: Era,
+    /// The program `andon` to measure. Default: the one beside this.
+    #[arg(long, value_name = "FILE")]
+    andon: Option<PathBuf>,
     /// Serves as one of the proxies that are measured, before the server at `--upstream`.
     #[arg(long, hide = true, requires = "upstream")]
     passage: Option<Passage>,
@@ -81,9 +88,12 @@ struct Case {
 }
 
 impl Case {
-    async fn open(name: &'static str, url: &str) -> Result<Self, Error> {
-        // All of them speak it, supergateway too.
-        let client = Client::builder(url).protocol(Revision::LATEST_LEGACY).without_cache().connect().await?;
+    async fn open(name: &'static str, url: &str, era: Era) -> Result<Self, Error> {
+        let revision = match era {
+            Era::Legacy => Revision::LATEST_LEGACY,
+            Era::Modern => Revision::LATEST,
+        };
+        let client = Client::builder(url).protocol(revision).without_cache().connect().await?;
         Ok(Self { name, client, took_us: Vec::new(), turns_us: Vec::new(), crowded: (0, Duration::ZERO) })
     }
 
@@ -147,7 +157,7 @@ fn quantile(values: &[f64], percent: usize) -> f64 {
 }
 
 async fn measure(options: &Options) -> Result<(), Error> {
-    let andon = std::env::current_exe()?.with_file_name("andon");
+    let andon = options.andon.clone().map_or_else(|| child::beside("andon"), Ok)?;
     let folder = std::env::temp_dir().join(format!("andon-gateway-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let measured = measure_in(options, &andon, &folder).await;
@@ -163,15 +173,15 @@ async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<()
     let over_stdio = file(folder, "stdio.json", &json!({ "command": andon, "args": ["serve", "--stdio"] }))?;
     let over_stdio = Served::andon(andon, Some(&over_stdio))?;
     let mut cases = vec![
-        Case::open("directly over HTTP", &direct.url).await?,
-        Case::open("bytes passed through", &bytes.url).await?,
-        Case::open("HTTP passed through", &http.url).await?,
-        Case::open("andon, HTTP upstream", &over_http.url).await?,
-        Case::open("andon, stdio upstream", &over_stdio.url).await?,
+        Case::open("directly over HTTP", &direct.url, options.era).await?,
+        Case::open("bytes passed through", &bytes.url, options.era).await?,
+        Case::open("HTTP passed through", &http.url, options.era).await?,
+        Case::open("andon, HTTP upstream", &over_http.url, options.era).await?,
+        Case::open("andon, stdio upstream", &over_stdio.url, options.era).await?,
     ];
     // It lives as long as it is measured.
     let mut _other = None;
-    if !options.without_supergateway {
+    if !options.without_supergateway && options.era == Era::Legacy {
         match supergateway(andon).await {
             Ok((served, case)) => {
                 _other = Some(served);
@@ -308,7 +318,7 @@ async fn supergateway(andon: &Path) -> Result<(Served, Case), Error> {
     let mut served = Served::start(command, format!("http://127.0.0.1:{port}/mcp"))?;
     let until = Instant::now() + INSTALL_TIMEOUT;
     loop {
-        match Case::open("supergateway, stdio", &served.url).await {
+        match Case::open("supergateway, stdio", &served.url, Era::Legacy).await {
             Ok(case) => {
                 case.call().await?;
                 return Ok((served, case));

@@ -41,7 +41,7 @@ async fn round(host: &Arc<Host>, subject: &str, mut params: Value) -> Value {
     connection.receive(message.to_string().as_bytes());
     let answered = async {
         while let Some(frame) = stream.next().await {
-            let Some(data) = frame.data else { continue };
+            let Some(data) = frame.text else { continue };
             let answer: Value = serde_json::from_str(&data).unwrap();
             if answer["id"] == 1 {
                 return answer;

@@ -2,11 +2,13 @@
 
 use std::convert::Infallible;
 use std::future::Future as _;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use andon_server::host::{ResponseStream, StreamFrame};
+use andon_core::io;
+use andon_server::host::ResponseStream;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -128,19 +130,16 @@ impl Events {
 }
 
 /// One event. A message is one line: JSON has no raw line ends outside strings, and none inside them.
-fn write(text: &mut Vec<u8>, prefix: &str, frame: &StreamFrame) {
+fn write(text: &mut Vec<u8>, prefix: &str, frame: &io::Frame) {
     text.extend_from_slice(prefix.as_bytes());
-    if let Some(id) = &frame.id {
-        text.extend_from_slice(b"id: ");
-        text.extend_from_slice(id.as_bytes());
-        text.push(b'\n');
+    // Nothing that is written to a vector fails.
+    if let Some(id) = frame.id {
+        let _ = writeln!(text, "id: {id}");
     }
     if let Some(retry_ms) = frame.retry_ms {
-        text.extend_from_slice(b"retry: ");
-        text.extend_from_slice(retry_ms.to_string().as_bytes());
-        text.push(b'\n');
+        let _ = writeln!(text, "retry: {retry_ms}");
     }
-    match &frame.data {
+    match &frame.text {
         Some(data) => {
             text.extend_from_slice(b"data: ");
             // There may be line ends between tokens, as a handler's own JSON has them.
@@ -155,14 +154,15 @@ fn write(text: &mut Vec<u8>, prefix: &str, frame: &StreamFrame) {
 
 #[cfg(test)]
 mod tests {
-    use andon_server::host::StreamFrame;
+    use andon_core::event::EventId;
+    use andon_core::io;
 
     use super::write;
 
     fn written(id: Option<&str>, data: Option<&str>, retry_ms: Option<u32>) -> String {
         let mut text = Vec::new();
-        let (id, data) = (id.map(str::to_owned), data.map(Into::into));
-        write(&mut text, "", &StreamFrame { id, data, retry_ms, last: false, status: 200 });
+        let (id, data) = (id.and_then(EventId::parse), data.map(Into::into));
+        write(&mut text, "", &io::Frame { id, text: data, retry_ms, last: false, status: 200 });
         String::from_utf8(text).expect("text")
     }
 

@@ -223,7 +223,7 @@ impl HttpService {
             }
             Beginning::Whole(frame) => {
                 stream.delivered();
-                self.ready(Answer::whole(frame.status, frame.data, session_id))
+                self.ready(Answer::whole(frame.status, frame.text, session_id))
             }
             Beginning::Events => {
                 stream.begin_events();

@@ -52,7 +52,7 @@ use crate::storage::Storage;
 use crate::tasks::Tasks;
 
 pub use pipe::Connection;
-pub use stream::{Beginning, ResponseStream, StreamFrame};
+pub use stream::{Beginning, ResponseStream};
 
 /// What a transport knows of a message beside its body. A header that may stand once and stands twice is refused
 /// by the transport.

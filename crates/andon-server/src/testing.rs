@@ -284,7 +284,7 @@ async fn listen(
 ) {
     while let Some(frame) = stream.next().await {
         let Some(client) = client.upgrade() else { return };
-        let Some(Ok(message)) = frame.data.as_deref().map(serde_json::from_str::<Value>) else { continue };
+        let Some(Ok(message)) = frame.text.as_deref().map(serde_json::from_str::<Value>) else { continue };
         let method = message["method"].as_str().map(str::to_owned);
         match (method, message.get("id")) {
             (Some(method), Some(id)) => {

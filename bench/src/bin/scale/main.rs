@@ -106,9 +106,7 @@ fn main() -> ExitCode {
 }
 
 fn run(common: &Common, measure: impl FnOnce(&Common) -> Result<Figures, Error>) -> Result<Option<Figures>, Error> {
-    if common.andon.is_none() {
-        child::build(&[("andon-cli", "andon")])?;
-    }
+    child::prepare_andon(common.andon.clone())?;
     measure(common).map(Some)
 }
 
@@ -119,7 +117,7 @@ impl Common {
 
     /// Starts the server, with more arguments than it needs to listen.
     fn serve(&self, arguments: &[&str]) -> Result<Served, Error> {
-        let mut command = Command::new(self.andon.clone().map_or_else(|| child::beside("andon"), Ok)?);
+        let mut command = Command::new(child::andon()?);
         command.args(["--log", "warn", "serve", "--listen", "127.0.0.1:0"]).args(arguments);
         command.env("ANDON_ADMIN_TOKEN", ADMIN_TOKEN);
         if self.workers > 0 {

@@ -32,8 +32,8 @@ impl Local {
         });
         let reader = tokio::spawn(async move {
             while let Some(frame) = stream.next().await {
-                if let Some(data) = frame.data.as_deref() {
-                    read_messages(data.as_bytes(), &ear);
+                if let Some(text) = frame.text.as_deref() {
+                    read_messages(text.as_bytes(), &ear);
                 }
             }
             ear(Heard::Closed(Loss::Disconnected("the server ended the conversation".to_owned())));

@@ -112,11 +112,11 @@ async fn only_text(answer: Answer, id: &RequestId) -> Encoded {
     match answer {
         Answer::Stream { mut stream, .. } => {
             let mut last = match stream.beginning().await {
-                Beginning::Whole(frame) => frame.data,
+                Beginning::Whole(frame) => frame.text,
                 _ => None,
             };
             while let Some(frame) = stream.next().await {
-                last = frame.data.or(last);
+                last = frame.text.or(last);
             }
             // Cut off, and what came last is not the answer.
             let last = last.filter(|_| !stream.is_overflowed());

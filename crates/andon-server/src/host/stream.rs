@@ -12,26 +12,11 @@ use super::table::SessionCell;
 use crate::outlet::{First, Outlet};
 use crate::work::Work;
 
-/// A message for the transport to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamFrame {
-    /// The event id, where the stream can be resumed.
-    pub id: Option<String>,
-    /// The message; without one, only the id or the delay is written.
-    pub data: Option<Encoded>,
-    /// How long the client should wait before it comes back, in milliseconds.
-    pub retry_ms: Option<u32>,
-    /// Nothing follows.
-    pub last: bool,
-    /// The HTTP status if this is the whole answer.
-    pub status: u16,
-}
-
 /// How an answer begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beginning {
     /// With its only message: nothing else comes.
-    Whole(StreamFrame),
+    Whole(Frame),
     /// With one of several messages, which is still to be read.
     Events,
     /// Not at all: it is over.
@@ -75,13 +60,13 @@ impl ResponseStream {
     }
 
     /// The next message, or `None` at the end.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamFrame>> {
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         self.work = None;
-        self.outlet.poll_next(cx).map(|frame| frame.map(written))
+        self.outlet.poll_next(cx)
     }
 
     /// The next message, or `None` at the end.
-    pub async fn next(&mut self) -> Option<StreamFrame> {
+    pub async fn next(&mut self) -> Option<Frame> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -101,7 +86,7 @@ impl ResponseStream {
             None => outlet.poll_whole(cx),
         });
         match first.await {
-            First::Whole(frame) => Beginning::Whole(written(frame)),
+            First::Whole(frame) => Beginning::Whole(frame),
             First::Part => Beginning::Events,
             First::Nothing => Beginning::Nothing,
             First::Elsewhere => Beginning::Elsewhere,
@@ -148,9 +133,4 @@ impl std::fmt::Debug for ResponseStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ResponseStream")
     }
-}
-
-fn written(frame: Frame) -> StreamFrame {
-    let Frame { id, text, retry_ms, last, status } = frame;
-    StreamFrame { id: id.map(|id| id.to_string()), data: text, retry_ms, last, status }
 }

@@ -1,0 +1,82 @@
+//! `cargo xtask dist`: the program `andon` as it is released.
+//!
+//! Where calls come one by one, most of the time that one takes goes with code that the processor has to fetch first. A compiler
+//! that has seen which code runs puts that together and the rest aside: see docs/performance.md.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Outcome;
+use crate::tools::{cargo, cargo_command, finish, heard, host, output, program, target};
+
+/// What the program does while it is observed, by the benchmark that makes it: calls one by one and many at once, directly and
+/// through gateways, in both eras, with sessions and without; streams, updates, workers, clients that are slow or never come back.
+const EXERCISES: [(&str, &[&str]); 7] = [
+    ("gateway", &["--without-supergateway", "--seconds", "6"]),
+    ("gateway", &["--without-supergateway", "--seconds", "6", "--era", "modern"]),
+    ("andon-bench", &["--rounds", "1", "--peers", "andon-stateless", "--workloads", "echo", "--http", "1.1,2"]),
+    ("andon-bench", &["--rounds", "1", "--peers", "andon", "--workloads", "paced", "--http", "1.1,2"]),
+    ("andon-bench", &["--rounds", "1", "--peers", "andon", "--workloads", "progress,create,fan-out,stdio"]),
+    ("scale", &["soak", "--minutes", "0.5"]),
+    ("scale", &["soak", "--minutes", "0.2", "--workers", "2"]),
+];
+
+pub(crate) fn run() -> Outcome {
+    let merge = profdata()?;
+    let folder = target().join("dist");
+    let (profiles, profile) = (folder.join("profiles"), folder.join("andon.profdata"));
+    // What another build did would be taken for what this one does.
+    if profiles.exists() {
+        fs::remove_dir_all(&profiles).map_err(|error| format!("{}: {error}", profiles.display()))?;
+    }
+    let observed = build(&folder.join("observed"), "-Cprofile-generate=", &profiles)?;
+    cargo(&["build", "--package", "andon-bench", "--bins"], &[])?;
+    for (number, (name, words)) in EXERCISES.into_iter().enumerate() {
+        observe(&observed, (name, words), &profiles.join(number.to_string()))?;
+    }
+    let mut command = Command::new(merge);
+    command.arg("merge").arg("-o").arg(&profile).arg(&profiles);
+    finish(command)?;
+    let optimised = build(&folder.join("optimised"), "-Cprofile-use=", &profile)?;
+    let released = folder.join(optimised.file_name().unwrap_or_default());
+    fs::copy(&optimised, &released).map_err(|error| format!("{}: {error}", released.display()))?;
+    println!("{}", released.display());
+    Ok(())
+}
+
+/// Builds `andon` below `folder`, with a flag of the compiler that names `path`.
+fn build(folder: &Path, flag: &str, path: &Path) -> Result<PathBuf, String> {
+    let host = host()?;
+    let mut command = cargo_command();
+    // With a target named, build scripts and macros are built without the flag.
+    command.args(["build", "--release", "--package", "andon-cli", "--bin", "andon", "--target", &host]);
+    command.arg("--target-dir").arg(folder);
+    command.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", format!("{flag}{}", path.display()));
+    finish(command)?;
+    Ok(folder.join(host).join("release").join(format!("andon{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// Lets a benchmark use `andon`, whose processes write to `folder` what ran in them.
+fn observe(andon: &Path, (name, words): (&str, &[&str]), folder: &Path) -> Outcome {
+    let what = format!("{name} {}", words.join(" "));
+    println!("observed: {what}");
+    let mut command = Command::new(program(name));
+    command.args(words).arg("--andon").arg(andon).env("LLVM_PROFILE_FILE", folder.join("%m.profraw"));
+    // What it measures says nothing, and does not hold: a program that is observed is slow.
+    let (_, said) = heard(command, &format!("dist {what}"))?;
+    let is_observed = fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some());
+    if is_observed { Ok(()) } else { Err(format!("nothing was observed of {what}, which said:\n{said}")) }
+}
+
+/// The program that merges what was observed, of the compiler's own version.
+fn profdata() -> Result<PathBuf, String> {
+    let sysroot = output("rustc", &["--print", "sysroot"])?;
+    let tools = Path::new(sysroot.trim()).join("lib/rustlib").join(host()?).join("bin");
+    let program = tools.join(format!("llvm-profdata{}", std::env::consts::EXE_SUFFIX));
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err("llvm-profdata is needed: rustup component add llvm-tools".to_owned())
+    }
+}
