@@ -21,6 +21,9 @@ struct Options {
     /// Calls by each client in each of them, four a second.
     #[arg(long, default_value_t = 20)]
     turns: usize,
+    /// The program `andon` to measure. Default: the one beside this.
+    #[arg(long, value_name = "FILE")]
+    andon: Option<std::path::PathBuf>,
 }
 
 #[cfg(target_os = "linux")]
@@ -53,7 +56,7 @@ fn measure(options: &Options) -> Result<(), andon_bench::Error> {
 
     let here = std::env::current_exe()?;
     let scenario = scenario::Scenario {
-        andon: here.with_file_name("andon"),
+        andon: options.andon.clone().unwrap_or_else(|| here.with_file_name("andon")),
         unruly: here.with_file_name("examples").join("unruly-upstream"),
         rounds: options.rounds.max(1),
         turns: options.turns.max(1),

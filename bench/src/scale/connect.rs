@@ -37,7 +37,7 @@ static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
 pub(super) async fn connect(
     address: SocketAddr,
     from: Ipv4Addr,
-    receive_buffer_bytes: Option<u32>,
+    buffer_bytes: Option<u32>,
 ) -> std::io::Result<TcpStream> {
     let mut looked = 0;
     loop {
@@ -45,24 +45,21 @@ pub(super) async fn connect(
         if port < FIRST_PORT {
             continue;
         }
-        match connect_on(address, SocketAddr::from((from, port)), receive_buffer_bytes).await {
+        match connect_on(address, SocketAddr::from((from, port)), buffer_bytes).await {
             Err(error) if is_taken(&error) && looked < u16::MAX => looked += 1,
             connected => return connected,
         }
     }
 }
 
-async fn connect_on(
-    address: SocketAddr,
-    from: SocketAddr,
-    receive_buffer_bytes: Option<u32>,
-) -> std::io::Result<TcpStream> {
+async fn connect_on(address: SocketAddr, from: SocketAddr, buffer_bytes: Option<u32>) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     // The port of a connection that ended may be used again.
     socket.set_reuseaddr(true)?;
     socket.bind(from)?;
-    if let Some(bytes) = receive_buffer_bytes {
+    if let Some(bytes) = buffer_bytes {
         socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;

@@ -17,7 +17,7 @@ use crate::wire::{self, Era};
 /// How many are connected at once.
 const OPENING: usize = 64;
 /// What a slow reader's kernel takes for it: so the server's side fills up soon.
-const RECEIVE_BUFFER_BYTES: u32 = 4 << 10;
+const BUFFER_BYTES: u32 = 4 << 10;
 /// Letters of a message that is asked for.
 const MESSAGE_BYTES: usize = 32 << 10;
 /// Messages that each peer asks for: 2 MiB.
@@ -86,7 +86,7 @@ impl Resisters {
 /// Connects a peer, in a session if it needs one: what it asks for, again and again.
 async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<(TcpStream, String), Error> {
     let authority = address.to_string();
-    let stream = connect(address, from, Some(RECEIVE_BUFFER_BYTES)).await?;
+    let stream = connect(address, from, Some(BUFFER_BYTES)).await?;
     if matches!(manner, Manner::SlowHead | Manner::SlowBody) {
         return Ok((stream, String::new()));
     }

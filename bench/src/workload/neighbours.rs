@@ -21,7 +21,7 @@ const MESSAGE_BYTES: usize = 32 << 10;
 /// How many of them it asks for at once: more than the kernel keeps for a connection.
 const CALLS: usize = 64;
 /// What the kernel keeps for it on its side.
-const RECEIVE_BUFFER_BYTES: u32 = 4096;
+const BUFFER_BYTES: u32 = 4096;
 /// One that reads takes a byte as often.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the server has for what they ask for at first.
@@ -58,7 +58,8 @@ async fn ask(address: SocketAddr, era: Era, reads: bool) -> Result<(), Error> {
     let authority = address.to_string();
     let session = Connection::open(address).await?.session(&authority, era).await?;
     let socket = TcpSocket::new_v4()?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    socket.set_recv_buffer_size(BUFFER_BYTES)?;
+    socket.set_send_buffer_size(BUFFER_BYTES)?;
     let mut stream = socket.connect(address).await?;
     let request = wire::request(&authority, era, session.as_deref(), &wire::long_body(era, MESSAGE_BYTES));
     let (mut from, mut to) = stream.split();

@@ -173,6 +173,7 @@ impl Http {
         // The standard library lets 128 wait, fewer than come at once when many come back: the others would try again only
         // after a second.
         socket2::SockRef::from(&listener).listen(BACKLOG).map_err(BindError::Io)?;
+        limit_unread(&listener).map_err(BindError::Io)?;
         limit_unsent(&listener).map_err(BindError::Io)?;
         let address = listener.local_addr().map_err(BindError::Io)?;
         Ok(Self { listener, address, options: HttpOptions::default(), taker: Taker::Runtime })
@@ -192,6 +193,14 @@ impl From<BindError> for Error {
             refused @ BindError::NotLoopback(_) => Error::misuse(refused.to_string()),
         }
     }
+}
+
+/// Has the system keep no more of what nobody reads yet: it gives each connection up to 32 MB, and ten thousand peers that ask
+/// faster than they take their answers would have all its memory for connections, those of others too. Connections inherit it. A
+/// far peer sends as much in each round trip.
+pub(crate) fn limit_unread(listener: &std::net::TcpListener) -> std::io::Result<()> {
+    const UNREAD_BYTES_MAX: usize = 64 << 10;
+    socket2::SockRef::from(listener).set_recv_buffer_size(UNREAD_BYTES_MAX)
 }
 
 /// Has the system take no more of an answer than a connection can send now, and this much: without, it takes 4 MB for a peer

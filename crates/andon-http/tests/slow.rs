@@ -50,6 +50,28 @@ async fn e10_a_reader_that_takes_nothing_is_cut_and_comes_back_for_the_rest() {
 }
 
 #[tokio::test]
+async fn e11_the_system_keeps_little_of_what_nobody_reads_yet() {
+    let server = server(64 << 20).await;
+    let session = open(server.address, LATEST, &[]).await;
+    let headers = [("Mcp-Session-Id", session.as_str()), ("Connection", "keep-alive")];
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(16 << 10).unwrap();
+    let mut socket = socket.connect(server.address).await.unwrap();
+    // Who sends much that is read gets more room, if the system may give it.
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": {"long": "x".repeat(2 << 20)}}});
+    for _ in 0..4 {
+        socket.write_all(common::request("POST", &headers, &ping.to_string()).as_bytes()).await.unwrap();
+        assert_ne!(socket.read(&mut [0; 16 << 10]).await.unwrap(), 0);
+    }
+    socket.write_all(common::request("POST", &headers, &recite(2_000, 4 << 10).to_string()).as_bytes()).await.unwrap();
+    let (mut taken, more) = (0, [b'x'; 16 << 10]);
+    while let Ok(Ok(bytes)) = tokio::time::timeout(Duration::from_millis(300), socket.write(&more)).await {
+        taken += bytes;
+    }
+    assert!(taken < 256 << 10, "{taken} bytes");
+}
+
+#[tokio::test]
 async fn i34_ten_thousand_messages_at_once_wait_for_a_slow_reader() {
     const LINES: u32 = 10_000;
     let server = server(64 << 20).await;

@@ -23,6 +23,8 @@ const CLOSING: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(3);
 /// Files that a server without peers may have open.
 const FILES_MAX: u64 = 200;
+/// Sessions of one peer, of all manners that open one, which nobody ends.
+const SESSIONS_EACH: usize = 3;
 /// All manners of being slow, and how they are called in the table.
 const MANNERS: [(Manner, &str); 5] = [
     (Manner::NeverReads, "never read answers"),
@@ -68,7 +70,10 @@ struct Case {
 
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
     let cores = common.cores();
-    let server = common.serve(&["--connections-max", &(options.peers + 1_000).to_string()])?;
+    let (connections_max, sessions_max) =
+        (options.peers + 1_000, SESSIONS_EACH * options.peers * options.rounds + 1_000);
+    let max = [connections_max, sessions_max].map(|max| max.to_string());
+    let server = common.serve(&["--connections-max", &max[0], "--sessions-max", &max[1]])?;
     let mut peers = Fleet::start(options.peers.div_ceil(PEERS_EACH), &cores)?;
     let mut callers = Fleet::start(1, &cores)?;
     let settings = json!({
