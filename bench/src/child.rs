@@ -22,6 +22,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a server may take to end when it is asked to.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// The program `andon` that is measured, if it is not the one beside this.
 static ANDON: OnceLock<PathBuf> = OnceLock::new();
 
@@ -51,7 +52,7 @@ impl Served {
         let stderr = child.stderr.take().ok_or("the server has no stderr")?;
         let (sender, address) = mpsc::channel();
         thread::spawn(move || watch(stderr, &sender));
-        // From here on, the child is killed whatever happens.
+        // From here on, the child is ended whatever happens.
         let mut served = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
         let listening = address.recv_timeout(START_TIMEOUT);
         served.address = listening.map_err(|_| "it did not say where it listens; see above")?;
@@ -66,15 +67,30 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // A program that counts what runs in it writes that down at its end. An error means that it has ended already.
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let asked = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && asked.elapsed() < END_TIMEOUT {
-            thread::sleep(Duration::from_millis(5));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
+}
+
+/// Ends a server. It is asked first, where there is a way: a program that counts what runs in it writes that down at its end.
+pub fn end(child: &mut Child) {
+    let (is_asked, begun) = (ask_to_end(child), Instant::now());
+    while is_asked && matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_TIMEOUT {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // An error means that it has ended already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(unix)]
+fn ask_to_end(child: &Child) -> bool {
+    use rustix::process::{Pid, Signal, kill_process};
+    kill_process(Pid::from_child(child), Signal::TERM).is_ok()
+}
+
+#[cfg(not(unix))]
+fn ask_to_end(_child: &Child) -> bool {
+    false
 }
 
 /// Starts `command` on the server's cores.
@@ -128,18 +144,17 @@ pub fn build(programs: &[(&str, &str)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes sure of the program `andon` that is measured: it is `given`, or else built.
+/// Has `program` measured; the first that is given counts.
+pub fn give_andon(program: PathBuf) {
+    let _ = ANDON.set(program);
+}
+
+/// Builds the program `andon`, unless one was given.
 ///
 /// # Errors
 /// It does not build.
-pub fn prepare_andon(given: Option<PathBuf>) -> Result<(), Error> {
-    match given {
-        // It was given once.
-        Some(given) => drop(ANDON.set(given)),
-        None if ANDON.get().is_none() => build(&[("andon-cli", "andon")])?,
-        None => {}
-    }
-    Ok(())
+pub fn prepare_andon() -> Result<(), Error> {
+    if ANDON.get().is_none() { build(&[("andon-cli", "andon")]) } else { Ok(()) }
 }
 
 /// The program `andon` that is measured.

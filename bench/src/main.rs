@@ -104,6 +104,8 @@ const CONNECTIONS: u16 = 64;
 const CONNECTIONS_FULL: [u16; 3] = [1, 64, 1000];
 /// Calls at once over standard input and output.
 const WINDOWS: [usize; 2] = [1, 256];
+/// The exit code when nothing could be measured; when what is asked for does not hold it is 1.
+const FAILED: u8 = 2;
 /// Between these lines of a file the report stands.
 const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end of measured -->"];
 
@@ -116,15 +118,13 @@ fn main() -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error}");
-        ExitCode::FAILURE
+        ExitCode::from(FAILED)
     })
 }
 
 fn bench(options: &Options) -> Result<ExitCode, Error> {
     let mut peers = options.peers()?;
-    if options.andon.is_some() {
-        child::prepare_andon(options.andon.clone())?;
-    }
+    options.andon.clone().into_iter().for_each(child::give_andon);
     peers.retain(|peer| match peer.prepare() {
         Ok(()) => true,
         Err(why) => {

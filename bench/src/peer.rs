@@ -145,7 +145,7 @@ impl Peer {
     /// It does not build, or a registry cannot be reached.
     pub fn prepare(self) -> Result<(), Error> {
         match self {
-            Self::Andon | Self::AndonStateless => child::prepare_andon(None),
+            Self::Andon | Self::AndonStateless => child::prepare_andon(),
             Self::Typescript => {
                 let folder = tools::npm("bench-typescript", &TYPESCRIPT)?;
                 let script = tools::root().join("bench/peers/typescript/server.mjs");

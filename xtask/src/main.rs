@@ -25,7 +25,7 @@ cargo xtask <task>
   tidy                    the house rules
   revisions [--check]     writes docs/revisions.md from the table in andon-types
   crash [--kills N]...    kills the server under its clients, 200 times; other words are those of crash-test
-  dist                    builds andon as it is released, optimised by what its benchmarks do with it: target/dist/andon
+  dist                    builds andon as it is released, by what runs in it under its benchmarks: target/dist/andon (Linux)
   bench ...               two builds against each other: --compare REV, --bisect GOOD
 ";
 

@@ -16,9 +16,9 @@ pub fn root() -> PathBuf {
     own.parent().map_or(own.clone(), PathBuf::from)
 }
 
-/// Where builds and downloads go.
+/// Where builds and downloads go. Cargo runs in the root, so that what is said relatively is meant from there.
 pub fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+    root().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
 /// A program of the debug build.

@@ -56,7 +56,7 @@ fn measure(options: &Options) -> Result<(), andon_bench::Error> {
 
     let here = std::env::current_exe()?;
     let scenario = scenario::Scenario {
-        andon: options.andon.clone().unwrap_or_else(|| here.with_file_name("andon")),
+        andon: options.andon.clone().map_or_else(|| andon_bench::child::beside("andon"), Ok)?,
         unruly: here.with_file_name("examples").join("unruly-upstream"),
         rounds: options.rounds.max(1),
         turns: options.turns.max(1),

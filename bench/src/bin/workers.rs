@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use andon_bench::{Error, machine};
+use andon_bench::{Error, child, machine};
 use clap::Parser as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -33,8 +33,8 @@ struct Options {
     /// Idle streams.
     #[arg(long, default_value_t = 15_000)]
     streams: usize,
-    /// The command. Default: the one beside this program.
-    #[arg(long)]
+    /// The program `andon` to measure. Default: the one beside this.
+    #[arg(long, value_name = "FILE")]
     andon: Option<PathBuf>,
 }
 
@@ -83,8 +83,7 @@ struct Server {
 
 impl Server {
     fn start(options: &Options, workers: u16) -> Result<Self, Error> {
-        let beside = || Ok::<_, Error>(std::env::current_exe()?.with_file_name("andon"));
-        let mut command = Command::new(options.andon.clone().map_or_else(beside, Ok)?);
+        let mut command = Command::new(options.andon.clone().map_or_else(|| child::beside("andon"), Ok)?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
         if workers > 0 {
             command.args(["--workers", &workers.to_string()]);

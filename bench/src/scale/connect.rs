@@ -29,7 +29,7 @@ const FIRST_PORT: u16 = 1024;
 /// Where to look for a port next. Each generator has a source address of its own, so that all ports are its own too.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
 
-/// Connects from `from`.
+/// Connects from `from`, with both buffers of the socket so large, if that is said.
 ///
 /// It takes the ports in turn: asked for any one, the system looks through all that are taken, those of connections that just
 /// ended among them, which for ten thousand takes a millisecond of this thread. Meanwhile clients that are connected say nothing,

@@ -16,7 +16,7 @@ use crate::wire::{self, Era};
 
 /// How many are connected at once.
 const OPENING: usize = 64;
-/// What a slow reader's kernel takes for it: so the server's side fills up soon.
+/// What the system keeps for a slow peer at its own end, each way: so the server's side fills up soon.
 const BUFFER_BYTES: u32 = 4 << 10;
 /// Letters of a message that is asked for.
 const MESSAGE_BYTES: usize = 32 << 10;

@@ -20,7 +20,7 @@ use super::{Sizes, Turn};
 const MESSAGE_BYTES: usize = 32 << 10;
 /// How many of them it asks for at once: more than the kernel keeps for a connection.
 const CALLS: usize = 64;
-/// What the kernel keeps for it on its side.
+/// What the kernel keeps for it on its side, each way.
 const BUFFER_BYTES: u32 = 4096;
 /// One that reads takes a byte as often.
 const READ_INTERVAL: Duration = Duration::from_secs(1);

@@ -24,8 +24,6 @@ pub(super) async fn measure(turn: &Turn, sizes: &Sizes, cores: &machine::Cores) 
     };
     let (output, input) = (ChildStdout::from_std(output)?, ChildStdin::from_std(input)?);
     let measured = lines::drive(output, input, settings, pid).await;
-    // Its input has ended, or it is in the way; an error means that it has ended already.
-    let _ = child.kill();
-    let _ = child.wait();
+    child::end(&mut child);
     Ok(super::rates(&measured?))
 }

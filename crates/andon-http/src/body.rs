@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use andon_core::io;
-use andon_server::host::ResponseStream;
+use andon_server::host::{self, ResponseStream};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
@@ -130,7 +129,7 @@ impl Events {
 }
 
 /// One event. A message is one line: JSON has no raw line ends outside strings, and none inside them.
-fn write(text: &mut Vec<u8>, prefix: &str, frame: &io::Frame) {
+fn write(text: &mut Vec<u8>, prefix: &str, frame: &host::Frame) {
     text.extend_from_slice(prefix.as_bytes());
     // Nothing that is written to a vector fails.
     if let Some(id) = frame.id {
@@ -154,15 +153,14 @@ fn write(text: &mut Vec<u8>, prefix: &str, frame: &io::Frame) {
 
 #[cfg(test)]
 mod tests {
-    use andon_core::event::EventId;
-    use andon_core::io;
+    use andon_server::host::{EventId, Frame};
 
     use super::write;
 
     fn written(id: Option<&str>, data: Option<&str>, retry_ms: Option<u32>) -> String {
         let mut text = Vec::new();
         let (id, data) = (id.and_then(EventId::parse), data.map(Into::into));
-        write(&mut text, "", &io::Frame { id, text: data, retry_ms, last: false, status: 200 });
+        write(&mut text, "", &Frame { id, text: data, retry_ms, last: false, status: 200 });
         String::from_utf8(text).expect("text")
     }
 

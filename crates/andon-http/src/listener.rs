@@ -195,9 +195,9 @@ impl From<BindError> for Error {
     }
 }
 
-/// Has the system keep no more of what nobody reads yet: it gives each connection up to 32 MB, and ten thousand peers that ask
-/// faster than they take their answers would have all its memory for connections, those of others too. Connections inherit it. A
-/// far peer sends as much in each round trip.
+/// Has the system keep no more of what nobody reads yet. Linux lets it grow to 6 or 32 MB, by its version: ten thousand peers
+/// that ask faster than they take their answers would have all memory that TCP may use, and others none. The price: a peer sends
+/// no more in each round trip. Connections inherit it.
 pub(crate) fn limit_unread(listener: &std::net::TcpListener) -> std::io::Result<()> {
     const UNREAD_BYTES_MAX: usize = 64 << 10;
     socket2::SockRef::from(listener).set_recv_buffer_size(UNREAD_BYTES_MAX)

@@ -57,13 +57,14 @@ async fn e11_the_system_keeps_little_of_what_nobody_reads_yet() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.set_send_buffer_size(16 << 10).unwrap();
     let mut socket = socket.connect(server.address).await.unwrap();
-    // Who sends much that is read gets more room, if the system may give it.
+    // A buffer that may grow does so for a peer whose bytes are read fast.
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"_meta": {"long": "x".repeat(2 << 20)}}});
     for _ in 0..4 {
         socket.write_all(common::request("POST", &headers, &ping.to_string()).as_bytes()).await.unwrap();
         assert_ne!(socket.read(&mut [0; 16 << 10]).await.unwrap(), 0);
     }
     socket.write_all(common::request("POST", &headers, &recite(2_000, 4 << 10).to_string()).as_bytes()).await.unwrap();
+    // While that is answered nothing more is read.
     let (mut taken, more) = (0, [b'x'; 16 << 10]);
     while let Ok(Ok(bytes)) = tokio::time::timeout(Duration::from_millis(300), socket.write(&more)).await {
         taken += bytes;

@@ -51,6 +51,8 @@ use crate::sessions::{Kept, Sessions};
 use crate::storage::Storage;
 use crate::tasks::Tasks;
 
+pub use andon_core::event::EventId;
+pub use andon_core::io::Frame;
 pub use pipe::Connection;
 pub use stream::{Beginning, ResponseStream};
 
