@@ -90,14 +90,16 @@ fn compare(folder: &Path, python: &Path, revision: &str) -> Outcome {
 /// The official suite against the fixture behind the gateway.
 fn suite() -> Outcome {
     let fixture = program("conformance-server").display().to_string();
-    let remote = Server::start("conformance-server", &["--listen", "127.0.0.1:0"])?;
+    // One for each: the suite adds what it takes away elsewhere, and a list that is what it was a moment ago has not changed.
+    let remote = || Server::start("conformance-server", &["--listen", "127.0.0.1:0"]);
+    let (either, earlier) = (remote()?, remote()?);
     let child = |andon: Value| json!({ "command": fixture, "args": ["--listen", "stdio"], "andon": andon });
     let config = json!({ "mcpServers": {
         "stdio": child(json!({ "mode": "session", "protocol": "2026-07-28" })),
         // The suite leaves sessions and questions open, dozens at once.
         "stdio-2025": child(json!({ "mode": "session", "protocol": "2025-11-25", "instances_max": 100 })),
-        "http": { "url": remote.url },
-        "http-2025": { "url": remote.url, "andon": { "protocol": "2025-11-25" } },
+        "http": { "url": either.url },
+        "http-2025": { "url": earlier.url, "andon": { "protocol": "2025-11-25" } },
     }});
     let gateway = serve("suite", &config)?;
     let upstreams = ["stdio", "stdio-2025", "http", "http-2025"];
