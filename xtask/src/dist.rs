@@ -31,9 +31,10 @@ pub(crate) fn run() -> Outcome {
     let merge = profdata()?;
     let folder = target().join("dist");
     let (profiles, profile) = (folder.join("profiles"), folder.join("andon.profdata"));
-    // What another build did would be taken for what this one does.
-    if profiles.exists() {
-        fs::remove_dir_all(&profiles).map_err(|error| format!("{}: {error}", profiles.display()))?;
+    let optimised = folder.join("optimised");
+    // What another build did would be taken for what this one does, and what another profile made of libraries for this one's.
+    for old in [&profiles, &optimised].into_iter().filter(|old| old.exists()) {
+        fs::remove_dir_all(old).map_err(|error| format!("{}: {error}", old.display()))?;
     }
     // What a process has no other place for, since it does not inherit the environment, it writes there too.
     let observed = build(&folder.join("observed"), "-Cprofile-generate=", &profiles)?;
@@ -45,11 +46,11 @@ pub(crate) fn run() -> Outcome {
     // A process that was killed while it wrote is left out, with a warning.
     command.args(["merge", "--failure-mode=warn", "-o"]).arg(&profile).arg(&profiles);
     finish(command)?;
-    let optimised = build(&folder.join("optimised"), "-Cprofile-use=", &profile)?;
-    let released = folder.join(optimised.file_name().unwrap_or_default());
+    let andon = build(&optimised, "-Cprofile-use=", &profile)?;
+    let released = folder.join(andon.file_name().unwrap_or_default());
     // One that runs cannot be written over.
     drop(fs::remove_file(&released));
-    fs::copy(&optimised, &released).map_err(|error| format!("{}: {error}", released.display()))?;
+    fs::copy(&andon, &released).map_err(|error| format!("{}: {error}", released.display()))?;
     println!("{}", released.display());
     Ok(())
 }
