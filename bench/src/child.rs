@@ -74,6 +74,7 @@ impl Drop for Served {
 /// Ends a server. It is asked first, where there is a way: a program that counts what runs in it writes that down at its end.
 pub fn end(child: &mut Child) {
     let (is_asked, begun) = (ask_to_end(child), Instant::now());
+    // The standard library has no way to wait for a while only.
     while is_asked && matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_TIMEOUT {
         thread::sleep(Duration::from_millis(5));
     }
@@ -144,9 +145,11 @@ pub fn build(programs: &[(&str, &str)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has `program` measured; the first that is given counts.
-pub fn give_andon(program: PathBuf) {
-    let _ = ANDON.set(program);
+/// Has `given` measured, if there is one; the first counts.
+pub fn give_andon(given: Option<PathBuf>) {
+    if let Some(program) = given {
+        let _ = ANDON.set(program);
+    }
 }
 
 /// Builds the program `andon`, unless one was given.

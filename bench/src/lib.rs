@@ -15,5 +15,8 @@ pub mod scale;
 pub mod svg;
 pub mod wire;
 
+/// The exit code when nothing could be measured; when what is asked for does not hold it is 1.
+pub const FAILED: u8 = 2;
+
 /// What a benchmark program ends with when something is wrong.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

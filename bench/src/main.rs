@@ -104,8 +104,6 @@ const CONNECTIONS: u16 = 64;
 const CONNECTIONS_FULL: [u16; 3] = [1, 64, 1000];
 /// Calls at once over standard input and output.
 const WINDOWS: [usize; 2] = [1, 256];
-/// The exit code when nothing could be measured; when what is asked for does not hold it is 1.
-const FAILED: u8 = 2;
 /// Between these lines of a file the report stands.
 const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end of measured -->"];
 
@@ -118,13 +116,13 @@ fn main() -> ExitCode {
     };
     ended.unwrap_or_else(|error| {
         eprintln!("error: {error}");
-        ExitCode::from(FAILED)
+        ExitCode::from(andon_bench::FAILED)
     })
 }
 
 fn bench(options: &Options) -> Result<ExitCode, Error> {
     let mut peers = options.peers()?;
-    options.andon.clone().into_iter().for_each(child::give_andon);
+    child::give_andon(options.andon.clone());
     peers.retain(|peer| match peer.prepare() {
         Ok(()) => true,
         Err(why) => {

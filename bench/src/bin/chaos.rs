@@ -49,14 +49,16 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<(), andon_bench::Error> {
     use std::time::Duration;
 
+    use andon_bench::child;
     use scenario::quantile;
 
     /// What chaos may do to the p99 of others.
     const TIMES_MAX: f64 = 1.2;
 
+    child::give_andon(options.andon.clone());
     let here = std::env::current_exe()?;
     let scenario = scenario::Scenario {
-        andon: options.andon.clone().map_or_else(|| andon_bench::child::beside("andon"), Ok)?,
+        andon: child::andon()?,
         unruly: here.with_file_name("examples").join("unruly-upstream"),
         rounds: options.rounds.max(1),
         turns: options.turns.max(1),

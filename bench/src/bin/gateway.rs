@@ -45,8 +45,6 @@ struct Options {
     upstream: Option<SocketAddr>,
 }
 
-/// The exit code when nothing could be measured.
-const FAILED: u8 = 2;
 /// How long a server of ours may take until it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long npx may take to install and start something.
@@ -73,7 +71,7 @@ fn ended(outcome: Result<(), Error>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gateway: {error}");
-            ExitCode::from(FAILED)
+            ExitCode::from(andon_bench::FAILED)
         }
     }
 }
@@ -159,7 +157,8 @@ fn quantile(values: &[f64], percent: usize) -> f64 {
 }
 
 async fn measure(options: &Options) -> Result<(), Error> {
-    let andon = options.andon.clone().map_or_else(|| child::beside("andon"), Ok)?;
+    child::give_andon(options.andon.clone());
+    let andon = child::andon()?;
     let folder = std::env::temp_dir().join(format!("andon-gateway-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let measured = measure_in(options, &andon, &folder).await;

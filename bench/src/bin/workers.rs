@@ -50,10 +50,11 @@ fn main() -> ExitCode {
 }
 
 async fn measure(options: &Options) -> Result<(), Error> {
+    child::give_andon(options.andon.clone());
     let mut calls: BTreeMap<u16, Vec<(f64, f64)>> = BTreeMap::new();
     for round in 1..=options.rounds {
         for &workers in &options.workers {
-            let server = Server::start(options, workers)?;
+            let server = Server::start(workers)?;
             let (cpu_us, p50_us) = calls_of(&server, options).await?;
             println!("round {round}, {workers} workers: {cpu_us:.1} us of processor time a call, p50 {p50_us:.0} us");
             calls.entry(workers).or_default().push((cpu_us, p50_us));
@@ -70,7 +71,7 @@ async fn measure(options: &Options) -> Result<(), Error> {
         }
     }
     for &workers in options.workers.iter().filter(|_| options.streams > 0) {
-        streams_of(&Server::start(options, workers)?, options, workers).await?;
+        streams_of(&Server::start(workers)?, options, workers).await?;
     }
     Ok(())
 }
@@ -82,8 +83,8 @@ struct Server {
 }
 
 impl Server {
-    fn start(options: &Options, workers: u16) -> Result<Self, Error> {
-        let mut command = Command::new(options.andon.clone().map_or_else(|| child::beside("andon"), Ok)?);
+    fn start(workers: u16) -> Result<Self, Error> {
+        let mut command = Command::new(child::andon()?);
         command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn"]);
         if workers > 0 {
             command.args(["--workers", &workers.to_string()]);

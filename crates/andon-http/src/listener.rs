@@ -198,7 +198,7 @@ impl From<BindError> for Error {
 /// Has the system keep no more of what nobody reads yet. Linux lets it grow to 6 or 32 MB, by its version: ten thousand peers
 /// that ask faster than they take their answers would have all memory that TCP may use, and others none. The price: a peer sends
 /// no more in each round trip. Connections inherit it.
-pub(crate) fn limit_unread(listener: &std::net::TcpListener) -> std::io::Result<()> {
+fn limit_unread(listener: &std::net::TcpListener) -> std::io::Result<()> {
     const UNREAD_BYTES_MAX: usize = 64 << 10;
     socket2::SockRef::from(listener).set_recv_buffer_size(UNREAD_BYTES_MAX)
 }

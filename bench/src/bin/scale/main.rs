@@ -26,9 +26,6 @@ use clap::Parser as _;
 /// The token of operators of servers that live as long as this program.
 const ADMIN_TOKEN: &str = "operators-of-a-server-under-test";
 
-/// The exit code when nothing could be measured; when what is asked for does not hold it is 1.
-const FAILED: u8 = 2;
-
 /// Shows what one machine carries.
 #[derive(clap::Parser)]
 struct Scale {
@@ -103,13 +100,13 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("scale: {error}");
-            ExitCode::from(FAILED)
+            ExitCode::from(andon_bench::FAILED)
         }
     }
 }
 
 fn run(common: &Common, measure: impl FnOnce(&Common) -> Result<Figures, Error>) -> Result<Option<Figures>, Error> {
-    common.andon.clone().into_iter().for_each(child::give_andon);
+    child::give_andon(common.andon.clone());
     child::prepare_andon()?;
     measure(common).map(Some)
 }
