@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use andon::client::{Builder, Client, Error, Event, Listen, OpenFailure, Options, Reference};
 use andon::serde_json::{Map, Value, json};
+use andon::types::tools::Tool;
 use clap::Args;
+use similar::get_close_matches;
 
 use show::Screen;
 
@@ -233,8 +235,7 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let name = words.next().ok_or_else(|| usage("which tool? see andon tools"))?;
     let tools = client.tools().await?;
     let Some(tool) = tools.iter().find(|tool| tool.name == name) else {
-        let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-        return Err(usage(format!("there is no tool {name:?}; there are: {}", known.join(", "))));
+        return Err(usage(no_tool(&name, &tools)));
     };
     let schema = tool.input_schema.to_value().unwrap_or_else(|_| json!({}));
     let arguments = arguments::parse(&schema, words)?;
@@ -247,6 +248,28 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let result = result?;
     screen.result(&name, &result)?;
     if result.is_error { Err(Failure::Tool) } else { Ok(()) }
+}
+
+/// What to try instead of a name that no tool has: those it is like, with the names of their servers or without.
+fn no_tool(name: &str, tools: &[Tool]) -> String {
+    const LISTED_MAX: usize = 10;
+    const LIKE_MAX: usize = 5;
+    const LIKENESS_MIN: f32 = 0.75;
+    fn bare(known: &str) -> &str {
+        known.split_once("__").map_or(known, |(_, bare)| bare)
+    }
+    let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
+    let sought: Vec<&str> = known.iter().flat_map(|known| [*known, bare(known)]).collect();
+    let close = get_close_matches(name, &sought, LIKE_MAX, LIKENESS_MIN);
+    let is_like = |known: &&str| close.contains(known) || close.contains(&bare(known));
+    let like: Vec<&str> = known.iter().copied().filter(is_like).take(LIKE_MAX).collect();
+    let instead = match (like.as_slice(), known.len()) {
+        ([], 0) => "it has none".to_owned(),
+        ([], ..=LISTED_MAX) => format!("there are: {}", known.join(", ")),
+        ([], many) => format!("see andon tools for the {many} that there are"),
+        (like, _) => format!("did you mean {}?", like.join(", ")),
+    };
+    format!("there is no tool {name:?}; {instead}")
 }
 
 async fn complete(client: &Client, screen: &Screen, mut words: impl Iterator<Item = String>) -> Result<(), Failure> {
@@ -280,3 +303,6 @@ async fn listen(client: &Client, screen: &Screen, uris: impl Iterator<Item = Str
 fn usage(why: impl Into<String>) -> Failure {
     Failure::Usage(why.into())
 }
+
+#[cfg(test)]
+mod tests;

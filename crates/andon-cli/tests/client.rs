@@ -74,6 +74,7 @@ fn mistakes_have_words_and_exit_codes() {
         (demo.run("call", &["add", "a=one", "b=2"]), 2, "/a"),
         (demo.run("call", &["add", "a=1"]), 2, "\"b\""),
         (demo.run("call", &["nope"]), 2, "there are: echo"),
+        (demo.run("call", &["ad"]), 2, "did you mean add?"),
         (demo.run("call", &["add", "a"]), 2, "key=value"),
         (demo.run("ping", &["--protocol", "1999-01-01"]), 2, "2026-07-28"),
         (demo.run("ping", &["--header", "nonsense"]), 2, "Name: value"),

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -165,11 +167,12 @@ impl Connection {
         self.stream.read_buf(&mut self.read).await
     }
 
-    /// Whether a request could follow: nothing came that nobody asked for, and the server has not closed it.
+    /// Whether a request could follow: nothing came that nobody asked for, and the server has not closed it. The system is
+    /// asked, since the runtime may not have heard of either yet.
     fn is_good(&self) -> bool {
-        let mut byte = [0];
         let would_wait = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
-        self.read.is_empty() && self.stream.try_read(&mut byte).as_ref().is_err_and(would_wait)
+        let mut byte = [MaybeUninit::uninit()];
+        self.read.is_empty() && SockRef::from(&self.stream).peek(&mut byte).as_ref().is_err_and(would_wait)
     }
 }
 
@@ -351,3 +354,6 @@ fn lost(error: &io::Error) -> Loss {
 fn cause(error: &dyn std::error::Error) -> String {
     first_cause(error).unwrap_or_else(|| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;
