@@ -4,18 +4,18 @@
 //! median of what was added in each turn. Then all of them take turns with many calls at once.
 //! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 10]`.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use andon::client::Client;
 use andon::types::revision::Revision;
+use andon_bench::Error;
+use andon_bench::child::{self, Served};
+use andon_bench::machine::Cores;
 use andon_bench::passage::Passage;
 use andon_bench::wire::Era;
-use andon_bench::{Error, child};
 use clap::Parser as _;
 use futures_util::future::try_join_all;
 use serde_json::json;
@@ -45,8 +45,6 @@ struct Options {
     upstream: Option<SocketAddr>,
 }
 
-/// How long a server of ours may take until it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long npx may take to install and start something.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Calls in one turn, of which the first are not counted: others had the caches before.
@@ -88,12 +86,12 @@ struct Case {
 }
 
 impl Case {
-    async fn open(name: &'static str, url: &str, era: Era) -> Result<Self, Error> {
+    async fn open(name: &'static str, address: SocketAddr, era: Era) -> Result<Self, Error> {
         let revision = match era {
             Era::Legacy => Revision::LATEST_LEGACY,
             Era::Modern => Revision::LATEST,
         };
-        let client = Client::builder(url).protocol(revision).without_cache().connect().await?;
+        let client = Client::builder(url(address)).protocol(revision).without_cache().connect().await?;
         Ok(Self { name, client, took_us: Vec::new(), turns_us: Vec::new(), crowded: (0, Duration::ZERO) })
     }
 
@@ -167,18 +165,18 @@ async fn measure(options: &Options) -> Result<(), Error> {
 }
 
 async fn measure_in(options: &Options, andon: &Path, folder: &Path) -> Result<(), Error> {
-    let direct = Served::andon(andon, None)?;
-    let (bytes, http) = (Served::passage(Passage::Bytes, &direct)?, Served::passage(Passage::Http, &direct)?);
-    let over_http = file(folder, "http.json", &json!({ "url": direct.url }))?;
-    let over_http = Served::andon(andon, Some(&over_http))?;
+    let direct = serve(andon, None)?;
+    let (bytes, http) = (proxy(Passage::Bytes, &direct)?, proxy(Passage::Http, &direct)?);
+    let over_http = file(folder, "http.json", &json!({ "url": url(direct.address) }))?;
+    let over_http = serve(andon, Some(&over_http))?;
     let over_stdio = file(folder, "stdio.json", &json!({ "command": andon, "args": ["serve", "--stdio"] }))?;
-    let over_stdio = Served::andon(andon, Some(&over_stdio))?;
+    let over_stdio = serve(andon, Some(&over_stdio))?;
     let mut cases = vec![
-        Case::open("directly over HTTP", &direct.url, options.era).await?,
-        Case::open("bytes passed through", &bytes.url, options.era).await?,
-        Case::open("HTTP passed through", &http.url, options.era).await?,
-        Case::open("andon, HTTP upstream", &over_http.url, options.era).await?,
-        Case::open("andon, stdio upstream", &over_stdio.url, options.era).await?,
+        Case::open("directly over HTTP", direct.address, options.era).await?,
+        Case::open("bytes passed through", bytes.address, options.era).await?,
+        Case::open("HTTP passed through", http.address, options.era).await?,
+        Case::open("andon, HTTP upstream", over_http.address, options.era).await?,
+        Case::open("andon, stdio upstream", over_stdio.address, options.era).await?,
     ];
     // It lives as long as it is measured.
     let mut _other = None;
@@ -244,6 +242,10 @@ fn report(cases: &[Case]) {
     }
 }
 
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}/mcp")
+}
+
 /// A file of one server.
 fn file(folder: &Path, name: &str, server: &serde_json::Value) -> Result<PathBuf, Error> {
     let file = folder.join(name);
@@ -251,85 +253,55 @@ fn file(folder: &Path, name: &str, server: &serde_json::Value) -> Result<PathBuf
     Ok(file)
 }
 
-/// A server with all that it started, which ends when this is dropped.
-struct Served {
-    child: Child,
-    url: String,
+/// The demo server over HTTP, or the gateway of `file`.
+fn serve(andon: &Path, file: Option<&Path>) -> Result<Served, Error> {
+    let mut command = Command::new(andon);
+    command.arg("serve").args(file).args(["--listen", "127.0.0.1:0"]);
+    Served::of(command, &Cores::default())
 }
 
-impl Served {
-    /// The demo server over HTTP, or the gateway of `file`.
-    fn andon(andon: &Path, file: Option<&Path>) -> Result<Self, Error> {
-        let mut command = Command::new(andon);
-        command.arg("serve").args(file).args(["--listen", "127.0.0.1:0"]);
-        Self::listening(command)
-    }
-
-    /// One of the proxies, before `upstream`.
-    fn passage(passage: Passage, upstream: &Self) -> Result<Self, Error> {
-        let mut command = Command::new(std::env::current_exe()?);
-        let address = upstream.url.trim_start_matches("http://").trim_end_matches("/mcp");
-        command.args(["--passage", passage.name(), "--upstream", address]);
-        Self::listening(command)
-    }
-
-    /// Starts a server that says on its standard error where it listens.
-    fn listening(mut command: Command) -> Result<Self, Error> {
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut served = Self::start(command, String::new())?;
-        let stderr = served.child.stderr.take().ok_or("the server has no stderr")?;
-        let (sender, url) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, url)) = line.split_once("listening on ") {
-                    // Nobody waits any more if the start has timed out.
-                    let _ = sender.send(url.trim().to_owned());
-                }
-            }
-        });
-        let listening = url.recv_timeout(START_TIMEOUT);
-        served.url = listening.map_err(|_| "a server did not say where it listens: is the program andon built?")?;
-        Ok(served)
-    }
-
-    fn start(mut command: Command, url: String) -> Result<Self, Error> {
-        #[cfg(unix)]
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let child = command.stdin(Stdio::null()).spawn();
-        Ok(Self { child: child.map_err(|error| format!("{:?}: {error}", command.get_program()))?, url })
-    }
+/// One of the proxies, before `upstream`.
+fn proxy(passage: Passage, upstream: &Served) -> Result<Served, Error> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--passage", passage.name(), "--upstream", &upstream.address.to_string()]);
+    Served::of(command, &Cores::default())
 }
 
-impl Drop for Served {
+/// npx with all that it started, which ends when this is dropped.
+struct Npx(Child);
+
+impl Drop for Npx {
     fn drop(&mut self) {
-        // The gateway ends its servers by itself, and npx has processes of its own.
-        let group = format!("-{}", self.child.id());
+        let group = format!("-{}", self.0.id());
         let _ = Command::new("kill").args(["-TERM", "--", &group]).status();
-        let _ = self.child.wait();
+        let _ = self.0.wait();
     }
 }
 
 /// supergateway before the same server, once it answers.
-async fn supergateway(andon: &Path) -> Result<(Served, Case), Error> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+async fn supergateway(andon: &Path) -> Result<(Npx, Case), Error> {
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let mut command = Command::new("npx");
     command
         .args(["--yes", "supergateway", "--stdio", &format!("{} serve --stdio", andon.display())])
-        .args(["--outputTransport", "streamableHttp", "--stateful", "--port", &port.to_string()])
+        .args(["--outputTransport", "streamableHttp", "--stateful", "--port", &address.port().to_string()])
+        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut served = Served::start(command, format!("http://127.0.0.1:{port}/mcp"))?;
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut npx = Npx(command.spawn().map_err(|error| format!("npx: {error}"))?);
     let until = Instant::now() + INSTALL_TIMEOUT;
     loop {
-        match Case::open("supergateway, stdio", &served.url, Era::Legacy).await {
+        match Case::open("supergateway, stdio", address, Era::Legacy).await {
             Ok(case) => {
                 case.call().await?;
-                return Ok((served, case));
+                return Ok((npx, case));
             }
             Err(error) if Instant::now() > until => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
         }
-        if let Some(status) = served.child.try_wait()? {
+        if let Some(status) = npx.0.try_wait()? {
             return Err(format!("npx ended: {status}").into());
         }
     }
