@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use andon::client::{Builder, Client, Error, Event, Listen, OpenFailure, Options, Reference};
 use andon::serde_json::{Map, Value, json};
+use andon::types::raw_object::RawObject;
 use andon::types::tools::Tool;
 use clap::Args;
 use similar::get_close_matches;
@@ -211,14 +212,23 @@ async fn leave(client: &Client, is_interrupted: bool) {
 async fn converse(deed: Deed, client: &Client, screen: &Screen, words: Vec<String>) -> Result<(), Failure> {
     let mut words = words.into_iter();
     match deed {
-        Deed::Tools => screen.tools(&client.tools().await?),
+        Deed::Tools => {
+            screen.tools(&client.tools().await?)?;
+            tell_who_is_missing(client, "tools/list").await
+        }
         Deed::Call => call(client, screen, words).await,
-        Deed::Resources => screen.resources(&client.resources().await?, &client.templates().await?),
+        Deed::Resources => {
+            screen.resources(&client.resources().await?, &client.templates().await?)?;
+            tell_who_is_missing(client, "resources/list").await
+        }
         Deed::Read => {
             let uri = words.next().ok_or_else(|| usage("which resource? give its URI"))?;
             screen.contents(&client.read(&uri).await?)
         }
-        Deed::Prompts => screen.prompts(&client.prompts().await?),
+        Deed::Prompts => {
+            screen.prompts(&client.prompts().await?)?;
+            tell_who_is_missing(client, "prompts/list").await
+        }
         Deed::Prompt => {
             let name = words.next().ok_or_else(|| usage("which prompt? see andon prompts"))?;
             let arguments = arguments::parse(&json!({}), words)?;
@@ -235,6 +245,7 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let name = words.next().ok_or_else(|| usage("which tool? see andon tools"))?;
     let tools = client.tools().await?;
     let Some(tool) = tools.iter().find(|tool| tool.name == name) else {
+        tell_who_is_missing(client, "tools/list").await?;
         return Err(usage(no_tool(&name, &tools)));
     };
     let schema = tool.input_schema.to_value().unwrap_or_else(|_| json!({}));
@@ -248,6 +259,20 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let result = result?;
     screen.result(&name, &result)?;
     if result.is_error { Err(Failure::Tool) } else { Ok(()) }
+}
+
+/// A gateway says in its lists which of its servers they are without.
+async fn tell_who_is_missing(client: &Client, list: &str) -> Result<(), Failure> {
+    let listed = client.request(list, RawObject::default(), Options::default()).await?;
+    let Ok(Value::Object(listed)) = listed.parse_owned::<Value>() else { return Ok(()) };
+    let missing = listed.get("_meta").and_then(|meta| meta.get("andon.dev/missing")).and_then(Value::as_array);
+    for server in missing.into_iter().flatten() {
+        let said = |member: &str| server.get(member).and_then(Value::as_str);
+        let (Some(name), Some(state)) = (said("server"), said("state")) else { continue };
+        let why = said("why").map(|why| format!(": {why}")).unwrap_or_default();
+        eprintln!("andon: without the server {name:?}, which is {}", show::harmless(&format!("{state}{why}")));
+    }
+    Ok(())
 }
 
 /// What to try instead of a name that no tool has: those it is like, with the names of their servers or without.

@@ -14,17 +14,18 @@ use crate::target::Kind;
 /// Shorter values are words, numbers and flags, and no secrets.
 const BYTES_MIN: usize = 8;
 
-/// Values of the environment and of headers, and their names. The longest come first, as they may contain others.
+/// Values of the environment, of arguments and of headers, and their names. The longest come first, as they may contain others.
 pub(crate) struct Secrets(Vec<(String, String)>);
 
 impl Secrets {
-    /// What `target` is given in its environment, or in `headers`.
+    /// What `target` is given in its environment or its arguments, or in `headers`.
     pub(crate) fn of(target: &Kind, headers: &HeaderMap) -> Self {
         let mut known = Vec::new();
         if let Kind::Command(command) = target {
             for (name, value) in &command.environment {
                 known.push((value.to_string_lossy().into_owned(), name.to_string_lossy().into_owned()));
             }
+            known.extend(command.masked.iter().map(|(name, value)| (value.clone(), name.clone())));
         }
         for (name, value) in headers {
             let Ok(value) = value.to_str() else { continue };

@@ -29,6 +29,7 @@ pub struct Command {
     pub(crate) program: OsString,
     pub(crate) args: Vec<OsString>,
     pub(crate) environment: Vec<(OsString, OsString)>,
+    pub(crate) masked: Vec<(String, String)>,
     pub(crate) inherits_environment: bool,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) memory_bytes_max: Option<u64>,
@@ -43,6 +44,7 @@ impl Command {
             program: program.into(),
             args: Vec::new(),
             environment: Vec::new(),
+            masked: Vec::new(),
             inherits_environment: false,
             folder: None,
             memory_bytes_max: None,
@@ -63,6 +65,14 @@ impl Command {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// With a value among its arguments, or in them, that is replaced by its name as those of its environment are: see
+    /// [`Command::env`]. Whoever may list the processes of the system can read it all the same.
+    #[must_use]
+    pub fn mask(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.masked.push((name.into(), value.into()));
         self
     }
 

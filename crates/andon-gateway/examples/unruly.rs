@@ -29,7 +29,7 @@ struct State {
     is_hushed: AtomicBool,
     hushed: AtomicU64,
     waiting: Mutex<HashMap<String, Sender<Value>>>,
-    /// As they were when the client said that they changed.
+    /// As the client said when they had changed.
     roots: Mutex<Option<String>>,
     /// URIs that the client subscribed to.
     watched: Mutex<BTreeSet<String>>,
@@ -60,17 +60,16 @@ fn main() {
         match (message["method"].as_str(), message.get("id")) {
             (Some(method), Some(id)) => request(&state, method, id.clone(), message["params"].clone()),
             (None, Some(id)) => {
-                let waiting = state.waiting.lock().expect("nobody panics").remove(id.as_str().unwrap_or_default());
-                if let Some(waiting) = waiting {
+                let id = id.as_str().unwrap_or_default();
+                if id.starts_with("roots") {
+                    *state.roots.lock().expect("nobody panics") = Some(message["result"]["roots"].to_string());
+                } else if let Some(waiting) = state.waiting.lock().expect("nobody panics").remove(id) {
                     drop(waiting.send(message["result"].clone()));
                 }
             }
             (Some("notifications/roots/list_changed"), None) => {
-                let state = state.clone();
-                std::thread::spawn(move || {
-                    let roots = question(&state, "roots/list", json!({})).map(|result| result["roots"].to_string());
-                    *state.roots.lock().expect("nobody panics") = roots;
-                });
+                let id = format!("roots{}", state.questions.fetch_add(1, Ordering::SeqCst));
+                say(&json!({ "jsonrpc": "2.0", "id": id, "method": "roots/list" }));
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ mod fields;
 mod sense;
 mod settings;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ const NAME_CHARS_MAX: usize = 64;
 /// What other clients say of a server and what means nothing here.
 const FOREIGN: [&str; 9] =
     ["alwaysAllow", "autoApprove", "description", "dev", "gallery", "icon", "name", "trust", "version"];
+
+/// Variables that are no secrets.
+const OPEN: [&str; 9] = ["HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER"];
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +105,8 @@ pub enum Place {
         env: BTreeMap<String, String>,
         /// The folder that it starts in.
         folder: Option<PathBuf>,
+        /// Variables that its arguments contain: what is told of it has their names instead.
+        masked: BTreeMap<String, String>,
     },
     /// A URL.
     Remote {
@@ -191,8 +197,10 @@ fn whole(node: &Node, own: Option<(&Path, &Node)>, lookup: &expand::Lookup<'_>, 
             Some(())
         });
     }
-    // Inputs ask a person; where one is used, that is the error.
-    let _known = (top.take("inputs"), top.take("$schema"));
+    top.take("$schema");
+    // They ask a person, whose answer may be known before.
+    let inputs = top.take("inputs").map(|node| inputs(node, report)).unwrap_or_default();
+    let lookup = &|name: &str| inputs.get(name).cloned().or_else(|| lookup(name));
     let (mut servers, mut places) = (Vec::new(), Vec::new());
     let (mut is_there, mut named) = (false, 0);
     for name in ["mcpServers", "servers"] {
@@ -288,7 +296,18 @@ fn server(
     let texts = Texts { lookup };
     let command = fields.take("command");
     let program = command.and_then(|node| texts.one(node, "command", report));
-    let args = fields.take("args").map(|node| texts.list(node, "args", report)).unwrap_or_default();
+    let masked = RefCell::new(BTreeMap::new());
+    let args = fields.take("args").map(|node| {
+        let lookup = |name: &str| {
+            let value = lookup(name)?;
+            if !OPEN.contains(&name) && !name.starts_with("input:") {
+                masked.borrow_mut().insert(name.to_owned(), value.clone());
+            }
+            Some(value)
+        };
+        Texts { lookup: &lookup }.list(node, "args", report)
+    });
+    let args = args.unwrap_or_default();
     let env = environment(&mut fields, &texts, report);
     let folder = fields.take("cwd").and_then(|node| {
         let folder = PathBuf::from(texts.one(node, "cwd", report)?);
@@ -321,7 +340,7 @@ fn server(
             report.error(member.at, format!("{what} has an empty \"command\""));
             return None;
         }
-        (Some(program), None) => Place::Child { program, args, env, folder },
+        (Some(program), None) => Place::Child { program, args, env, folder, masked: masked.into_inner() },
         (None, Some((at, url))) => {
             check_url(at, &url, report);
             Place::Remote { url, headers }
@@ -338,6 +357,23 @@ fn server(
         }
     };
     (!is_off).then_some(Server { name, place, settings })
+}
+
+/// What `inputs` are called where they are used, and what they are if nobody says anything else.
+fn inputs(node: &Node, report: &mut Report) -> BTreeMap<String, String> {
+    let Kind::List(nodes) = &node.kind else {
+        report.error(node.at, format!("\"inputs\" is a list, and this is {}", node.kind.noun()));
+        return BTreeMap::new();
+    };
+    let mut known = BTreeMap::new();
+    for node in nodes {
+        let Some(mut fields) = Fields::of(node, "an input", report) else { continue };
+        let mut text = |name: &str| fields.take(name).and_then(|node| fields::text(node, name, report));
+        if let Some((id, default)) = text("id").zip(text("default")) {
+            known.insert(format!("input:{id}"), default.to_owned());
+        }
+    }
+    known
 }
 
 /// Whether a server is not to be served, whatever else is said of it.

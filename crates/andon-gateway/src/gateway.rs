@@ -88,6 +88,16 @@ struct Shared {
     host: Box<MakeHost>,
 }
 
+/// What a configuration changed.
+struct Applied {
+    /// Servers that were started.
+    started: usize,
+    /// Servers to end.
+    ended: Vec<Arc<Upstream>>,
+    /// Servers that run on are treated otherwise.
+    is_otherwise: bool,
+}
+
 struct Endpoint {
     number: u64,
     front: Arc<Front>,
@@ -121,6 +131,8 @@ impl Gateway {
         });
         let main = hub.endpoint(Scope::All)?;
         drop(hub.apply(config));
+        // What is kept of servers is known from here on, and to be told to who comes.
+        hub.announce_all();
         tokio::spawn(sweep(Arc::downgrade(&hub.parking)));
         Ok(Arc::new(Self { hub, main }))
     }
@@ -135,7 +147,7 @@ impl Gateway {
     pub fn reload(&self, config: &Config) -> (usize, usize) {
         let is_approved = self.hub.pins.heed_approvals();
         let (before, named) = (self.hub.upstreams(), self.hub.named());
-        let (started, ended) = self.hub.apply(config);
+        let Applied { started, ended, is_otherwise } = self.hub.apply(config);
         let count = ended.len();
         tokio::spawn(async move { join_all(ended.iter().map(|upstream| upstream.end())).await });
         for upstream in self.hub.upstreams().iter() {
@@ -143,7 +155,7 @@ impl Gateway {
         }
         let after = self.hub.upstreams();
         let is_same = before.len() == after.len() && before.iter().zip(after.iter()).all(|(a, b)| Arc::ptr_eq(a, b));
-        if is_approved || !is_same || named != config.named {
+        if is_approved || is_otherwise || !is_same || named != config.named {
             self.hub.announce_all();
         }
         (started, count)
@@ -195,7 +207,8 @@ impl Gateway {
 impl Mounts for Gateway {
     fn paths(&self) -> String {
         // Their names are for those who may come in.
-        "/mcp/NAME is that of the server NAME of the configuration".to_owned()
+        "/mcp/NAME is that of the server NAME of the configuration, with _ for what is none of A-Z a-z 0-9 _ - ."
+            .to_owned()
     }
 
     /// `/mcp/<server>`.
@@ -257,19 +270,22 @@ impl Hub {
         lock(&self.endpoints).values().filter(|endpoint| key.is_at(endpoint.number)).cloned().collect()
     }
 
-    /// Replaces the servers by these; those that are the same stay. How many were started, and those to end.
-    fn apply(&self, Config { servers, named, .. }: &Config) -> (usize, Vec<Arc<Upstream>>) {
+    /// Replaces the servers by these; those that are the same stay.
+    fn apply(&self, Config { servers, named, .. }: &Config) -> Applied {
         let known = self.upstreams();
-        let mut started = Vec::new();
+        let (mut started, mut is_otherwise) = (Vec::new(), false);
         let next: Vec<Arc<Upstream>> = servers
             .iter()
             .map(|server| {
                 let same = known.iter().find(|upstream| upstream.is_of(server, self.options.mode));
+                if let Some(same) = same {
+                    is_otherwise |= same.heed_settings(&server.settings);
+                }
                 same.cloned().unwrap_or_else(|| {
                     let trust = self.pins.of(&server.name);
                     let upstream = Upstream::new(server.clone(), self.options.mode, trust, self.me.clone());
                     upstream.remember();
-                    if upstream.settings.definitions == Policy::Hold && self.options.data.is_none() {
+                    if upstream.settings().definitions == Policy::Hold && self.options.data.is_none() {
                         tracing::warn!(
                             server = server.name,
                             "changed definitions are held back and cannot be approved, and after a restart all are \
@@ -293,7 +309,7 @@ impl Hub {
                 upstream.succeed(old);
             }
         }
-        (started.len(), ended)
+        Applied { started: started.len(), ended, is_otherwise }
     }
 
     fn endpoint(&self, scope: Scope) -> Result<Arc<Endpoint>, Error> {
@@ -322,7 +338,9 @@ impl Hub {
             before.as_ref().is_none_or(|(before, _)| differs(before, after))
         };
         let is_held_otherwise = before.as_ref().is_some_and(|(_, held)| *held != after.held());
-        let tools = is_held_otherwise || is_other(|a, b| a.tools != b.tools);
+        // What it says of itself is told with the list that all have.
+        let says_otherwise = is_other(|a, b| a.instructions != b.instructions || a.info != b.info);
+        let tools = is_held_otherwise || says_otherwise || is_other(|a, b| a.tools != b.tools);
         let prompts = is_other(|a, b| a.prompts != b.prompts);
         let resources = is_other(|a, b| a.resources != b.resources || a.templates != b.templates);
         for endpoint in self.endpoints_of(key).iter().filter(|endpoint| endpoint.front.shows(name)) {

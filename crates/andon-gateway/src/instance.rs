@@ -32,6 +32,8 @@ use watches::Watch;
 pub(crate) use calls::{Outgoing, TaskWish};
 pub(crate) use traffic::{Reserved, Sharing};
 
+/// How long a call waits for a server that is starting, if that may take so long: many clients give up after 60 s.
+const START_WAIT: Duration = Duration::from_secs(45);
 /// How long a call waits for a server that is being restarted.
 const RESTART_WAIT: Duration = Duration::from_secs(5);
 
@@ -112,8 +114,14 @@ pub(crate) struct Instance {
     roots_stale: AtomicBool,
     /// It is being told, by one task at most.
     roots_told: AtomicBool,
+    /// The server of one session has heard what it was told, and what it asked then was answered.
+    roots_taken_in: watch::Sender<bool>,
+    /// Questions of the server for roots that are not answered yet.
+    roots_asked: watch::Sender<usize>,
     /// A list was given without it, before it was there.
     was_missed: AtomicBool,
+    /// It did not start when it was tried last.
+    has_failed: AtomicBool,
 }
 
 impl Instance {
@@ -167,7 +175,10 @@ impl Instance {
             roots: watch::Sender::new((true, None)),
             roots_stale: AtomicBool::new(false),
             roots_told: AtomicBool::new(false),
+            roots_taken_in: watch::Sender::new(true),
+            roots_asked: watch::Sender::new(0),
             was_missed: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
         })
     }
 
@@ -195,7 +206,8 @@ impl Instance {
         lock(&self.since).elapsed()
     }
 
-    /// Waits until calls can be made: as long as the server may take to start, or a moment for one that is restarted.
+    /// Waits until calls can be made: as long as the server may take to start and clients wait, or a moment for one that is
+    /// restarted.
     ///
     /// # Errors
     /// What to tell the client.
@@ -204,7 +216,7 @@ impl Instance {
             return Ok(ready);
         }
         let name = &self.upstream.name;
-        let starting = Instant::now() + self.upstream.settings.start_timeout;
+        let starting = Instant::now() + self.upstream.settings().start_timeout.min(START_WAIT);
         let restarting = Instant::now() + RESTART_WAIT;
         let mut phases = self.phase.subscribe();
         loop {
@@ -231,12 +243,14 @@ impl Instance {
         }
     }
 
-    /// The catalogue, once there is one; waits only for a server that is starting, and no longer than until it has been
-    /// starting for `most`.
+    /// The catalogue, once there is one; waits only for a server that is starting for the first time or was there before, and no
+    /// longer than until it has been starting for `most`.
     pub(crate) async fn listed(&self, most: Duration) -> Option<Arc<Vetted>> {
         if let Some(ready) = self.ready_now() {
             return Some(ready.catalogue);
         }
+        // It would hold up every list of everybody each time that it is tried again.
+        let most = if self.has_failed.load(Ordering::SeqCst) { Duration::ZERO } else { most };
         let mut phases = self.phase.subscribe();
         let started = phases.wait_for(|phase| !matches!(phase, Phase::Starting));
         drop(tokio::time::timeout(most.saturating_sub(self.since()), started).await);

@@ -148,7 +148,7 @@ impl Front {
     async fn pass_on(self: &Arc<Self>, call: &Call, method: Method, params: RawObject) -> Result<Reply, ErrorObject> {
         let asked = params.text("uri").map(Cow::into_owned);
         let routed = self.route(call, method, params).await?;
-        let settings = &routed.upstream.settings;
+        let settings = routed.upstream.settings();
         // The server's own time runs out first, and says what happened.
         call.set_timeout(settings.start_timeout + settings.timeout + Duration::from_secs(5));
         match routed.way {
@@ -241,6 +241,9 @@ impl Front {
                 Err(Error::Protocol(error)) if revision.era() == Era::Modern && results::asks_in_vain(&error) => {
                     return Err(routed.upstream.explained(error));
                 }
+                Err(error) if results::is_lost(&error) && routed.upstream.is_ended() => {
+                    return Err(results::ended(&routed.upstream.name));
+                }
                 Err(error) => {
                     return Err(results::failure(&routed.upstream.name, error, asked));
                 }
@@ -320,7 +323,7 @@ impl Front {
         }
         let upstream = self.hub()?.upstream(&name);
         let upstream = upstream.ok_or_else(|| ErrorObject::unavailable(format!("the server {name:?} is gone")))?;
-        let is_repeatable = is_repeatable && upstream.settings.retry == Retry::Idempotent;
+        let is_repeatable = is_repeatable && upstream.settings().retry == Retry::Idempotent;
         Ok(Routed { upstream, params: Arc::new(params), is_repeatable, way, wish, view })
     }
 

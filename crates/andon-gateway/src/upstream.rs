@@ -7,7 +7,7 @@ mod shown;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use andon_client::Builder;
 use andon_server::call::Call;
@@ -20,6 +20,7 @@ use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
 use crate::instance::{Instance, Key, Ready, Reserved};
+use crate::names;
 use crate::pins::{Trust, Vetted, kept};
 use crate::restarts::Intensity;
 use crate::service::Dull;
@@ -33,7 +34,8 @@ pub(crate) use shown::Listing;
 pub(crate) struct Upstream {
     pub(crate) name: Arc<str>,
     pub(crate) place: Place,
-    pub(crate) settings: Arc<Settings>,
+    /// What differs between them while it runs is looked at each time.
+    settings: RwLock<Arc<Settings>>,
     pub(crate) mode: Mode,
     hub: Weak<Hub>,
     breaker: Mutex<Breaker>,
@@ -55,6 +57,8 @@ pub(crate) struct Upstream {
     figures: Figures,
     /// It was said how to let it ask.
     is_explained: AtomicBool,
+    /// What was said last of names in the configuration that are none of its own.
+    idle_words: Mutex<Vec<String>>,
     /// Of its results.
     pub(crate) dull: Dull,
 }
@@ -71,7 +75,7 @@ impl Upstream {
             breaker: Mutex::new(Breaker::new(settings.breaker)),
             slots: Arc::new(Semaphore::new(settings.in_flight_max)),
             returning: Arc::new(Semaphore::new(settings.in_flight_max)),
-            settings: Arc::new(settings),
+            settings: RwLock::new(Arc::new(settings)),
             hub,
             instances: Mutex::default(),
             is_ended: AtomicBool::new(false),
@@ -82,16 +86,32 @@ impl Upstream {
             turn: Arc::default(),
             figures: Figures::default(),
             is_explained: AtomicBool::new(false),
+            idle_words: Mutex::default(),
             dull: Dull::default(),
         })
     }
 
-    /// Whether it is what the configuration says.
+    /// How it is treated now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it can be what the configuration says without being started anew.
     pub(crate) fn is_of(&self, server: &Server, default_mode: Mode) -> bool {
         *self.name == *server.name
             && self.place == server.place
-            && *self.settings == server.settings
+            && self.settings().runs_on_as(&server.settings)
             && self.mode == server.settings.mode.unwrap_or(default_mode)
+    }
+
+    /// Is treated so from now on, and whether that is otherwise than before.
+    pub(crate) fn heed_settings(&self, settings: &Settings) -> bool {
+        if *self.settings() == *settings {
+            return false;
+        }
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings.clone());
+        self.find_idle_words();
+        true
     }
 
     /// Begins the conversation that all share, so that it is there when the first client comes.
@@ -111,7 +131,7 @@ impl Upstream {
         };
         for before in old.instances().iter().filter(|before| fits(&before.key) && before.is_watching()) {
             let mut instances = lock(&self.instances);
-            let has_room = instances.len() < self.settings.instances_max && !self.is_ended.load(Ordering::Relaxed);
+            let has_room = instances.len() < self.settings().instances_max && !self.is_ended.load(Ordering::Relaxed);
             if has_room && !instances.contains_key(&before.key) {
                 instances.insert(before.key.clone(), Instance::follow(before, self.clone()));
             }
@@ -144,6 +164,11 @@ impl Upstream {
         lock(&self.shown).remove(&key);
     }
 
+    /// Whether it was ended for good: it is configured otherwise or not any more, or Andon ends.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Relaxed)
+    }
+
     /// Ends all conversations for good, and waits until their processes are gone.
     pub(crate) async fn end(&self) {
         let instances: Vec<_> = {
@@ -157,8 +182,8 @@ impl Upstream {
     }
 
     /// What its catalogue is of.
-    pub(crate) fn source(&self) -> catalogue::Server<'_> {
-        catalogue::Server { name: &self.name, settings: &self.settings }
+    pub(crate) fn source<'a>(&'a self, settings: &'a Settings) -> catalogue::Server<'a> {
+        catalogue::Server { name: &self.name, settings }
     }
 
     /// What the clients of the conversation `of` are subscribed to here: its own URI, and its name at an endpoint.
@@ -186,11 +211,25 @@ impl Upstream {
         error
     }
 
+    /// Says which names in the configuration are none of its own, once.
+    fn find_idle_words(&self) {
+        let Some(known) = self.known() else { return };
+        let settings = self.settings();
+        let prefix = settings.prefix.clone().unwrap_or_else(|| names::prefix(&self.name));
+        let found = settings.idle_words(&prefix, &known);
+        let mut said = lock(&self.idle_words);
+        for what in found.iter().filter(|what| !said.contains(what)) {
+            tracing::warn!(server = &*self.name, what, "the configuration names what there is not");
+        }
+        *said = found;
+    }
+
     /// How often conversations may be opened again. One that ends at once each time is no crash loop where there is no
     /// process: it is tried on, ever less often.
     pub(crate) fn intensity(&self) -> Intensity {
-        let most = if self.place.is_child() { self.settings.restarts.most } else { usize::MAX };
-        Intensity { most, ..self.settings.restarts }
+        let restarts = self.settings().restarts;
+        let most = if self.place.is_child() { restarts.most } else { usize::MAX };
+        Intensity { most, ..restarts }
     }
 
     /// Conversations that wait until they are tried again need not wait any longer.

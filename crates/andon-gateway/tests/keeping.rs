@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use andon_client::Client;
 use andon_server::principal::Principal;
-use common::{Bench, call, is_alive, processes, silent, stop, unruly, until};
+use common::{Bench, call, example, is_alive, processes, silent, stop, unruly, until};
 use serde_json::{Value, json};
 
 const LEGACY: &str = "2025-11-25";
@@ -46,7 +46,7 @@ async fn a_server_that_answers_no_list_holds_no_reload_up() {
     let a = call(&client, "a__pid", json!({})).await.unwrap();
     let b = call(&client, "b__pid", json!({})).await.unwrap();
     hold_a_list_up(&client, "a__").await;
-    assert_eq!(bench.gateway.reload(&bench.configure(servers(json!({ "timeout_s": 77 })))), (2, 2));
+    assert_eq!(bench.gateway.reload(&bench.configure(servers(json!({ "in_flight_max": 77 })))), (2, 2));
     until(|| async { !is_alive(&a) && !is_alive(&b) }).await;
     bench.gateway.stop().await;
 }
@@ -118,6 +118,35 @@ async fn a_server_that_does_not_begin_in_time_is_ended_and_said_so() {
     assert!(!why.contains("wants a key"), "{why}");
     until(|| async { processes(&word).is_empty() }).await;
     assert_eq!(common::tools(&client).await, [""; 0]);
+    bench.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_did_not_begin_holds_no_list_up_when_it_is_tried_again() {
+    let bench = Bench::new(json!({
+        "a": unruly(&[], json!({})),
+        "b": unruly(&["--slow", "60000"], json!({ "start_timeout_s": 2, "list_wait_s": 2, "restarts_max": 1000 })),
+    }));
+    let client = bench.client("2025-11-25").await;
+    until(|| async { bench.status("b").last_error.is_some() }).await;
+    until(|| async { bench.status("b").state == "starting" }).await;
+    let begun = Instant::now();
+    assert!(!client.tools().await.unwrap().is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    bench.gateway.stop().await;
+}
+
+/// The output of a server is open for as long as anybody has it who was started by it.
+#[tokio::test]
+async fn a_server_has_ended_though_another_process_has_its_output() {
+    let script = format!("setsid sleep 15 & exec {}", example("unruly"));
+    let bench = Bench::new(json!({ "a": { "command": "sh", "args": ["-c", script] } }));
+    let client = bench.client("2025-11-25").await;
+    let begun = Instant::now();
+    let error = call(&client, "crash", json!({})).await.unwrap_err().to_string();
+    assert!(error.contains("exit status: 3"), "{error}");
+    assert_eq!(call(&client, "echo", json!({ "message": "again" })).await.unwrap(), "again");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     bench.gateway.stop().await;
 }
 

@@ -121,8 +121,8 @@ async fn what_a_server_lists_to_one_is_not_shown_to_others_while_theirs_starts()
 }
 
 /// The servers of one gateway, and who shares them.
-fn servers(mode: &str, timeout_s: u32) -> Value {
-    json!({ "own": unruly(&[], json!({ "mode": mode, "timeout_s": timeout_s })) })
+fn servers(mode: &str, in_flight_max: u32) -> Value {
+    json!({ "own": unruly(&[], json!({ "mode": mode, "in_flight_max": in_flight_max })) })
 }
 
 #[tokio::test]

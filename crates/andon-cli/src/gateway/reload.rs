@@ -34,8 +34,7 @@ pub(super) async fn watch(gateway: Arc<Gateway>, file: PathBuf, settings: Option
             None => {
                 // It says nothing of what is trusted.
                 gateway.heed_approvals();
-                let why = super::errors(&checked.findings).next().map(ToString::to_string);
-                tracing::error!(file = %file.display(), why, "the configuration is wrong: nothing changes");
+                tracing::error!(file = %file.display(), "nothing changes until that is mended");
             }
         }
     }

@@ -39,7 +39,8 @@ const INHERITED: [&str; 14] = [
 ];
 /// How long each step of the end may take: the end of its input, then a signal to end, then one to kill.
 const STEP: Duration = Duration::from_secs(2);
-/// How long a child that closed its output may take to end, before we speak of its end without its status.
+/// How long a child that closed its output may take to end, before we speak of its end without its status; and how long its output
+/// is read when it has ended.
 const STATUS_DELAY: Duration = Duration::from_millis(500);
 /// Bytes of one line of standard error.
 const STDERR_LINE_BYTES_MAX: usize = 16 << 10;
@@ -98,7 +99,7 @@ impl ChildLink {
             drop(registered);
         });
         let end = describe_end(ended.clone(), errors, last_words);
-        let lines = Lines::new(output, input, line_bytes_max, ear, end);
+        let lines = Lines::new(output, input, line_bytes_max, ear, gone(ended.clone()), end);
         Ok(Self { lines, ending: Mutex::new(Some(ending)), ended })
     }
 }
@@ -285,14 +286,22 @@ fn signal(group: Group, step: Step) {
 #[cfg(not(unix))]
 fn signal(_group: Group, _step: Step) {}
 
+/// Returns when the process has ended and its output has been read: a process that left its group may hold that open.
+async fn gone(mut ended: watch::Receiver<Option<String>>) {
+    drop(ended.wait_for(Option::is_some).await);
+    tokio::time::sleep(STATUS_DELAY).await;
+}
+
 /// Why the output ended, in words that help: the status and what the process said last.
 async fn describe_end(
     mut ended: watch::Receiver<Option<String>>,
-    errors: tokio::task::JoinHandle<()>,
+    mut errors: tokio::task::JoinHandle<()>,
     last_words: LastWords,
 ) -> String {
-    // What it said last is still on its way; a grandchild may hold it open.
-    drop(tokio::time::timeout(STATUS_DELAY, errors).await);
+    // What it said last is still on its way; a process that left its group may hold it open.
+    if tokio::time::timeout(STATUS_DELAY, &mut errors).await.is_err() {
+        errors.abort();
+    }
     let status = tokio::time::timeout(STATUS_DELAY, ended.wait_for(Option::is_some)).await;
     let mut why = match status {
         Ok(Ok(status)) => format!("the server's process ended ({})", status.as_deref().unwrap_or("no status")),

@@ -34,12 +34,14 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Starts reading, and writes when there is something to say. After the input ended, `end` says why.
+    /// Starts reading, and writes when there is something to say. After the input ended, `end` says why. When `gone` returns
+    /// nothing more is read: the peer is gone, whoever else may hold the input open.
     pub(crate) fn new(
         input: impl AsyncRead + Send + Unpin + 'static,
         output: impl AsyncWrite + Send + Unpin + 'static,
         line_bytes_max: usize,
         ear: Ear,
+        gone: impl Future<Output = ()> + Send + 'static,
         end: impl Future<Output = String> + Send + 'static,
     ) -> Self {
         let desk = Desk::new(Box::new(output));
@@ -50,7 +52,12 @@ impl Lines {
                 Line::Whole(line) => read_messages(line, &heard),
                 Line::TooLong(first) => heard(too_long(first, line_bytes_max)),
             };
-            let why = match read_lines(BufReader::new(input), line_bytes_max, take).await {
+            let read = tokio::select! {
+                biased;
+                read = read_lines(BufReader::new(input), line_bytes_max, take) => read,
+                () = gone => Ok(()),
+            };
+            let why = match read {
                 Ok(()) => end.await,
                 Err(error) => format!("reading failed: {error}"),
             };

@@ -20,7 +20,7 @@ pub(crate) fn streams(
     ear: Ear,
 ) -> Arc<dyn Link> {
     let end = async { "the server closed the connection".to_owned() };
-    Arc::new(Lines::new(input, output, line_bytes_max, ear, end))
+    Arc::new(Lines::new(input, output, line_bytes_max, ear, std::future::pending(), end))
 }
 
 /// Starts or connects what can be so again and again.

@@ -26,7 +26,10 @@ fn value_of(what: &str, lookup: &Lookup<'_>) -> Result<String, String> {
         return lookup("HOME").or_else(|| lookup("USERPROFILE")).ok_or_else(|| "there is no home folder".to_owned());
     }
     if what.starts_with("input:") {
-        return Err(format!("${{{what}}} asks a person, and there is none here: use ${{VARIABLE}}"));
+        let none = || {
+            format!("${{{what}}} asks a person, and there is none here: give it a \"default\", or use ${{VARIABLE}}")
+        };
+        return lookup(what).ok_or_else(none);
     }
     if what.contains("${") {
         return Err("a variable within a variable is not replaced: a default is plain text".to_owned());

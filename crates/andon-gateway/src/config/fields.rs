@@ -74,6 +74,13 @@ impl<'a> Fields<'a> {
             report.warn(member.at, format!("{what} has {:?}, which means nothing here", member.name));
         }
     }
+
+    /// The same, where it may be a mistake that does harm.
+    pub(crate) fn finish_strictly(self, what: &str, report: &mut Report) {
+        for member in self.0 {
+            report.error(member.at, format!("{what} has {:?}, which means nothing here", member.name));
+        }
+    }
 }
 
 pub(crate) fn object<'a>(node: &'a Node, what: &str, report: &mut Report) -> Option<&'a [Member]> {

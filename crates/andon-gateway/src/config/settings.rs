@@ -8,7 +8,9 @@ use andon_types::revision::Revision;
 
 use super::fields::{self, Fields, Report};
 use crate::breaker::Thresholds;
+use crate::catalogue::Catalogue;
 use crate::jsonc::{Kind, Member, Node};
+use crate::names;
 use crate::restarts::Intensity;
 
 /// Who shares a conversation with the server.
@@ -47,6 +49,8 @@ pub struct Patterns {
     pub allow: Vec<String>,
     /// Held back.
     pub deny: Vec<String>,
+    /// They are said of one server, and not of all.
+    pub is_of_one: bool,
 }
 
 /// How a server is treated.
@@ -135,7 +139,85 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Whether a server that is treated so can be treated as `next` says without being started anew: what differs is looked at
+    /// each time that it is needed.
+    pub(crate) fn runs_on_as(&self, next: &Self) -> bool {
+        let is_same_start = self.at_start() == next.at_start();
+        // A tool whose own name is none is not kept unless it has another.
+        let needed = |settings: &Self| -> Vec<String> {
+            settings.rename.keys().filter(|own| names::problem(own).is_some()).cloned().collect()
+        };
+        is_same_start && needed(self) == needed(next)
+    }
+
+    /// What holds for as long as a server runs.
+    fn at_start(&self) -> Self {
+        let Self {
+            mode,
+            protocol,
+            ping_interval,
+            in_flight_max,
+            definitions,
+            breaker,
+            restarts,
+            memory_bytes_max,
+            open_files_max,
+            processes_max,
+            ..
+        } = self.clone();
+        Self {
+            mode,
+            protocol,
+            ping_interval,
+            in_flight_max,
+            definitions,
+            breaker,
+            restarts,
+            memory_bytes_max,
+            open_files_max,
+            processes_max,
+            ..Self::default()
+        }
+    }
+
+    /// Names in what is said of tools, prompts and resources that are none of `catalogue`, and what is wrong with them.
+    pub(crate) fn idle_words(&self, prefix: &str, catalogue: &Catalogue) -> Vec<String> {
+        let tools: Vec<&str> = catalogue.tools.iter().map(|tool| tool.name.as_str()).collect();
+        let prompts: Vec<&str> = catalogue.prompts.iter().map(|prompt| prompt.name.as_str()).collect();
+        let renamed = self.rename.keys().map(|own| ("rename", own));
+        let described = self.describe.keys().map(|own| ("describe", own));
+        let of_tools = self.tools.own().map(|pattern| ("tools", pattern)).chain(renamed).chain(described);
+        let of_prompts = self.prompts.own().map(|pattern| ("prompts", pattern));
+        let idle = |(said, pattern): (&str, &String), known: &[&str]| {
+            if known.iter().any(|name| fits(pattern, name)) {
+                return None;
+            }
+            let own = pattern
+                .strip_prefix(prefix)
+                .filter(|own| !prefix.is_empty() && known.iter().any(|name| fits(own, name)));
+            match own {
+                Some(own) => {
+                    Some(format!("{said:?} names {pattern:?}: here stand the server's own names, such as {own:?}"))
+                }
+                // Whoever writes a pattern may mean what is not there yet.
+                None => (!pattern.contains('*'))
+                    .then(|| format!("{said:?} names {pattern:?}, which the server does not have")),
+            }
+        };
+        of_tools
+            .filter_map(|word| idle(word, &tools))
+            .chain(of_prompts.filter_map(|word| idle(word, &prompts)))
+            .collect()
+    }
+}
+
 impl Patterns {
+    /// Those that were said of this server, and not of all.
+    fn own(&self) -> impl Iterator<Item = &String> {
+        self.allow.iter().chain(&self.deny).filter(|_| self.is_of_one)
+    }
+
     /// Whether `name` is let through.
     pub fn permit(&self, name: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, name));
@@ -225,9 +307,9 @@ fn read_fields(mut fields: Fields<'_>, what: &str, settings: &mut Settings, whos
     settings.memory_bytes_max = (memory_mb > 0).then_some((memory_mb as u64) << 20).or(settings.memory_bytes_max);
     settings.open_files_max = (files > 0).then_some(files as u64).or(settings.open_files_max);
     settings.processes_max = (processes > 0).then_some(processes as u64).or(settings.processes_max);
-    taker.patterns("tools", &mut settings.tools);
-    taker.patterns("prompts", &mut settings.prompts);
-    taker.patterns("resources", &mut settings.resources);
+    taker.patterns("tools", whose, &mut settings.tools);
+    taker.patterns("prompts", whose, &mut settings.prompts);
+    taker.patterns("resources", whose, &mut settings.resources);
     if let Some(node) = taker.fields.take("roots") {
         settings.roots = taker.texts(node, "roots").into_iter().map(|uri| Root { uri, name: None }).collect();
     }
@@ -308,7 +390,7 @@ impl Taker<'_, '_, '_> {
         let Some(node) = self.fields.take(name) else { return };
         for member in fields::object(node, name, self.report).unwrap_or_default() {
             let Some(text) = fields::text(&member.value, &member.name, self.report) else { continue };
-            if let Some(why) = crate::names::problem(text) {
+            if let Some(why) = names::problem(text) {
                 self.report.error(member.value.at, format!("{:?} cannot be called that: {why}", member.name));
             } else if into.iter().any(|(other, known)| known == text && *other != member.name) {
                 self.report.error(member.value.at, format!("two tools would be called {text:?}"));
@@ -318,7 +400,7 @@ impl Taker<'_, '_, '_> {
         }
     }
 
-    fn patterns(&mut self, name: &str, into: &mut Patterns) {
+    fn patterns(&mut self, name: &str, whose: Whose, into: &mut Patterns) {
         let Some(node) = self.fields.take(name) else { return };
         let Some(mut inner) = Fields::of(node, name, self.report) else { return };
         for (list, into) in [("allow", &mut into.allow), ("deny", &mut into.deny)] {
@@ -326,12 +408,14 @@ impl Taker<'_, '_, '_> {
                 *into = self.texts(node, list);
             }
         }
-        inner.finish(&format!("{name:?}"), self.report);
+        into.is_of_one = whose == Whose::One;
+        // A word that is misspelt would let through what it was to keep back.
+        inner.finish_strictly(&format!("{name:?}"), self.report);
     }
 
     fn prefix(&mut self, node: &Node, into: &mut Option<String>) {
         let Some(text) = fields::text(node, "prefix", self.report) else { return };
-        if text.len() <= 64 && text.bytes().all(crate::names::is_plain) {
+        if text.len() <= 64 && text.bytes().all(names::is_plain) {
             *into = Some(text.to_owned());
         } else {
             self.report.error(node.at, "\"prefix\" has at most 64 of A-Z a-z 0-9 _ - .");
@@ -341,7 +425,11 @@ impl Taker<'_, '_, '_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Patterns, fits};
+    use std::sync::Arc;
+
+    use serde_json::{from_value, json};
+
+    use super::{Catalogue, Patterns, Settings, fits};
 
     #[test]
     fn a_star_is_any_text() {
@@ -357,8 +445,32 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_none_of_a_server_are_found() {
+        let settings = |tools: &[&str], is_of_one| Settings {
+            tools: Patterns {
+                deny: tools.iter().map(|name| (*name).to_owned()).collect(),
+                is_of_one,
+                ..Patterns::default()
+            },
+            rename: [("gone".to_owned(), "x".to_owned())].into(),
+            ..Settings::default()
+        };
+        let tools = json!([{ "name": "echo", "inputSchema": { "type": "object" } }]);
+        let catalogue = Catalogue { tools: Arc::new(from_value(tools).unwrap()), ..Catalogue::default() };
+        let found = settings(&["a__echo", "a__*", "drop*", "ecko", "echo", "e*"], true).idle_words("a__", &catalogue);
+        let about = ["\"a__echo\": here", "\"a__*\": here", "\"ecko\", which", "\"gone\", which"];
+        assert_eq!(found.len(), about.len(), "{found:?}");
+        assert!(found.iter().zip(about).all(|(found, about)| found.contains(about)), "{found:?}");
+        assert_eq!(
+            settings(&["ecko"], false).idle_words("a__", &catalogue).len(),
+            1,
+            "what is said of all may be of another"
+        );
+    }
+
+    #[test]
     fn deny_is_stronger_than_allow() {
-        let patterns = Patterns { allow: vec!["read*".into()], deny: vec!["*secret*".into()] };
+        let patterns = Patterns { allow: vec!["read*".into()], deny: vec!["*secret*".into()], ..Patterns::default() };
         assert!(patterns.permit("read_file"));
         assert!(!patterns.permit("read_secret"));
         assert!(!patterns.permit("write_file"));

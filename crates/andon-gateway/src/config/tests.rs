@@ -26,7 +26,7 @@ fn the_file_of_well_known_clients_is_read() {
     let config = checked.config.expect("it is fine");
     let names: Vec<&str> = config.servers.iter().map(|server| server.name.as_str()).collect();
     assert_eq!(names, ["files", "remote"]);
-    let Place::Child { program, args, env, folder } = &config.servers[0].place else { panic!("a child") };
+    let Place::Child { program, args, env, folder, .. } = &config.servers[0].place else { panic!("a child") };
     assert_eq!((program.as_str(), args[2].as_str(), folder), ("npx", "/tmp", &None));
     assert_eq!((env["KEY"].as_str(), env["N"].as_str()), ("s3cret", "9007199254740993"));
     assert_eq!(config.servers[0].settings.mode, Some(Mode::Session));
@@ -39,10 +39,17 @@ fn the_file_of_well_known_clients_is_read() {
 
 #[test]
 fn the_file_of_vs_code_is_read() {
-    let checked = of(r#"{"inputs": [], "servers": {"a": {"type": "stdio", "command": "${env:TOKEN}"}}}"#);
+    let checked = of(r#"{
+        "inputs": [{"id": "where", "type": "promptString", "description": "?", "default": "here"}, {"id": "key", "type": "promptString"}],
+        "servers": {"a": {"type": "stdio", "command": "${env:TOKEN}", "args": ["${input:where}", "--key=${TOKEN}"]}}
+    }"#);
     assert_eq!(checked.findings, []);
     let config = checked.config.expect("it is fine");
-    assert!(matches!(&config.servers[0].place, Place::Child { program, .. } if program == "s3cret"));
+    let Place::Child { program, args, masked, .. } = &config.servers[0].place else { panic!("a child") };
+    assert_eq!((program.as_str(), args[0].as_str(), args[1].as_str()), ("s3cret", "here", "--key=s3cret"));
+    assert_eq!(masked["TOKEN"], "s3cret");
+    let asks = of(r#"{"inputs": [{"id": "key"}], "servers": {"a": {"command": "x", "args": ["${input:key}"]}}}"#);
+    assert!(asks.findings.iter().any(|finding| finding.message.contains("\"default\"")), "{:?}", asks.findings);
 }
 
 #[test]

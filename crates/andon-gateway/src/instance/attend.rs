@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ async fn keep_up(instance: &Arc<Instance>) {
         let last_words = LastWords::default();
         let (ran, why) = one(instance, is_again, &last_words).await;
         is_again = true;
+        instance.has_failed.store(ran.is_none(), Ordering::SeqCst);
         if instance.is_ending() {
             return;
         }
@@ -117,7 +119,7 @@ async fn end_when_idle(instance: &Instance) -> Infallible {
     let mut looks = tokio::time::interval(LOOK);
     loop {
         looks.tick().await;
-        if !instance.is_ending() && instance.end_if_idle(instance.upstream.settings.idle_timeout) {
+        if !instance.is_ending() && instance.end_if_idle(instance.upstream.settings().idle_timeout) {
             tracing::info!(server = &*instance.upstream.name, "a conversation is idle, and ended");
         }
     }
@@ -129,7 +131,7 @@ async fn one(instance: &Arc<Instance>, is_again: bool, last_words: &LastWords) -
     // At the level that is always there: what is logged beneath it says of which server it is.
     let span = tracing::error_span!("upstream", server = &*instance.upstream.name);
     let opening =
-        tokio::time::timeout(instance.upstream.settings.start_timeout, open(instance, last_words).instrument(span));
+        tokio::time::timeout(instance.upstream.settings().start_timeout, open(instance, last_words).instrument(span));
     let opened = tokio::select! {
         opened = opening => opened,
         // The attempt is given up, and what it began ends with it.
@@ -205,10 +207,13 @@ fn names_credentials(headers: &BTreeMap<String, String>) -> bool {
 
 async fn open(instance: &Arc<Instance>, last_words: &LastWords) -> Result<Opened, Error> {
     let upstream = &instance.upstream;
-    let settings = &upstream.settings;
+    let settings = upstream.settings();
     let mut builder = match &upstream.place {
-        Place::Child { program, args, env, folder } => {
+        Place::Child { program, args, env, folder, masked } => {
             let mut command = andon_client::Command::new(program).args(args);
+            for (name, value) in masked {
+                command = command.mask(name, value);
+            }
             for (name, value) in env {
                 command = command.env(name, value);
             }
@@ -266,7 +271,7 @@ async fn open(instance: &Arc<Instance>, last_words: &LastWords) -> Result<Opened
     let events = client.events();
     // What it cannot list now is what it was before it was restarted.
     let known = upstream.known_in(&instance.key).map(|known| Catalogue::clone(&known)).unwrap_or_default();
-    let (catalogue, unread) = meet(&client, upstream.source(), known).await?;
+    let (catalogue, unread) = meet(&client, upstream.source(&settings), known).await?;
     Ok(Opened { client, catalogue, unread, events })
 }
 
@@ -367,7 +372,7 @@ async fn heed(instance: &Instance, mut events: Events, (stale, reopened): (&watc
 
 /// Asks the server now and then whether it is there, until it is not; then says so.
 async fn stay_in_touch(instance: &Instance, client: &Client) -> String {
-    let interval = instance.upstream.settings.ping_interval;
+    let interval = instance.upstream.settings().ping_interval;
     let mut pings = tokio::time::interval_at(Instant::now() + interval, interval);
     let mut missed = 0;
     instance.set_silent(false);
@@ -494,7 +499,8 @@ async fn read_again(
     known: &Catalogue,
     stale: Stale,
 ) -> Result<(Arc<Vetted>, Lists), Error> {
-    let server = instance.upstream.source();
+    let settings = instance.upstream.settings();
+    let server = instance.upstream.source(&settings);
     let mut catalogue = known.clone();
     let unread = if stale.session {
         let unread;

@@ -96,7 +96,7 @@ impl Instance {
     }
 
     fn options(&self, call: &Call, id: u64, line: &Arc<Line>, revision: Revision) -> Options {
-        let settings = &self.upstream.settings;
+        let settings = self.upstream.settings();
         let (reports, logs) = (line.clone(), line.clone());
         let mut options = Options::default()
             .timeout(settings.timeout)

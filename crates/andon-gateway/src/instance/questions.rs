@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use andon_client::Question;
+use andon_client::{Client, Question};
 use andon_core::io::AskError;
 use andon_server::call::Call;
 use andon_types::client::InputRequest;
@@ -47,7 +47,10 @@ impl Instance {
     /// Puts a question of the server to the client that it is for.
     pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
         if matches!(question.request, InputRequest::Roots(_)) {
-            return Ok(self.roots(question).await);
+            self.roots_asked.send_modify(|asked| *asked += 1);
+            let roots = self.roots(question).await;
+            self.roots_asked.send_modify(|asked| *asked -= 1);
+            return Ok(roots);
         }
         let method = question.request.method();
         self.put(question).await.inspect_err(|error| {
@@ -156,14 +159,19 @@ impl Instance {
         });
     }
 
-    /// Returns when the client that is asked for its roots has said them, or is given up: a call that is over cannot be asked
-    /// any more, and what it works on is to be what they say. `None` where nobody is asked.
+    /// Returns when the client that is asked for its roots has said them and its server has heard, or they are given up: a call that
+    /// is over cannot be asked any more, and what it works on is to be what they say. `None` where nobody is asked.
     pub(super) fn roots_settled(&self) -> Option<BoxFuture<'static, ()>> {
-        if !matches!(self.key, Key::Session(..)) || self.roots.borrow().0 {
+        let is_settled = self.roots.borrow().0 && *self.roots_taken_in.borrow();
+        if !matches!(self.key, Key::Session(..)) || is_settled {
             return None;
         }
-        let mut roots = self.roots.subscribe();
-        Some(async move { drop(roots.wait_for(|(is_there, _)| *is_there).await) }.boxed())
+        let (mut roots, mut taken_in) = (self.roots.subscribe(), self.roots_taken_in.subscribe());
+        let settled = async move {
+            drop(roots.wait_for(|(is_there, _)| *is_there).await);
+            drop(tokio::time::timeout(ROOTS_TIMEOUT, taken_in.wait_for(|is_so| *is_so)).await);
+        };
+        Some(settled.boxed())
     }
 
     /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
@@ -173,6 +181,7 @@ impl Instance {
         }
         if matches!(self.key, Key::Session(..)) {
             self.ask_for_roots(call);
+            self.roots_taken_in.send_replace(false);
         }
         let instance = self.clone();
         tokio::spawn(async move {
@@ -181,6 +190,7 @@ impl Instance {
                     instance.notify_of_roots().await;
                 }
                 instance.roots_told.store(false, Ordering::SeqCst);
+                instance.roots_taken_in.send_replace(true);
                 // They may have changed between the two, and whoever said so relied on this task.
                 if !instance.roots_stale.load(Ordering::SeqCst) || instance.roots_told.swap(true, Ordering::SeqCst) {
                     return;
@@ -197,6 +207,19 @@ impl Instance {
         if let Err(error) = client.notify("notifications/roots/list_changed", Map::new()).await {
             tracing::debug!(server = &*self.upstream.name, %error, "a server was not told of roots");
         }
+        if matches!(self.key, Key::Session(..)) {
+            drop(tokio::time::timeout(ROOTS_TIMEOUT, self.roots_are_heard(&client)).await);
+        }
+    }
+
+    /// Returns when the server has asked for the roots that it was told to have changed, if it does, and has heard the answer:
+    /// messages are read in their order. Each time there are two pings, since what comes before the answer to the first, or is to
+    /// go out then, is taken up by another task.
+    async fn roots_are_heard(&self, client: &Client) {
+        let mut asked = self.roots_asked.subscribe();
+        drop((client.ping().await, client.ping().await));
+        drop(asked.wait_for(|asked| *asked == 0).await);
+        drop((client.ping().await, client.ping().await));
     }
 
     /// The roots that are known without a call.
@@ -206,7 +229,7 @@ impl Instance {
             Ok(known) => known.1.clone(),
             Err(_) => None,
         };
-        known.unwrap_or_else(|| json!({ "roots": self.upstream.settings.roots }))
+        known.unwrap_or_else(|| json!({ "roots": self.upstream.settings().roots }))
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Front, Scope};
 use crate::catalogue::Listed;
-use crate::config::Mode;
+use crate::config::{Mode, Settings};
 use crate::flight::lock;
 use crate::instance::without_words;
 use crate::names;
@@ -100,7 +100,7 @@ impl Front {
     pub(super) async fn view_for(&self, call: &Call, name: &str) -> Result<Arc<View>, ErrorObject> {
         let (upstreams, named, viewer) = (self.upstreams(), self.named(), self.viewer(call));
         let parts = futures_util::future::try_join_all(upstreams.iter().map(|upstream| async {
-            let prefix = self.prefix(upstream, named);
+            let prefix = self.prefix(&upstream.name, &upstream.settings(), named);
             let catalogue = match upstream.known_to(viewer.as_ref()) {
                 Some(known) => Some(known),
                 None if !name.starts_with(&prefix) => None,
@@ -155,18 +155,18 @@ impl Front {
     }
 
     fn part(&self, upstream: &Upstream, catalogue: Arc<Vetted>, named: usize) -> Part {
-        let prefix = self.prefix(upstream, named);
-        let (server, settings) = (upstream.name.clone(), upstream.settings.clone());
+        let (server, settings) = (upstream.name.clone(), upstream.settings());
+        let prefix = self.prefix(&server, &settings, named);
         let is_one_of_several = self.scope == Scope::All && named > 1;
         Part { server, prefix, settings, held: catalogue.held(), catalogue, is_one_of_several }
     }
 
-    fn prefix(&self, upstream: &Upstream, named: usize) -> String {
-        match (&self.scope, &upstream.settings.prefix) {
+    fn prefix(&self, server: &str, settings: &Settings, named: usize) -> String {
+        match (&self.scope, &settings.prefix) {
             (Scope::One(_), _) => String::new(),
             (Scope::All, Some(given)) => given.clone(),
             (Scope::All, None) if named == 1 => String::new(),
-            (Scope::All, None) => names::prefix(&upstream.name),
+            (Scope::All, None) => names::prefix(server),
         }
     }
 
@@ -184,7 +184,7 @@ impl Front {
             return Some(known);
         }
         match upstream.reserve(call, self.number, Purpose::List) {
-            Ok(reserved) => reserved.instance.listed(upstream.settings.list_wait).await.or_else(known),
+            Ok(reserved) => reserved.instance.listed(upstream.settings().list_wait).await.or_else(known),
             // There is no room for one more conversation now: its calls will be told.
             Err(_) => known(),
         }

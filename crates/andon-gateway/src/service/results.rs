@@ -203,6 +203,14 @@ pub(super) fn asks_in_vain(error: &ErrorObject) -> bool {
     error.code == ErrorCode::InvalidRequest as i32 && REQUESTS.iter().any(|method| error.message.contains(method))
 }
 
+/// What the client is told of a call whose server Andon ended.
+pub(super) fn ended(server: &str) -> ErrorObject {
+    ErrorObject::unavailable(format!(
+        "the server {server:?} was ended during the call, because its configuration changed or Andon ends; whether the call was \
+         run is unknown: make it again if that does no harm"
+    ))
+}
+
 /// What the client is told of a call that failed; `asked` is the URI that it named.
 pub(super) fn failure(server: &str, error: Error, asked: Option<&str>) -> ErrorObject {
     match error {

@@ -105,8 +105,8 @@ impl Upstream {
         let is_free = |key: &Key| {
             instances.get(key).is_none_or(|known| (known.says_whose() || known.is_free()) && !known.is_ending())
         };
-        let has_room = instances.len() < self.settings.instances_max || self.evictable(&instances, purpose).is_some();
-        let mut keys = (0..self.settings.instances_max).map(|number| Key::Alone(subject.clone(), number));
+        let has_room = instances.len() < self.settings().instances_max || self.evictable(&instances, purpose).is_some();
+        let mut keys = (0..self.settings().instances_max).map(|number| Key::Alone(subject.clone(), number));
         let fits = |key: &Key| has_room || instances.contains_key(key);
         keys.find(|key| is_shared || (fits(key) && is_free(key))).unwrap_or(Key::Alone(subject, 0))
     }
@@ -127,7 +127,7 @@ impl Upstream {
             instance.touch();
             return Ok(instance.clone());
         }
-        if instances.len() >= self.settings.instances_max && key != Key::Shared {
+        if instances.len() >= self.settings().instances_max && key != Key::Shared {
             let evicted = loop {
                 let idlest = self.evictable(&instances, purpose).ok_or_else(|| self.is_full())?;
                 // Somebody may begin to use it in between.
@@ -151,7 +151,7 @@ impl Upstream {
     }
 
     fn is_full(&self) -> ErrorObject {
-        let most = self.settings.instances_max;
+        let most = self.settings().instances_max;
         ErrorObject::unavailable(format!("as many of the server {:?} as there may be, {most}, are running", self.name))
     }
 }

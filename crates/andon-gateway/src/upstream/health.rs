@@ -96,7 +96,7 @@ impl Upstream {
             None => match tokio::time::timeout(ROOM_WAIT, self.slots.clone().acquire_owned()).await {
                 Ok(slot) => slot.ok(),
                 Err(_) => {
-                    let most = self.settings.in_flight_max;
+                    let most = self.settings().in_flight_max;
                     let why = format!("as many calls as the server {:?} takes, {most}, are in flight", self.name);
                     return Err(ErrorObject::unavailable(why));
                 }
@@ -170,7 +170,7 @@ impl Upstream {
             tools: self.known().map_or(0, |known| {
                 let held = known.held();
                 let is_shown = |name: &str| {
-                    self.settings.tools.permit(name) && !held.as_ref().is_some_and(|held| held.contains(name))
+                    self.settings().tools.permit(name) && !held.as_ref().is_some_and(|held| held.contains(name))
                 };
                 known.tools.iter().filter(|tool| is_shown(&tool.name)).count()
             }),

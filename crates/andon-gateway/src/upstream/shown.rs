@@ -97,7 +97,7 @@ impl Upstream {
         if self.is_for_all()
             && let Some(kept) = self.trust.kept(&self.origin)
         {
-            self.show(Key::Shared, &Arc::new(self.trust.vet(self.settings.definitions, kept)));
+            self.show(Key::Shared, &Arc::new(self.trust.vet(self.settings().definitions, kept)));
         }
     }
 
@@ -115,7 +115,7 @@ impl Upstream {
                 (before, held)
             });
             let elsewhere = upstream.held_elsewhere(Some(&key));
-            let after = upstream.same(upstream.trust.heed(upstream.settings.definitions, catalogue, &elsewhere));
+            let after = upstream.same(upstream.trust.heed(upstream.settings().definitions, catalogue, &elsewhere));
             if upstream.is_for_all() && before.as_ref().is_none_or(|(before, _)| *before != after) {
                 upstream.trust.keep(&upstream.origin, &after);
             }
@@ -128,6 +128,7 @@ impl Upstream {
     /// Clients may see now what the conversation `by` has read.
     pub(crate) fn listed(&self, by: &Instance, listing: &Listing) {
         self.show(self.shelf(&by.key), &listing.after);
+        self.find_idle_words();
         let Some(hub) = self.hub.upgrade() else { return };
         // Who has its own, and asked for nothing before it was there, has missed nothing.
         if listing.before.is_some() || self.is_for_all() || by.was_missed() {

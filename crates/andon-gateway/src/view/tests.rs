@@ -48,7 +48,7 @@ fn names(view: &View) -> Vec<String> {
 #[test]
 fn tools_are_renamed_hidden_and_found_again() {
     let settings = Settings {
-        tools: Patterns { allow: Vec::new(), deny: vec!["drop*".into()] },
+        tools: Patterns { deny: vec!["drop*".into()], ..Patterns::default() },
         rename: [("read".to_owned(), "look".to_owned())].into(),
         describe: [("read".to_owned(), "Looks.".to_owned())].into(),
         ..Settings::default()
@@ -233,8 +233,10 @@ fn what_a_server_says_of_its_resources_leads_back_to_it() {
 
 #[test]
 fn the_only_server_with_resources_is_asked_for_those_that_nobody_lists() {
-    let settings =
-        Settings { resources: Patterns { allow: vec![], deny: vec!["*secret*".into()] }, ..Settings::default() };
+    let settings = Settings {
+        resources: Patterns { deny: vec!["*secret*".into()], ..Patterns::default() },
+        ..Settings::default()
+    };
     let view = View::new(vec![part("a", "", settings, catalogue(&[], &[], &[]))], None);
     assert!(view.home("any:thing").is_some());
     assert!(view.home("any:secret").is_none());
