@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::connection::Connection;
 use crate::histogram::Histogram;
+use crate::scale::usage::cpu_time;
 use crate::wire::{self, Era, Http, Numbered};
-use crate::{Error, machine, peer};
+use crate::{Error, peer};
 
 /// What is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ const WARM_UP: u8 = 0;
 const MEASURE: u8 = 1;
 const STOP: u8 = 2;
 
-/// Loads the server at `address`, which is the process `pid`.
+/// Loads the server at `address`, which is the process `pid` and those that it started.
 ///
 /// # Errors
 /// A call is not answered as it should be.
@@ -94,11 +95,11 @@ pub async fn run(address: SocketAddr, pid: u32, load: Load) -> Result<Measured, 
     }
     let pacer = load.rate.map(|rate| pace(rate, due, phase.clone()));
     wait(load.warm_up, &mut callers).await?;
-    let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(pid)?);
+    let (began_at, cpu_before) = (Instant::now(), cpu_time(pid)?);
     phase.store(MEASURE, Ordering::Relaxed);
     wait(load.window, &mut callers).await?;
     phase.store(STOP, Ordering::Relaxed);
-    let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(pid)? - cpu_before);
+    let (wall, cpu) = (began_at.elapsed(), cpu_time(pid)? - cpu_before);
 
     let (mut times, mut calls) = (Histogram::default(), 0);
     while let Some(ended) = callers.join_next().await {

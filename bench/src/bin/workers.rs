@@ -11,7 +11,6 @@ use std::time::Duration;
 use andon_bench::child::{self, Served};
 use andon_bench::load::{self, Call, Load};
 use andon_bench::machine::Cores;
-use andon_bench::scale::usage::Usage;
 use andon_bench::wire::{Era, Http};
 use andon_bench::{Error, FAILED};
 use clap::Parser as _;
@@ -86,14 +85,10 @@ async fn turn(workers: u16, options: &Options) -> Result<(f64, f64), Error> {
         era: Era::Modern,
         http: Http::One,
         connections: options.connections,
-        warm_up: Duration::ZERO,
-        window: WARM_UP,
+        warm_up: WARM_UP,
+        window: Duration::from_secs_f64(options.seconds),
         rate: None,
     };
-    load::run(server.address, server.pid(), load).await?;
-    let before = Usage::of(server.pid())?.cpu;
-    let window = Duration::from_secs_f64(options.seconds);
-    let measured = load::run(server.address, server.pid(), Load { window, ..load }).await?;
-    let cpu = Usage::of(server.pid())?.cpu - before;
-    Ok((cpu.as_secs_f64() * 1e6 / measured.calls as f64, measured.times.quantile_us(0.5)))
+    let measured = load::run(server.address, server.pid(), load).await?;
+    Ok((measured.cpu.as_secs_f64() * 1e6 / measured.calls as f64, measured.times.quantile_us(0.5)))
 }

@@ -51,6 +51,17 @@ impl Usage {
     }
 }
 
+/// Processor time that the process `pid` and those that it started have used so far.
+///
+/// # Errors
+/// It has ended, or there is no `/proc`.
+pub fn cpu_time(pid: u32) -> Result<Duration, Error> {
+    let own = machine::cpu_time(pid)?;
+    // One that it started may have ended since.
+    let others = family(pid)?.into_iter().skip(1).filter_map(|pid| machine::cpu_time(pid).ok());
+    Ok(own + others.sum::<Duration>())
+}
+
 /// The process and those below it.
 fn family(pid: u32) -> Result<Vec<u32>, Error> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();

@@ -8,7 +8,7 @@ mod login;
 pub(crate) mod show;
 mod tokens;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use andon::client::{Builder, Client, Error, Event, Listen, OpenFailure, Options, Reference};
 use andon::serde_json::{Map, Value, json};
+use andon::types::error::clip;
 use andon::types::raw_object::RawObject;
 use andon::types::tools::Tool;
 use clap::Args;
@@ -213,21 +214,21 @@ async fn converse(deed: Deed, client: &Client, screen: &Screen, words: Vec<Strin
     let mut words = words.into_iter();
     match deed {
         Deed::Tools => {
-            screen.tools(&client.tools().await?)?;
-            tell_who_is_missing(client, "tools/list").await
+            tell_who_is_missing(client, "tools/list").await;
+            screen.tools(&client.tools().await?)
         }
         Deed::Call => call(client, screen, words).await,
         Deed::Resources => {
-            screen.resources(&client.resources().await?, &client.templates().await?)?;
-            tell_who_is_missing(client, "resources/list").await
+            tell_who_is_missing(client, "resources/list").await;
+            screen.resources(&client.resources().await?, &client.templates().await?)
         }
         Deed::Read => {
             let uri = words.next().ok_or_else(|| usage("which resource? give its URI"))?;
             screen.contents(&client.read(&uri).await?)
         }
         Deed::Prompts => {
-            screen.prompts(&client.prompts().await?)?;
-            tell_who_is_missing(client, "prompts/list").await
+            tell_who_is_missing(client, "prompts/list").await;
+            screen.prompts(&client.prompts().await?)
         }
         Deed::Prompt => {
             let name = words.next().ok_or_else(|| usage("which prompt? see andon prompts"))?;
@@ -245,7 +246,7 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
     let name = words.next().ok_or_else(|| usage("which tool? see andon tools"))?;
     let tools = client.tools().await?;
     let Some(tool) = tools.iter().find(|tool| tool.name == name) else {
-        tell_who_is_missing(client, "tools/list").await?;
+        tell_who_is_missing(client, "tools/list").await;
         return Err(usage(no_tool(&name, &tools)));
     };
     let schema = tool.input_schema.to_value().unwrap_or_else(|_| json!({}));
@@ -262,17 +263,16 @@ async fn call(client: &Client, screen: &Screen, mut words: impl Iterator<Item = 
 }
 
 /// A gateway says in its lists which of its servers they are without.
-async fn tell_who_is_missing(client: &Client, list: &str) -> Result<(), Failure> {
-    let listed = client.request(list, RawObject::default(), Options::default()).await?;
-    let Ok(Value::Object(listed)) = listed.parse_owned::<Value>() else { return Ok(()) };
-    let missing = listed.get("_meta").and_then(|meta| meta.get("andon.dev/missing")).and_then(Value::as_array);
-    for server in missing.into_iter().flatten() {
-        let said = |member: &str| server.get(member).and_then(Value::as_str);
-        let (Some(name), Some(state)) = (said("server"), said("state")) else { continue };
-        let why = said("why").map(|why| format!(": {why}")).unwrap_or_default();
-        eprintln!("andon: without the server {name:?}, which is {}", show::harmless(&format!("{state}{why}")));
+async fn tell_who_is_missing(client: &Client, list: &str) {
+    const TOLD_MAX: usize = 20;
+    let Ok(listed) = client.request(list, RawObject::default(), Options::default()).await else { return };
+    let Ok(listed) = listed.parse_owned::<Value>() else { return };
+    let missing = listed.pointer("/_meta/andon.dev~1missing").and_then(Value::as_array);
+    for server in missing.into_iter().flatten().take(TOLD_MAX) {
+        let said = |member: &str| server.get(member).and_then(Value::as_str).unwrap_or_default();
+        let what = format!("{}, which is {}: {}", said("server"), said("state"), said("why"));
+        eprintln!("andon: without the server {}", show::harmless_line(clip(what.trim_end_matches(": "))));
     }
-    Ok(())
 }
 
 /// What to try instead of a name that no tool has: those it is like, with the names of their servers or without.
@@ -284,7 +284,8 @@ fn no_tool(name: &str, tools: &[Tool]) -> String {
         known.split_once("__").map_or(known, |(_, bare)| bare)
     }
     let known: Vec<&str> = tools.iter().map(|tool| tool.name.as_str()).collect();
-    let sought: Vec<&str> = known.iter().flat_map(|known| [*known, bare(known)]).collect();
+    let sought: BTreeSet<&str> = known.iter().flat_map(|known| [*known, bare(known)]).collect();
+    let sought: Vec<&str> = sought.into_iter().collect();
     let close = get_close_matches(name, &sought, LIKE_MAX, LIKENESS_MIN);
     let is_like = |known: &&str| close.contains(known) || close.contains(&bare(known));
     let like: Vec<&str> = known.iter().copied().filter(is_like).take(LIKE_MAX).collect();

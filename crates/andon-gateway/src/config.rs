@@ -33,7 +33,24 @@ const FOREIGN: [&str; 9] =
     ["alwaysAllow", "autoApprove", "description", "dev", "gallery", "icon", "name", "trust", "version"];
 
 /// Variables that are no secrets.
-const OPEN: [&str; 9] = ["HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "USER"];
+const OPEN: [&str; 16] = [
+    "APPDATA",
+    "HOME",
+    "HOSTNAME",
+    "LANG",
+    "LC_ALL",
+    "LOCALAPPDATA",
+    "LOGNAME",
+    "PATH",
+    "PWD",
+    "SHELL",
+    "SYSTEMROOT",
+    "TEMP",
+    "TERM",
+    "TMPDIR",
+    "USER",
+    "USERPROFILE",
+];
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -300,7 +317,7 @@ fn server(
     let args = fields.take("args").map(|node| {
         let lookup = |name: &str| {
             let value = lookup(name)?;
-            if !OPEN.contains(&name) && !name.starts_with("input:") {
+            if !OPEN.contains(&name) {
                 masked.borrow_mut().insert(name.to_owned(), value.clone());
             }
             Some(value)
@@ -362,15 +379,21 @@ fn server(
 /// What `inputs` are called where they are used, and what they are if nobody says anything else.
 fn inputs(node: &Node, report: &mut Report) -> BTreeMap<String, String> {
     let Kind::List(nodes) = &node.kind else {
-        report.error(node.at, format!("\"inputs\" is a list, and this is {}", node.kind.noun()));
+        report.warn(node.at, format!("\"inputs\" is a list, and this is {}", node.kind.noun()));
         return BTreeMap::new();
     };
     let mut known = BTreeMap::new();
     for node in nodes {
-        let Some(mut fields) = Fields::of(node, "an input", report) else { continue };
-        let mut text = |name: &str| fields.take(name).and_then(|node| fields::text(node, name, report));
+        let Kind::Object(members) = &node.kind else { continue };
+        let text = |name: &str| {
+            members.iter().find(|member| member.name == name).and_then(|member| match &member.value.kind {
+                Kind::Text(text) => Some(text.clone()),
+                _ => None,
+            })
+        };
+        // Where one that has none is used, that is the error.
         if let Some((id, default)) = text("id").zip(text("default")) {
-            known.insert(format!("input:{id}"), default.to_owned());
+            known.insert(format!("input:{id}"), default);
         }
     }
     known

@@ -89,6 +89,15 @@ pub(crate) struct Ready {
     pub(crate) catalogue: Arc<Vetted>,
 }
 
+/// What the server has heard of changes of roots.
+#[derive(Default)]
+struct News {
+    /// There was one that it is not being told of.
+    is_stale: bool,
+    /// It is being told, by one task.
+    is_being_told: bool,
+}
+
 pub(crate) struct Instance {
     pub(crate) key: Key,
     pub(crate) upstream: Arc<Upstream>,
@@ -110,11 +119,8 @@ pub(crate) struct Instance {
     owner: Mutex<Option<Voice>>,
     /// What that session has opened to its servers; false while it is being asked.
     roots: watch::Sender<(bool, Option<Value>)>,
-    /// The server has not heard yet that they changed.
-    roots_stale: AtomicBool,
-    /// It is being told, by one task at most.
-    roots_told: AtomicBool,
-    /// The server of one session has heard what it was told, and what it asked then was answered.
+    roots_news: Mutex<News>,
+    /// The server of one session has heard what it is being told of them, and what it asked then was answered.
     roots_taken_in: watch::Sender<bool>,
     /// Questions of the server for roots that are not answered yet.
     roots_asked: watch::Sender<usize>,
@@ -173,8 +179,7 @@ impl Instance {
             watches: Mutex::default(),
             owner: Mutex::new(owner),
             roots: watch::Sender::new((true, None)),
-            roots_stale: AtomicBool::new(false),
-            roots_told: AtomicBool::new(false),
+            roots_news: Mutex::default(),
             roots_taken_in: watch::Sender::new(true),
             roots_asked: watch::Sender::new(0),
             was_missed: AtomicBool::new(false),
@@ -234,7 +239,9 @@ impl Instance {
                     let why = format!("the server {name:?} ends again and again, and rests: {}", without_words(&why));
                     return Err(ErrorObject::unavailable(why));
                 }
-                Phase::Ended => return Err(ErrorObject::unavailable(format!("the server {name:?} was ended"))),
+                Phase::Ended => {
+                    return Err(ErrorObject::unavailable(format!("the server {name:?} was ended: call it again")));
+                }
             };
             match tokio::time::timeout_at(deadline, phases.changed()).await {
                 Ok(Ok(())) => {}

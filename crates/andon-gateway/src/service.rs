@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use crate::config::Retry;
 use crate::flight::{Brought, Flight, follow, lock, resume};
 use crate::gateway::Hub;
-use crate::instance::{Outgoing, Sharing, TaskWish};
+use crate::instance::{Outgoing, Phase, Sharing, TaskWish};
 use crate::upstream::{Purpose, Room, Upstream};
 use crate::view::{View, Views};
 use crate::viewer::Viewer;
@@ -226,6 +226,9 @@ impl Front {
                         is_failure,
                     ));
                 }
+                Err(error) if results::is_lost(&error) && routed.upstream.is_ended() => {
+                    return Err(results::ended(&routed.upstream.name));
+                }
                 Err(error) if wish == TaskWish::IfRefused && tasks::wants_a_task(&error) => {
                     wish = TaskWish::Yes(None);
                 }
@@ -240,9 +243,6 @@ impl Front {
                 }
                 Err(Error::Protocol(error)) if revision.era() == Era::Modern && results::asks_in_vain(&error) => {
                     return Err(routed.upstream.explained(error));
-                }
-                Err(error) if results::is_lost(&error) && routed.upstream.is_ended() => {
-                    return Err(results::ended(&routed.upstream.name));
                 }
                 Err(error) => {
                     return Err(results::failure(&routed.upstream.name, error, asked));
@@ -262,8 +262,8 @@ impl Front {
         let reserved = routed.upstream.reserve(call, self.number, Purpose::Call)?;
         let instance = &reserved.instance;
         let ready = instance.ready().await.inspect_err(|_| {
-            // One that was ended is none that fails.
-            if !instance.is_ending() {
+            // One that was ended is none that fails, nor is one that takes longer to start than a call waits.
+            if !instance.is_ending() && !matches!(instance.phase(), Phase::Starting) {
                 admission.failed();
             }
         })?;

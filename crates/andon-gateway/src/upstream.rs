@@ -57,7 +57,7 @@ pub(crate) struct Upstream {
     figures: Figures,
     /// It was said how to let it ask.
     is_explained: AtomicBool,
-    /// What was said last of names in the configuration that are none of its own.
+    /// What was said of names in the configuration that are none of its own.
     idle_words: Mutex<Vec<String>>,
     /// Of its results.
     pub(crate) dull: Dull,
@@ -218,10 +218,12 @@ impl Upstream {
         let prefix = settings.prefix.clone().unwrap_or_else(|| names::prefix(&self.name));
         let found = settings.idle_words(&prefix, &known);
         let mut said = lock(&self.idle_words);
-        for what in found.iter().filter(|what| !said.contains(what)) {
-            tracing::warn!(server = &*self.name, what, "the configuration names what there is not");
+        for what in found {
+            if !said.contains(&what) {
+                tracing::warn!(server = &*self.name, what, "the configuration names what there is not");
+                said.push(what);
+            }
         }
-        *said = found;
     }
 
     /// How often conversations may be opened again. One that ends at once each time is no crash loop where there is no

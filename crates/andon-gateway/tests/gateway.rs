@@ -467,31 +467,46 @@ async fn changed_roots_reach_the_servers_that_a_session_uses() {
 async fn a_call_waits_for_the_roots_that_changed_before_it() {
     let bench = Bench::new(json!({ "own": unruly(&[], json!({ "mode": "session" })) }));
     let capabilities = ClientCapabilities { roots: Some(Map::new()), ..ClientCapabilities::default() };
-    let gate = Arc::new(watch::Sender::new(true));
+    let gate = Arc::new(watch::Sender::new(Some("early")));
     let answers = gate.clone();
     let one = Client::builder((bench.gateway.host(), Principal::anonymous()))
         .protocol(Revision::parse(LEGACY).unwrap())
         .on_question(capabilities, move |_| {
             let mut gate = answers.subscribe();
             async move {
-                gate.wait_for(|is_open| *is_open).await.unwrap();
-                Ok(json!({ "roots": [{ "uri": "file:///late" }] }))
+                let name = gate.wait_for(Option::is_some).await.unwrap().unwrap();
+                Ok(json!({ "roots": [{ "uri": format!("file:///{name}") }] }))
             }
         });
     let (one, two) = (one.connect().await.unwrap(), bench.client(LEGACY).await);
     for client in [&one, &two] {
         call(client, "echo", json!({})).await.unwrap();
     }
-    gate.send_replace(false);
+    gate.send_replace(None);
     one.notify("notifications/roots/list_changed", Map::new()).await.unwrap();
-    let calling = tokio::spawn(async move { call(&one, "roots", json!({})).await });
+    let calling = tokio::spawn(async move {
+        let roots = call(&one, "roots", json!({})).await;
+        (one, roots)
+    });
     // Its server would have answered by now, and nobody could be asked any more.
     for _ in 0..10 {
         call(&two, "echo", json!({})).await.unwrap();
     }
     assert!(!calling.is_finished());
-    gate.send_replace(true);
-    assert!(calling.await.unwrap().unwrap().contains("file:///late"));
+    gate.send_replace(Some("late"));
+    let (one, roots) = calling.await.unwrap();
+    assert!(roots.unwrap().contains("file:///late\""));
+    // Another call than the one that was asked, which is over before it is answered.
+    let open = tokio::spawn({
+        let one = one.clone();
+        async move { call(&one, "wait", json!({ "ms": 300 })).await }
+    });
+    until(|| async { bench.status("own").in_flight == 1 }).await;
+    gate.send_replace(None);
+    one.notify("notifications/roots/list_changed", Map::new()).await.unwrap();
+    assert_eq!(open.await.unwrap().unwrap(), "waited");
+    gate.send_replace(Some("later"));
+    assert!(call(&one, "roots", json!({})).await.unwrap().contains("file:///later"));
     bench.gateway.stop().await;
 }
 

@@ -125,29 +125,37 @@ async fn a_server_that_does_not_begin_in_time_is_ended_and_said_so() {
 async fn a_server_that_did_not_begin_holds_no_list_up_when_it_is_tried_again() {
     let bench = Bench::new(json!({
         "a": unruly(&[], json!({})),
-        "b": unruly(&["--slow", "60000"], json!({ "start_timeout_s": 2, "list_wait_s": 2, "restarts_max": 1000 })),
+        "b": unruly(&["--slow", "60000"], json!({ "start_timeout_s": 5, "list_wait_s": 30, "restarts_max": 1000 })),
     }));
     let client = bench.client("2025-11-25").await;
     until(|| async { bench.status("b").last_error.is_some() }).await;
     until(|| async { bench.status("b").state == "starting" }).await;
     let begun = Instant::now();
     assert!(!client.tools().await.unwrap().is_empty());
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
     bench.gateway.stop().await;
 }
 
 /// The output of a server is open for as long as anybody has it who was started by it.
 #[tokio::test]
 async fn a_server_has_ended_though_another_process_has_its_output() {
-    let script = format!("setsid sleep 15 & exec {}", example("unruly"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!("setsid sh -c 'echo $$ > {}; exec sleep 60' & exec {}", file.display(), example("unruly"));
     let bench = Bench::new(json!({ "a": { "command": "sh", "args": ["-c", script] } }));
+    until(|| async { std::fs::read_to_string(&file).is_ok_and(|pid| pid.ends_with('\n')) }).await;
+    let other = std::fs::read_to_string(&file).unwrap().trim().to_owned();
     let client = bench.client("2025-11-25").await;
     let begun = Instant::now();
     let error = call(&client, "crash", json!({})).await.unwrap_err().to_string();
     assert!(error.contains("exit status: 3"), "{error}");
     assert_eq!(call(&client, "echo", json!({ "message": "again" })).await.unwrap(), "again");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(is_alive(&other), "it has left the group of its server");
     bench.gateway.stop().await;
+    for pid in [other, std::fs::read_to_string(&file).unwrap().trim().to_owned()] {
+        assert!(std::process::Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+    }
 }
 
 #[tokio::test]

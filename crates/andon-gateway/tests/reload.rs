@@ -70,6 +70,6 @@ async fn a_call_whose_server_a_reload_ends_is_told_why() {
     until(|| async { bench.status("a").in_flight == 1 }).await;
     assert_eq!(bench.gateway.reload(&bench.configure(json!({ "a": unruly(&["--turned"], json!({})) }))), (1, 1));
     let error = running.await.unwrap().unwrap_err().to_string();
-    assert!(error.contains("its configuration changed") && error.contains("make it again"), "{error}");
+    assert!(error.contains("its configuration changed") && error.contains("call it again"), "{error}");
     bench.gateway.stop().await;
 }

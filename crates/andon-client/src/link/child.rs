@@ -39,9 +39,10 @@ const INHERITED: [&str; 14] = [
 ];
 /// How long each step of the end may take: the end of its input, then a signal to end, then one to kill.
 const STEP: Duration = Duration::from_secs(2);
-/// How long a child that closed its output may take to end, before we speak of its end without its status; and how long its output
-/// is read when it has ended.
-const STATUS_DELAY: Duration = Duration::from_millis(500);
+/// How long a child that closed its output may take to end, before we speak of its end without its status.
+const STATUS_DELAY: Duration = Duration::from_secs(1);
+/// How long its standard error is read when it has ended: a process that left its group may hold it open.
+const LAST_WORDS_DELAY: Duration = Duration::from_millis(500);
 /// Bytes of one line of standard error.
 const STDERR_LINE_BYTES_MAX: usize = 16 << 10;
 /// Lines of standard error that are told in a second: more of them help nobody.
@@ -90,15 +91,19 @@ impl ChildLink {
         };
         restrict(&child, command);
         let last_words: LastWords = Arc::default();
-        let errors = tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
+        let mut errors = tokio::spawn(hear_errors(errors, last_words.clone(), ear.clone()));
         let (ended_sender, ended) = watch::channel(None);
         let (ending, end_wanted) = oneshot::channel();
         let registered = Registered::new(&child);
         tokio::spawn(async move {
-            attend(child, end_wanted, ended_sender).await;
+            let how = attend(child, end_wanted).await;
+            if tokio::time::timeout(LAST_WORDS_DELAY, &mut errors).await.is_err() {
+                errors.abort();
+            }
+            ended_sender.send_replace(Some(how));
             drop(registered);
         });
-        let end = describe_end(ended.clone(), errors, last_words);
+        let end = describe_end(ended.clone(), last_words);
         let lines = Lines::new(output, input, line_bytes_max, ear, gone(ended.clone()), end);
         Ok(Self { lines, ending: Mutex::new(Some(ending)), ended })
     }
@@ -217,8 +222,8 @@ fn restrict(child: &Child, command: &Command) {
 fn restrict(_child: &Child, _command: &Command) {}
 
 /// Waits for the end of the process. When its link is gone, ends it: its input has ended already; then by signals to
-/// its whole group. What the process leaves behind of its group is killed.
-async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watch::Sender<Option<String>>) {
+/// its whole group. What the process leaves behind of its group is killed. Says how it ended.
+async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>) -> String {
     let group = group_of(&child);
     let status = tokio::select! {
         status = child.wait() => Some(status),
@@ -243,11 +248,10 @@ async fn attend(mut child: Child, end_wanted: oneshot::Receiver<()>, ended: watc
         },
     };
     signal(group, Step::Kill);
-    let how = match status {
+    match status {
         Ok(status) => status.to_string(),
         Err(error) => format!("its status is unknown: {error}"),
-    };
-    ended.send_replace(Some(how));
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -286,22 +290,13 @@ fn signal(group: Group, step: Step) {
 #[cfg(not(unix))]
 fn signal(_group: Group, _step: Step) {}
 
-/// Returns when the process has ended and its output has been read: a process that left its group may hold that open.
+/// Returns when the process has ended.
 async fn gone(mut ended: watch::Receiver<Option<String>>) {
     drop(ended.wait_for(Option::is_some).await);
-    tokio::time::sleep(STATUS_DELAY).await;
 }
 
 /// Why the output ended, in words that help: the status and what the process said last.
-async fn describe_end(
-    mut ended: watch::Receiver<Option<String>>,
-    mut errors: tokio::task::JoinHandle<()>,
-    last_words: LastWords,
-) -> String {
-    // What it said last is still on its way; a process that left its group may hold it open.
-    if tokio::time::timeout(STATUS_DELAY, &mut errors).await.is_err() {
-        errors.abort();
-    }
+async fn describe_end(mut ended: watch::Receiver<Option<String>>, last_words: LastWords) -> String {
     let status = tokio::time::timeout(STATUS_DELAY, ended.wait_for(Option::is_some)).await;
     let mut why = match status {
         Ok(Ok(status)) => format!("the server's process ended ({})", status.as_deref().unwrap_or("no status")),

@@ -1,7 +1,9 @@
 //! One message per line over a pair of byte streams (transports, "stdio").
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::{Ear, Heard, Link, Round, read_messages};
 use crate::carriage::Carriage;
@@ -24,6 +27,8 @@ const TURN_LINES_MAX: usize = 64;
 const TURN_BYTES_MAX: usize = 64 << 10;
 /// How long a peer may take to read what is left at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Who says nothing for so long has nothing more to say, if it is gone.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// A connection over lines.
 pub(crate) struct Lines {
@@ -34,8 +39,8 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// Starts reading, and writes when there is something to say. After the input ended, `end` says why. When `gone` returns
-    /// nothing more is read: the peer is gone, whoever else may hold the input open.
+    /// Starts reading, and writes when there is something to say. After the input ended, `end` says why. When `gone` returns the
+    /// peer is gone, and only what it said before is read, whoever else may hold the input open.
     pub(crate) fn new(
         input: impl AsyncRead + Send + Unpin + 'static,
         output: impl AsyncWrite + Send + Unpin + 'static,
@@ -48,14 +53,18 @@ impl Lines {
         let writer = tokio::spawn(desk.clone().write());
         let heard = ear.clone();
         let reader = tokio::spawn(async move {
-            let take = |line: Line<'_>| match line {
-                Line::Whole(line) => read_messages(line, &heard),
-                Line::TooLong(first) => heard(too_long(first, line_bytes_max)),
+            let count = AtomicUsize::new(0);
+            let take = |line: Line<'_>| {
+                count.fetch_add(1, Ordering::Relaxed);
+                match line {
+                    Line::Whole(line) => read_messages(line, &heard),
+                    Line::TooLong(first) => heard(too_long(first, line_bytes_max)),
+                }
             };
+            let mut reading = pin!(read_lines(BufReader::new(input), line_bytes_max, take));
             let read = tokio::select! {
-                biased;
-                read = read_lines(BufReader::new(input), line_bytes_max, take) => read,
-                () = gone => Ok(()),
+                read = &mut reading => read,
+                () = gone => rest(reading, &count).await,
             };
             let why = match read {
                 Ok(()) => end.await,
@@ -252,12 +261,26 @@ impl Tray {
     }
 }
 
+/// Goes on `reading` what was said before, until nothing more comes of which lines are counted.
+async fn rest(mut reading: Pin<&mut impl Future<Output = io::Result<()>>>, count: &AtomicUsize) -> io::Result<()> {
+    let until = Instant::now() + FAREWELL;
+    loop {
+        let before = count.load(Ordering::Relaxed);
+        if let Ok(read) = tokio::time::timeout(QUIET, &mut reading).await {
+            return read;
+        }
+        if count.load(Ordering::Relaxed) == before || Instant::now() >= until {
+            return Ok(());
+        }
+    }
+}
+
 /// Hands over each line as soon as it is there.
 pub(crate) async fn read_lines(
     mut input: impl AsyncBufRead + Unpin,
     bytes_max: usize,
     mut take: impl FnMut(Line<'_>),
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut lines = LineBuffer::new(bytes_max);
     let (mut turn_lines, mut turn_bytes) = (0, 0);
     loop {

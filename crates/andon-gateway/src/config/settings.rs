@@ -49,8 +49,8 @@ pub struct Patterns {
     pub allow: Vec<String>,
     /// Held back.
     pub deny: Vec<String>,
-    /// They are said of one server, and not of all.
-    pub is_of_one: bool,
+    /// Those of them that are said of this server, and not of all.
+    pub own: Vec<String>,
 }
 
 /// How a server is treated.
@@ -151,32 +151,20 @@ impl Settings {
         is_same_start && needed(self) == needed(next)
     }
 
-    /// What holds for as long as a server runs.
+    /// What holds for as long as a server runs. (Its mode does too, which may be said elsewhere.)
     fn at_start(&self) -> Self {
-        let Self {
-            mode,
-            protocol,
-            ping_interval,
-            in_flight_max,
-            definitions,
-            breaker,
-            restarts,
-            memory_bytes_max,
-            open_files_max,
-            processes_max,
-            ..
-        } = self.clone();
+        let own = self.clone();
         Self {
-            mode,
-            protocol,
-            ping_interval,
-            in_flight_max,
-            definitions,
-            breaker,
-            restarts,
-            memory_bytes_max,
-            open_files_max,
-            processes_max,
+            protocol: own.protocol,
+            ping_interval: own.ping_interval,
+            in_flight_max: own.in_flight_max,
+            definitions: own.definitions,
+            roots: own.roots,
+            breaker: own.breaker,
+            restarts: own.restarts,
+            memory_bytes_max: own.memory_bytes_max,
+            open_files_max: own.open_files_max,
+            processes_max: own.processes_max,
             ..Self::default()
         }
     }
@@ -187,10 +175,11 @@ impl Settings {
         let prompts: Vec<&str> = catalogue.prompts.iter().map(|prompt| prompt.name.as_str()).collect();
         let renamed = self.rename.keys().map(|own| ("rename", own));
         let described = self.describe.keys().map(|own| ("describe", own));
-        let of_tools = self.tools.own().map(|pattern| ("tools", pattern)).chain(renamed).chain(described);
-        let of_prompts = self.prompts.own().map(|pattern| ("prompts", pattern));
+        let of_tools = self.tools.own.iter().map(|pattern| ("tools", pattern)).chain(renamed).chain(described);
+        let of_prompts = self.prompts.own.iter().map(|pattern| ("prompts", pattern));
         let idle = |(said, pattern): (&str, &String), known: &[&str]| {
-            if known.iter().any(|name| fits(pattern, name)) {
+            // One that lists nothing may not be able to now.
+            if known.is_empty() || known.iter().any(|name| fits(pattern, name)) {
                 return None;
             }
             let own = pattern
@@ -213,11 +202,6 @@ impl Settings {
 }
 
 impl Patterns {
-    /// Those that were said of this server, and not of all.
-    fn own(&self) -> impl Iterator<Item = &String> {
-        self.allow.iter().chain(&self.deny).filter(|_| self.is_of_one)
-    }
-
     /// Whether `name` is let through.
     pub fn permit(&self, name: &str) -> bool {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, name));
@@ -403,12 +387,15 @@ impl Taker<'_, '_, '_> {
     fn patterns(&mut self, name: &str, whose: Whose, into: &mut Patterns) {
         let Some(node) = self.fields.take(name) else { return };
         let Some(mut inner) = Fields::of(node, name, self.report) else { return };
-        for (list, into) in [("allow", &mut into.allow), ("deny", &mut into.deny)] {
+        into.own.clear();
+        for (list, of) in [("allow", &mut into.allow), ("deny", &mut into.deny)] {
             if let Some(node) = inner.take(list) {
-                *into = self.texts(node, list);
+                *of = self.texts(node, list);
+                if whose == Whose::One {
+                    into.own.extend(of.iter().cloned());
+                }
             }
         }
-        into.is_of_one = whose == Whose::One;
         // A word that is misspelt would let through what it was to keep back.
         inner.finish_strictly(&format!("{name:?}"), self.report);
     }
@@ -429,7 +416,7 @@ mod tests {
 
     use serde_json::{from_value, json};
 
-    use super::{Catalogue, Patterns, Settings, fits};
+    use super::{Catalogue, Duration, Mode, Patterns, Root, Settings, fits};
 
     #[test]
     fn a_star_is_any_text() {
@@ -446,26 +433,31 @@ mod tests {
 
     #[test]
     fn names_that_are_none_of_a_server_are_found() {
-        let settings = |tools: &[&str], is_of_one| Settings {
-            tools: Patterns {
-                deny: tools.iter().map(|name| (*name).to_owned()).collect(),
-                is_of_one,
-                ..Patterns::default()
-            },
+        let settings = |own: &[&str]| Settings {
+            tools: Patterns { own: own.iter().map(|name| (*name).to_owned()).collect(), ..Patterns::default() },
             rename: [("gone".to_owned(), "x".to_owned())].into(),
             ..Settings::default()
         };
         let tools = json!([{ "name": "echo", "inputSchema": { "type": "object" } }]);
         let catalogue = Catalogue { tools: Arc::new(from_value(tools).unwrap()), ..Catalogue::default() };
-        let found = settings(&["a__echo", "a__*", "drop*", "ecko", "echo", "e*"], true).idle_words("a__", &catalogue);
+        let found = settings(&["a__echo", "a__*", "drop*", "ecko", "echo", "e*"]).idle_words("a__", &catalogue);
         let about = ["\"a__echo\": here", "\"a__*\": here", "\"ecko\", which", "\"gone\", which"];
         assert_eq!(found.len(), about.len(), "{found:?}");
         assert!(found.iter().zip(about).all(|(found, about)| found.contains(about)), "{found:?}");
-        assert_eq!(
-            settings(&["ecko"], false).idle_words("a__", &catalogue).len(),
-            1,
-            "what is said of all may be of another"
-        );
+        assert_eq!(settings(&["ecko"]).idle_words("a__", &Catalogue::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_a_server_is_started_with_starts_it_anew() {
+        let now = Settings::default();
+        let seen = Settings { prefix: Some("x".to_owned()), timeout: Duration::from_secs(1), ..now.clone() };
+        assert!(now.runs_on_as(&seen) && now.runs_on_as(&Settings { mode: Some(Mode::Shared), ..now.clone() }));
+        let renamed = |own: &str| Settings { rename: [(own.to_owned(), "x".to_owned())].into(), ..now.clone() };
+        assert!(now.runs_on_as(&renamed("echo")));
+        assert!(!now.runs_on_as(&renamed("no name")), "it was not kept");
+        let roots = vec![Root { uri: "file:///x".to_owned(), name: None }];
+        assert!(!now.runs_on_as(&Settings { roots, ..now.clone() }));
+        assert!(!now.runs_on_as(&Settings { in_flight_max: 1, ..now.clone() }));
     }
 
     #[test]

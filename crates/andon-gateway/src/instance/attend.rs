@@ -362,6 +362,8 @@ async fn heed(instance: &Instance, mut events: Events, (stale, reopened): (&watc
                 stale.send_replace(Stale::ALL);
                 reopened.notify_one();
             }
+            // One that is not shown any more may still be watched.
+            Event::ResourceUpdated(uri) if !instance.upstream.settings().resources.permit(&uri) => {}
             Event::ResourceUpdated(uri) => instance.upstream.updated(&instance.key, &instance.watched_as(&uri)),
             Event::ElicitationComplete(id) => instance.elicitation_complete(&id),
             _ => {}

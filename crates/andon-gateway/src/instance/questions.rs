@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::traffic::{Caller, Which};
-use super::{Instance, Key, Ready};
+use super::{Instance, Key, News, Ready};
 use crate::flight::{Asked, Line, lock};
 
 /// How long a client may take to say what its roots are. Calls wait for it.
@@ -43,14 +43,28 @@ impl Drop for Asking {
     }
 }
 
+/// A question for roots that is not answered yet, until it is dropped.
+struct AskingForRoots<'a>(&'a Instance);
+
+impl<'a> AskingForRoots<'a> {
+    fn new(instance: &'a Instance) -> Self {
+        instance.roots_asked.send_modify(|asked| *asked += 1);
+        Self(instance)
+    }
+}
+
+impl Drop for AskingForRoots<'_> {
+    fn drop(&mut self) {
+        self.0.roots_asked.send_modify(|asked| *asked -= 1);
+    }
+}
+
 impl Instance {
     /// Puts a question of the server to the client that it is for.
     pub(super) async fn question(&self, question: Question) -> Result<Value, ErrorObject> {
         if matches!(question.request, InputRequest::Roots(_)) {
-            self.roots_asked.send_modify(|asked| *asked += 1);
-            let roots = self.roots(question).await;
-            self.roots_asked.send_modify(|asked| *asked -= 1);
-            return Ok(roots);
+            let _asking = AskingForRoots::new(self);
+            return Ok(self.roots(question).await);
         }
         let method = question.request.method();
         self.put(question).await.inspect_err(|error| {
@@ -124,7 +138,7 @@ impl Instance {
             lock(&self.traffic).open.iter().find(|(_, open)| open.caller == caller).map(|(_, open)| open.line.clone());
         // Of those who share it, only who uses it now can be asked.
         if open.is_some() || caller == Caller::Owner {
-            self.roots_stale.store(true, Ordering::SeqCst);
+            lock(&self.roots_news).is_stale = true;
         }
         if let Some(line) = open {
             line.with(|call| self.tell_of_roots(call));
@@ -152,7 +166,7 @@ impl Instance {
             let asked = asking.await;
             if matches!(asked, Err(AskError::Cancelled)) {
                 // The call was over first: the next one is asked.
-                instance.roots_stale.store(true, Ordering::SeqCst);
+                lock(&instance.roots_news).is_stale = true;
             }
             let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
             instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
@@ -169,37 +183,59 @@ impl Instance {
         let (mut roots, mut taken_in) = (self.roots.subscribe(), self.roots_taken_in.subscribe());
         let settled = async move {
             drop(roots.wait_for(|(is_there, _)| *is_there).await);
-            drop(tokio::time::timeout(ROOTS_TIMEOUT, taken_in.wait_for(|is_so| *is_so)).await);
+            drop(taken_in.wait_for(|is_so| *is_so).await);
         };
-        Some(settled.boxed())
+        Some(async move { drop(tokio::time::timeout(ROOTS_TIMEOUT, settled).await) }.boxed())
     }
 
     /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
     pub(super) fn tell_of_roots(self: &Arc<Self>, call: &Call) {
-        if !self.roots_stale.load(Ordering::SeqCst) || self.roots_told.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        if matches!(self.key, Key::Session(..)) {
-            self.ask_for_roots(call);
+        {
+            let mut news = lock(&self.roots_news);
+            if !news.is_stale || news.is_being_told {
+                return;
+            }
+            *news = News { is_stale: false, is_being_told: true };
             self.roots_taken_in.send_replace(false);
+        }
+        let is_own = matches!(self.key, Key::Session(..));
+        if is_own {
+            self.ask_for_roots(call);
         }
         let instance = self.clone();
         tokio::spawn(async move {
-            loop {
-                while instance.roots_stale.swap(false, Ordering::SeqCst) {
-                    instance.notify_of_roots().await;
-                }
-                instance.roots_told.store(false, Ordering::SeqCst);
-                instance.roots_taken_in.send_replace(true);
-                // They may have changed between the two, and whoever said so relied on this task.
-                if !instance.roots_stale.load(Ordering::SeqCst) || instance.roots_told.swap(true, Ordering::SeqCst) {
-                    return;
-                }
-            }
+            while {
+                drop(tokio::time::timeout(ROOTS_TIMEOUT, instance.notify_of_roots(is_own)).await);
+                instance.has_more_to_tell(is_own)
+            } {}
         });
     }
 
-    async fn notify_of_roots(&self) {
+    /// Whether there was another change meanwhile, of which the server can be told now. If no call is open that can be asked what it
+    /// is, the next one will be.
+    fn has_more_to_tell(self: &Arc<Self>, is_own: bool) -> bool {
+        let mut news = lock(&self.roots_news);
+        let is_more = news.is_stale && (!is_own || self.ask_open_call_for_roots());
+        *news = News { is_stale: news.is_stale && !is_more, is_being_told: is_more };
+        if !is_more {
+            self.roots_taken_in.send_replace(true);
+        }
+        is_more
+    }
+
+    fn ask_open_call_for_roots(self: &Arc<Self>) -> bool {
+        let open = lock(&self.traffic).open.iter().next().map(|(_, open)| open.line.clone());
+        open.is_some_and(|line| {
+            let mut is_asked = false;
+            line.with(|call| {
+                self.ask_for_roots(call);
+                is_asked = true;
+            });
+            is_asked
+        })
+    }
+
+    async fn notify_of_roots(&self, is_own: bool) {
         let Some(Ready { client, .. }) = self.ready_now() else { return };
         if !client.revision().is_some_and(|revision| revision.rules().server_requests) {
             return;
@@ -207,15 +243,15 @@ impl Instance {
         if let Err(error) = client.notify("notifications/roots/list_changed", Map::new()).await {
             tracing::debug!(server = &*self.upstream.name, %error, "a server was not told of roots");
         }
-        if matches!(self.key, Key::Session(..)) {
-            drop(tokio::time::timeout(ROOTS_TIMEOUT, self.roots_are_heard(&client)).await);
+        if is_own {
+            self.hears_of_roots(&client).await;
         }
     }
 
-    /// Returns when the server has asked for the roots that it was told to have changed, if it does, and has heard the answer:
-    /// messages are read in their order. Each time there are two pings, since what comes before the answer to the first, or is to
-    /// go out then, is taken up by another task.
-    async fn roots_are_heard(&self, client: &Client) {
+    /// Returns when the server has asked for the roots that it was told to have changed, if it does, and has heard the answer.
+    /// Over stdio messages are read in their order; there are two pings each time, since another task takes up what comes before
+    /// the answer to the first, or is to go out then. Over HTTP it is likely.
+    async fn hears_of_roots(&self, client: &Client) {
         let mut asked = self.roots_asked.subscribe();
         drop((client.ping().await, client.ping().await));
         drop(asked.wait_for(|asked| *asked == 0).await);

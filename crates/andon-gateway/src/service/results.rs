@@ -207,7 +207,7 @@ pub(super) fn asks_in_vain(error: &ErrorObject) -> bool {
 pub(super) fn ended(server: &str) -> ErrorObject {
     ErrorObject::unavailable(format!(
         "the server {server:?} was ended during the call, because its configuration changed or Andon ends; whether the call was \
-         run is unknown: make it again if that does no harm"
+         run is unknown: call it again if that does no harm"
     ))
 }
 
