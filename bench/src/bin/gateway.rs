@@ -2,7 +2,8 @@
 //! `andon serve FILE` over HTTP and over stdio, and through the npm package supergateway over stdio, which is all it does.
 //! All of them take turns after a few calls each, so that what else the machine does is the same for all; what is added is the
 //! median of what was added in each turn. Then all of them take turns with many calls at once.
-//! `cargo build --release -p andon-cli && cargo run --release -p andon-bench --bin gateway [-- --seconds 10]`.
+//! `cargo xtask dist && cargo run --release -p andon-bench --bin gateway -- --andon target/dist/andon` measures what is
+//! released; without `--andon` it is the program beside this one, by `cargo build --release -p andon-cli`.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
