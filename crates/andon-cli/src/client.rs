@@ -21,6 +21,7 @@ use andon::serde_json::{Map, Value, json};
 use andon::types::error::clip;
 use andon::types::raw_object::RawObject;
 use andon::types::tools::Tool;
+use andon_gateway::MISSING;
 use clap::Args;
 use similar::get_close_matches;
 
@@ -267,7 +268,7 @@ async fn tell_who_is_missing(client: &Client, list: &str) {
     const TOLD_MAX: usize = 20;
     let Ok(listed) = client.request(list, RawObject::default(), Options::default()).await else { return };
     let Ok(listed) = listed.parse_owned::<Value>() else { return };
-    let missing = listed.pointer("/_meta/andon.dev~1missing").and_then(Value::as_array);
+    let missing = listed.get("_meta").and_then(|meta| meta.get(MISSING)).and_then(Value::as_array);
     for server in missing.into_iter().flatten().take(TOLD_MAX) {
         let said = |member: &str| server.get(member).and_then(Value::as_str).unwrap_or_default();
         let what = format!("{}, which is {}: {}", said("server"), said("state"), said("why"));

@@ -38,6 +38,25 @@ pub struct Command {
 }
 
 impl Command {
+    /// What a program inherits of the environment unless it is told otherwise: enough to find programs and its own files, and no
+    /// secrets.
+    pub const INHERITED: [&str; 14] = [
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LOGNAME",
+        "PATH",
+        "SHELL",
+        "TERM",
+        "TMPDIR",
+        "USER",
+        "APPDATA",
+        "LOCALAPPDATA",
+        "SYSTEMROOT",
+        "TEMP",
+        "USERPROFILE",
+    ];
+
     /// This program.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {

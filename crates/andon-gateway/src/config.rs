@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use andon_client::Command;
+
 use crate::jsonc::{self, Kind, Node};
 use crate::names;
 use crate::tables;
@@ -32,25 +34,8 @@ const NAME_CHARS_MAX: usize = 64;
 const FOREIGN: [&str; 9] =
     ["alwaysAllow", "autoApprove", "description", "dev", "gallery", "icon", "name", "trust", "version"];
 
-/// Variables that are no secrets.
-const OPEN: [&str; 16] = [
-    "APPDATA",
-    "HOME",
-    "HOSTNAME",
-    "LANG",
-    "LC_ALL",
-    "LOCALAPPDATA",
-    "LOGNAME",
-    "PATH",
-    "PWD",
-    "SHELL",
-    "SYSTEMROOT",
-    "TEMP",
-    "TERM",
-    "TMPDIR",
-    "USER",
-    "USERPROFILE",
-];
+/// Variables that are no secrets, beside those that programs inherit.
+const OPEN: [&str; 2] = ["HOSTNAME", "PWD"];
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -271,8 +256,7 @@ fn collisions(servers: &[Server], places: &[Position], report: &mut Report) {
         for other in &servers[..index] {
             let both = format!("the servers {:?} and {:?}", other.name, server.name);
             let given = [&server.settings.prefix, &other.settings.prefix];
-            let [own, others] = [server, other]
-                .map(|server| server.settings.prefix.clone().unwrap_or_else(|| names::prefix(&server.name)));
+            let [own, others] = [server, other].map(|server| server.settings.prefix_of(&server.name));
             let is_unclear = own.starts_with(&others) || others.starts_with(&own);
             if names::plain(&server.name) == names::plain(&other.name) {
                 report.error(*at, format!("{both} have the same name for clients"));
@@ -317,7 +301,7 @@ fn server(
     let args = fields.take("args").map(|node| {
         let lookup = |name: &str| {
             let value = lookup(name)?;
-            if !OPEN.contains(&name) {
+            if !OPEN.contains(&name) && !Command::INHERITED.contains(&name) {
                 masked.borrow_mut().insert(name.to_owned(), value.clone());
             }
             Some(value)

@@ -94,7 +94,7 @@ pub(crate) struct Ready {
 struct News {
     /// There was one that it is not being told of.
     is_stale: bool,
-    /// It is being told, by one task.
+    /// It is being told, by one task. That of one session also until what it asks then is answered.
     is_being_told: bool,
 }
 
@@ -119,9 +119,7 @@ pub(crate) struct Instance {
     owner: Mutex<Option<Voice>>,
     /// What that session has opened to its servers; false while it is being asked.
     roots: watch::Sender<(bool, Option<Value>)>,
-    roots_news: Mutex<News>,
-    /// The server of one session has heard what it is being told of them, and what it asked then was answered.
-    roots_taken_in: watch::Sender<bool>,
+    roots_news: watch::Sender<News>,
     /// Questions of the server for roots that are not answered yet.
     roots_asked: watch::Sender<usize>,
     /// A list was given without it, before it was there.
@@ -179,8 +177,7 @@ impl Instance {
             watches: Mutex::default(),
             owner: Mutex::new(owner),
             roots: watch::Sender::new((true, None)),
-            roots_news: Mutex::default(),
-            roots_taken_in: watch::Sender::new(true),
+            roots_news: watch::Sender::default(),
             roots_asked: watch::Sender::new(0),
             was_missed: AtomicBool::new(false),
             has_failed: AtomicBool::new(false),

@@ -24,3 +24,4 @@ mod viewer;
 pub use gateway::{Clients, Gateway, MakeHost, Options, Prepare, Status};
 pub use pins::{HeldBack, approve, held_back};
 pub use restarts::{Intensity, Next, Restarts};
+pub use service::MISSING;

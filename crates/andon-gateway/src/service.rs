@@ -39,6 +39,7 @@ use crate::view::{View, Views};
 use crate::viewer::Viewer;
 use tasks::Way;
 
+pub use lists::MISSING;
 pub(crate) use results::Dull;
 pub(crate) use tasks::Tasking;
 

@@ -20,7 +20,6 @@ use crate::config::{Mode, Place, Server, Settings};
 use crate::flight::lock;
 use crate::gateway::{Clients, Hub};
 use crate::instance::{Instance, Key, Ready, Reserved};
-use crate::names;
 use crate::pins::{Trust, Vetted, kept};
 use crate::restarts::Intensity;
 use crate::service::Dull;
@@ -215,8 +214,7 @@ impl Upstream {
     fn find_idle_words(&self) {
         let Some(known) = self.known() else { return };
         let settings = self.settings();
-        let prefix = settings.prefix.clone().unwrap_or_else(|| names::prefix(&self.name));
-        let found = settings.idle_words(&prefix, &known);
+        let found = settings.idle_words(&settings.prefix_of(&self.name), &known);
         let mut said = lock(&self.idle_words);
         for what in found {
             if !said.contains(&what) {

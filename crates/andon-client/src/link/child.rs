@@ -20,23 +20,6 @@ use crate::carriage::Carriage;
 use crate::target::Command;
 use crate::throttle::Throttle;
 
-/// What a child inherits unless it is told otherwise: enough to find programs and its own files, and no secrets.
-const INHERITED: [&str; 14] = [
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TERM",
-    "TMPDIR",
-    "USER",
-    "APPDATA",
-    "LOCALAPPDATA",
-    "SYSTEMROOT",
-    "TEMP",
-    "USERPROFILE",
-];
 /// How long each step of the end may take: the end of its input, then a signal to end, then one to kill.
 const STEP: Duration = Duration::from_secs(2);
 /// How long a child that closed its output may take to end, before we speak of its end without its status.
@@ -70,7 +53,7 @@ impl ChildLink {
         process.process_group(0);
         if !command.inherits_environment {
             process.env_clear();
-            process.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+            process.envs(Command::INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         }
         process.envs(command.environment.iter().map(|(name, value)| (name, value)));
         if let Some(folder) = &command.folder {
@@ -130,9 +113,8 @@ impl Link for ChildLink {
         async {
             self.lines.close().await;
             self.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let mut ended = self.ended.clone();
             // The attendant needs three steps at most.
-            drop(tokio::time::timeout(4 * STEP, ended.wait_for(Option::is_some)).await);
+            drop(tokio::time::timeout(4 * STEP, gone(self.ended.clone())).await);
         }
         .boxed()
     }

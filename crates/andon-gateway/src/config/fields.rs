@@ -70,15 +70,17 @@ impl<'a> Fields<'a> {
 
     /// Whatever is left means nothing.
     pub(crate) fn finish(self, what: &str, report: &mut Report) {
-        for member in self.0 {
-            report.warn(member.at, format!("{what} has {:?}, which means nothing here", member.name));
-        }
+        self.leave(Severity::Warning, what, report);
     }
 
     /// The same, where it may be a mistake that does harm.
     pub(crate) fn finish_strictly(self, what: &str, report: &mut Report) {
+        self.leave(Severity::Error, what, report);
+    }
+
+    fn leave(self, severity: Severity, what: &str, report: &mut Report) {
         for member in self.0 {
-            report.error(member.at, format!("{what} has {:?}, which means nothing here", member.name));
+            report.find(severity, member.at, format!("{what} has {:?}, which means nothing here", member.name));
         }
     }
 }

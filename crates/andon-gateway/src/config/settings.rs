@@ -140,6 +140,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What names of the server with this name begin with where there are several.
+    pub(crate) fn prefix_of(&self, server: &str) -> String {
+        self.prefix.clone().unwrap_or_else(|| names::prefix(server))
+    }
+
     /// Whether a server that is treated so can be treated as `next` says without being started anew: what differs is looked at
     /// each time that it is needed.
     pub(crate) fn runs_on_as(&self, next: &Self) -> bool {

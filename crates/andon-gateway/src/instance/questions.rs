@@ -138,7 +138,7 @@ impl Instance {
             lock(&self.traffic).open.iter().find(|(_, open)| open.caller == caller).map(|(_, open)| open.line.clone());
         // Of those who share it, only who uses it now can be asked.
         if open.is_some() || caller == Caller::Owner {
-            lock(&self.roots_news).is_stale = true;
+            self.roots_news.send_modify(|news| news.is_stale = true);
         }
         if let Some(line) = open {
             line.with(|call| self.tell_of_roots(call));
@@ -166,7 +166,7 @@ impl Instance {
             let asked = asking.await;
             if matches!(asked, Err(AskError::Cancelled)) {
                 // The call was over first: the next one is asked.
-                lock(&instance.roots_news).is_stale = true;
+                instance.roots_news.send_modify(|news| news.is_stale = true);
             }
             let roots = asked.ok().and_then(|roots| roots.parse_owned().ok());
             instance.roots.send_modify(|known| *known = (true, roots.or_else(|| known.1.take())));
@@ -176,27 +176,31 @@ impl Instance {
     /// Returns when the client that is asked for its roots has said them and its server has heard, or they are given up: a call that
     /// is over cannot be asked any more, and what it works on is to be what they say. `None` where nobody is asked.
     pub(super) fn roots_settled(&self) -> Option<BoxFuture<'static, ()>> {
-        let is_settled = self.roots.borrow().0 && *self.roots_taken_in.borrow();
-        if !matches!(self.key, Key::Session(..)) || is_settled {
+        // One after the other: whoever has the news may ask for the roots meanwhile.
+        let is_there = self.roots.borrow().0;
+        let is_being_told = self.roots_news.borrow().is_being_told;
+        if !matches!(self.key, Key::Session(..)) || (is_there && !is_being_told) {
             return None;
         }
-        let (mut roots, mut taken_in) = (self.roots.subscribe(), self.roots_taken_in.subscribe());
+        let (mut roots, mut news) = (self.roots.subscribe(), self.roots_news.subscribe());
         let settled = async move {
             drop(roots.wait_for(|(is_there, _)| *is_there).await);
-            drop(taken_in.wait_for(|is_so| *is_so).await);
+            drop(news.wait_for(|news| !news.is_being_told).await);
         };
         Some(async move { drop(tokio::time::timeout(ROOTS_TIMEOUT, settled).await) }.boxed())
     }
 
     /// Tells the server that the roots of its client changed, if it has not heard yet; `call` can be asked for them.
     pub(super) fn tell_of_roots(self: &Arc<Self>, call: &Call) {
-        {
-            let mut news = lock(&self.roots_news);
-            if !news.is_stale || news.is_being_told {
-                return;
+        let begins = self.roots_news.send_if_modified(|news| {
+            let begins = news.is_stale && !news.is_being_told;
+            if begins {
+                *news = News { is_stale: false, is_being_told: true };
             }
-            *news = News { is_stale: false, is_being_told: true };
-            self.roots_taken_in.send_replace(false);
+            begins
+        });
+        if !begins {
+            return;
         }
         let is_own = matches!(self.key, Key::Session(..));
         if is_own {
@@ -214,12 +218,11 @@ impl Instance {
     /// Whether there was another change meanwhile, of which the server can be told now. If no call is open that can be asked what it
     /// is, the next one will be.
     fn has_more_to_tell(self: &Arc<Self>, is_own: bool) -> bool {
-        let mut news = lock(&self.roots_news);
-        let is_more = news.is_stale && (!is_own || self.ask_open_call_for_roots());
-        *news = News { is_stale: news.is_stale && !is_more, is_being_told: is_more };
-        if !is_more {
-            self.roots_taken_in.send_replace(true);
-        }
+        let mut is_more = false;
+        self.roots_news.send_modify(|news| {
+            is_more = news.is_stale && (!is_own || self.ask_open_call_for_roots());
+            *news = News { is_stale: news.is_stale && !is_more, is_being_told: is_more };
+        });
         is_more
     }
 

@@ -16,14 +16,13 @@ use crate::catalogue::Listed;
 use crate::config::{Mode, Settings};
 use crate::flight::lock;
 use crate::instance::without_words;
-use crate::names;
 use crate::pins::Vetted;
 use crate::upstream::{Purpose, Upstream};
 use crate::view::{Listing, Part, View};
 use crate::viewer::Viewer;
 
 /// In `_meta` of a list: the servers that it is without.
-const MISSING: &str = "andon.dev/missing";
+pub const MISSING: &str = "andon.dev/missing";
 
 impl Front {
     pub(super) async fn list(
@@ -164,9 +163,8 @@ impl Front {
     fn prefix(&self, server: &str, settings: &Settings, named: usize) -> String {
         match (&self.scope, &settings.prefix) {
             (Scope::One(_), _) => String::new(),
-            (Scope::All, Some(given)) => given.clone(),
             (Scope::All, None) if named == 1 => String::new(),
-            (Scope::All, None) => names::prefix(server),
+            (Scope::All, _) => settings.prefix_of(server),
         }
     }
 

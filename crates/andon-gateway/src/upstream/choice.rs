@@ -105,8 +105,9 @@ impl Upstream {
         let is_free = |key: &Key| {
             instances.get(key).is_none_or(|known| (known.says_whose() || known.is_free()) && !known.is_ending())
         };
-        let has_room = instances.len() < self.settings().instances_max || self.evictable(&instances, purpose).is_some();
-        let mut keys = (0..self.settings().instances_max).map(|number| Key::Alone(subject.clone(), number));
+        let most = self.settings().instances_max;
+        let has_room = instances.len() < most || self.evictable(&instances, purpose).is_some();
+        let mut keys = (0..most).map(|number| Key::Alone(subject.clone(), number));
         let fits = |key: &Key| has_room || instances.contains_key(key);
         keys.find(|key| is_shared || (fits(key) && is_free(key))).unwrap_or(Key::Alone(subject, 0))
     }

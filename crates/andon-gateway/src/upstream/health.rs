@@ -168,10 +168,9 @@ impl Upstream {
             restarts: self.figures.restarts.load(Ordering::Relaxed),
             latency_ms,
             tools: self.known().map_or(0, |known| {
-                let held = known.held();
-                let is_shown = |name: &str| {
-                    self.settings().tools.permit(name) && !held.as_ref().is_some_and(|held| held.contains(name))
-                };
+                let (held, settings) = (known.held(), self.settings());
+                let is_shown =
+                    |name: &str| settings.tools.permit(name) && !held.as_ref().is_some_and(|held| held.contains(name));
                 known.tools.iter().filter(|tool| is_shown(&tool.name)).count()
             }),
             held: self.held(),
