@@ -105,6 +105,14 @@ async fn until<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
     tokio::time::timeout(SOON, trying).await.expect("it is so soon");
 }
 
+/// Whether a signal to end is heard, and does not just end the process: one that has only begun has no handlers yet.
+fn catches_term(pid: &str) -> bool {
+    const TERM: u64 = 1 << (15 - 1);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & TERM != 0)
+}
+
 fn is_guard(pid: &str) -> bool {
     let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     words.starts_with("andon\0guard\0")
@@ -305,7 +313,7 @@ async fn nothing_is_left_of_a_gateway_that_was_killed() {
     // One that is gone is replaced.
     let first = guards();
     assert!(Command::new("kill").args(["-KILL", &first[0]]).status().unwrap().success());
-    until(|| async { guards().iter().any(|guard| *guard != first[0] && is_alive(guard)) }).await;
+    until(|| async { guards().iter().any(|guard| *guard != first[0] && is_alive(guard) && catches_term(guard)) }).await;
     let all = gateway.children();
     let left = || all.iter().filter(|pid| is_alive(pid)).count();
     assert_eq!(left(), 3, "two servers and a guard");
