@@ -168,13 +168,15 @@ pub fn andon() -> Result<PathBuf, Error> {
     ANDON.get().map_or_else(|| beside("andon"), |given| Ok(given.clone()))
 }
 
-/// Allocations per call in process, by server and workload, as the program `allocs` counts them.
+/// What calls of `peers` cost in process, as the program `allocs` counts it.
 ///
 /// # Errors
 /// It fails.
-pub fn allocations() -> Result<Vec<wire::Allocations>, Error> {
-    let output =
-        Command::new(beside("allocs")?).arg("--json").stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+pub fn in_process(peers: &[Peer]) -> Result<Vec<wire::InProcess>, Error> {
+    let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
+    let mut command = Command::new(beside("allocs")?);
+    command.args(["--json", "--only", &names.join(",")]);
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err("the program allocs failed".into());
     }

@@ -100,6 +100,11 @@ impl Spread {
         let median = if is_even { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] };
         Some(Self { median, min, max })
     }
+
+    /// All of it so many times.
+    pub fn times(self, factor: f64) -> Self {
+        Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::Connection;
 use crate::histogram::Histogram;
-use crate::scale::usage::cpu_time;
+use crate::machine::cpu_time;
 use crate::wire::{self, Era, Http, Numbered};
 use crate::{Error, peer};
 

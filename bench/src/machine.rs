@@ -1,5 +1,6 @@
 //! What the operating system knows of cores and processes.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,14 @@ impl Cores {
         }
         let server = generator.split_off(generator.len() - server_cores_count);
         Self { server, generator }
+    }
+
+    /// The same with the generator's cores divided: one for those who are counted, and the others, if there are any, for those
+    /// who are only there.
+    pub fn divide_generator(self) -> [Self; 2] {
+        let mut counted = self.generator;
+        let others = if counted.len() > 1 { counted.split_off(1) } else { counted.clone() };
+        [counted, others].map(|generator| Self { server: self.server.clone(), generator })
     }
 }
 
@@ -64,20 +73,49 @@ pub fn pin(_cores: &[usize]) -> io::Result<()> {
     Ok(())
 }
 
-/// The processor time that a process has used, in user and in kernel mode. Exact to 10 ms.
+/// Processor time that the process `pid` and those that it started have used so far, in user and in kernel mode.
 ///
 /// # Errors
-/// There is no such process, or no `/proc`.
+/// It has ended, or there is no `/proc`.
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in parentheses, which may hold anything; utime and stime are fields 14 and 15.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let mut times = after_name.split_ascii_whitespace().skip(11).take(2);
-    let mut ticks = || times.next().and_then(|field| field.parse::<u64>().ok());
-    let (Some(user), Some(kernel)) = (ticks(), ticks()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "no times in /proc/<pid>/stat"));
-    };
-    Ok(Duration::from_secs(user + kernel) / ticks_per_second())
+    let own = own_cpu_time(pid)?;
+    // One that it started may have ended since.
+    let others = family(pid)?.into_iter().skip(1).filter_map(|pid| own_cpu_time(pid).ok());
+    Ok(own + others.sum::<Duration>())
+}
+
+/// The process and those below it.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn family(pid: u32) -> io::Result<Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // It may have ended since it was listed.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
+        children.entry(parent.unwrap_or(0)).or_default().push(child);
+    }
+    let (mut found, mut next) = (vec![pid], 0);
+    while let Some(parent) = found.get(next) {
+        found.extend(children.remove(parent).unwrap_or_default());
+        next += 1;
+    }
+    Ok(found)
+}
+
+/// By the clock that the system keeps for each process.
+#[cfg(target_os = "linux")]
+fn own_cpu_time(pid: u32) -> io::Result<Duration> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid))?;
+    Ok(clock.now()?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn own_cpu_time(_pid: u32) -> io::Result<Duration> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The thread that calls this.
@@ -148,13 +186,3 @@ pub fn describe() -> String {
 
 /// Of the kernels and processors that this is run on.
 const PAGE_BYTES: u64 = 4096;
-
-#[cfg(target_os = "linux")]
-fn ticks_per_second() -> u32 {
-    u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ticks_per_second() -> u32 {
-    100
-}

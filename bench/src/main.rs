@@ -18,7 +18,7 @@ use andon_bench::{Error, child};
 use clap::Parser as _;
 
 use crate::report::{Case, Report};
-use crate::workload::{Sizes, Turn, Workload};
+use crate::workload::{STDIO_WINDOW_MAX, Sizes, Turn, Workload};
 
 /// The servers that live in this program have the allocator that the command `andon` has.
 #[global_allocator]
@@ -103,7 +103,7 @@ enum Command {
 const CONNECTIONS: u16 = 64;
 const CONNECTIONS_FULL: [u16; 3] = [1, 64, 1000];
 /// Calls at once over standard input and output.
-const WINDOWS: [usize; 2] = [1, 256];
+const WINDOWS: [usize; 2] = [1, STDIO_WINDOW_MAX];
 /// Between these lines of a file the report stands.
 const MARKS: [&str; 2] = ["<!-- measured -->", "<!-- end of measured -->"];
 
@@ -123,18 +123,20 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<ExitCode, Error> {
     let mut peers = options.peers()?;
     child::give_andon(options.andon.clone());
+    let mut left_out = Vec::new();
     peers.retain(|peer| match peer.prepare() {
         Ok(()) => true,
         Err(why) => {
             eprintln!("{} is left out: {why}", peer.name());
+            left_out.push(format!("{} ({why})", peer.name()));
             false
         }
     });
-    let counts = peers.contains(&Peer::Andon) && options.includes(Workload::Echo);
-    let mut allocations = Vec::new();
-    if counts {
+    let counted: Vec<Peer> = peers.iter().copied().filter(|peer| Peer::IN_PROCESS.contains(peer)).collect();
+    let mut in_process = Vec::new();
+    if options.includes(Workload::Echo) && !counted.is_empty() {
         child::build(&[("andon-bench", "allocs")])?;
-        allocations = child::allocations()?;
+        in_process = child::in_process(&counted)?;
     }
     // Before this thread is pinned, and knows of fewer cores.
     let machine = machine::describe();
@@ -146,8 +148,9 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
         server_cores: cores.server,
         generator_cores: cores.generator,
         sizes,
+        left_out,
         cases,
-        allocations,
+        in_process,
         verdicts: Vec::new(),
     };
     report.judge();
@@ -167,8 +170,7 @@ fn bench(options: &Options) -> Result<ExitCode, Error> {
     if let Some(path) = &options.markdown {
         write_markdown(path, &format!("{}{links}", report.text()))?;
     }
-    let holds = report.verdicts.iter().all(|verdict| verdict.holds);
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Gives each server its turn in each round.
@@ -177,35 +179,40 @@ fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> R
     machine::pin(&cores.generator)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let turns = options.turns(peers).into_iter();
-    let mut cases: Vec<Case> = turns.map(|turn| Case { turn, rounds: Vec::new(), failed: None }).collect();
-    for round in 0..options.rounds.unwrap_or(if options.full { 3 } else { 2 }) {
-        for Case { turn, rounds, failed } in &mut cases {
-            if failed.is_some() || (round > 0 && turn.workload.is_measured_once()) {
-                continue;
-            }
-            let Turn { workload, era, http, connections, peer } = *turn;
-            let what = format!(
-                "round {}: {:10} {:6} {:8} {connections:>4} {:14}",
-                round + 1,
-                workload.name(),
-                era.name(),
-                workload.way(http),
-                peer.name()
-            );
-            match runtime.block_on(turn.measure(sizes, cores)) {
-                Ok(sample) => {
-                    let lead = workload.figures()[0];
-                    eprintln!("{what} {:>10.1} {}", sample.get(&lead).copied().unwrap_or(0.0), lead.heading());
-                    rounds.push(sample);
-                }
-                Err(error) => {
-                    eprintln!("{what} failed: {error}");
-                    *failed = Some(error.to_string());
-                }
-            }
+    let mut cases: Vec<Case> = turns.map(Case::new).collect();
+    for round in 0..usize::from(options.rounds.unwrap_or(if options.full { 3 } else { 2 })) {
+        for neighbours in cases.chunk_by_mut(|a, b| a.turn.is_beside(&b.turn)) {
+            // Another one begins each time: who comes later in a round finds the machine otherwise.
+            let begin = round % neighbours.len();
+            neighbours.rotate_left(begin);
+            neighbours.iter_mut().for_each(|case| runtime.block_on(case.measure(round, sizes, cores)));
+            neighbours.rotate_right(begin);
         }
     }
     Ok(cases)
+}
+
+impl Case {
+    /// Gives the server its turn in a round, unless it has failed or is measured once.
+    async fn measure(&mut self, round: usize, sizes: &Sizes, cores: &Cores) {
+        let Turn { workload, era, http, connections, peer } = self.turn;
+        if self.failed.is_some() || (round > 0 && workload.is_measured_once()) {
+            return;
+        }
+        let (era, way, name) = (era.name(), workload.way(http), peer.name());
+        let what = format!("round {}: {:10} {era:6} {way:8} {connections:>4} {name:14}", round + 1, workload.name());
+        match self.turn.measure(sizes, cores).await {
+            Ok(sample) => {
+                let lead = workload.figures()[0];
+                eprintln!("{what} {:>10.1} {}", sample.get(&lead).copied().unwrap_or(0.0), lead.heading());
+                self.rounds.push(sample);
+            }
+            Err(error) => {
+                eprintln!("{what} failed: {error}");
+                self.failed = Some(format!("round {}: {error}", round + 1));
+            }
+        }
+    }
 }
 
 impl Options {

@@ -1,11 +1,12 @@
 //! All that a run has measured, as a table, Markdown, JSON and plots.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use andon_bench::figure::{Figure, Sample, Spread};
 use andon_bench::peer::Peer;
 use andon_bench::svg::{Bars, Group, grouped};
-use andon_bench::wire::{Allocations, Era, Http};
+use andon_bench::wire::{Era, Http, InProcess};
 use serde::{Serialize, Serializer};
 
 use crate::verdict::{self, Verdict};
@@ -19,9 +20,18 @@ pub(crate) struct Case {
     pub(crate) turn: Turn,
     /// One sample per round.
     pub(crate) rounds: Vec<Sample>,
+    /// Each figure as a multiple of the floor's.
+    pub(crate) to_floor: BTreeMap<Figure, Spread>,
     /// Why there are no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) failed: Option<String>,
+}
+
+impl Case {
+    /// Before the first round.
+    pub(crate) fn new(turn: Turn) -> Self {
+        Self { turn, rounds: Vec::new(), to_floor: BTreeMap::new(), failed: None }
+    }
 }
 
 /// All that one run has measured.
@@ -36,10 +46,12 @@ pub(crate) struct Report {
     /// How much of each.
     #[serde(serialize_with = "settings")]
     pub(crate) sizes: Sizes,
+    /// Servers that could not be had, and why.
+    pub(crate) left_out: Vec<String>,
     /// The servers.
     pub(crate) cases: Vec<Case>,
-    /// Allocations per call in process.
-    pub(crate) allocations: Vec<Allocations>,
+    /// Calls in process.
+    pub(crate) in_process: Vec<InProcess>,
     /// What is asked for, and whether it holds.
     pub(crate) verdicts: Vec<Verdict>,
 }
@@ -64,9 +76,34 @@ struct Table<'a> {
 }
 
 impl Report {
-    /// Compares what was measured with what is asked for.
+    /// Compares what was measured with the floor, and with what is asked for.
     pub(crate) fn judge(&mut self) {
+        let to_floor = |turn: &Turn| {
+            let figures = turn.workload.figures().iter();
+            figures.filter_map(|&figure| Some((figure, self.ratio(turn, Peer::Floor, figure)?))).collect()
+        };
+        let ratios: Vec<_> = self.cases.iter().map(|case| to_floor(&case.turn)).collect();
+        for (case, ratios) in self.cases.iter_mut().zip(ratios) {
+            case.to_floor = ratios;
+        }
         self.verdicts = verdict::judge(self);
+    }
+
+    /// Whether all that is asked for holds, and neither our servers nor the floor failed.
+    pub(crate) fn holds(&self) -> bool {
+        let counts = |peer| matches!(peer, Peer::Andon | Peer::AndonStateless | Peer::Floor);
+        let has_failed = |case: &Case| case.failed.is_some() && counts(case.turn.peer);
+        self.verdicts.iter().all(|verdict| verdict.holds) && !self.cases.iter().any(has_failed)
+    }
+
+    /// Whether it was to be measured.
+    pub(crate) fn has(&self, turn: &Turn) -> bool {
+        self.case(turn).is_some()
+    }
+
+    /// Whether a server and another one were to be measured beside each other.
+    pub(crate) fn compares(&self, turn: &Turn, below: Peer) -> bool {
+        self.has(turn) && self.has(&Turn { peer: below, ..*turn })
     }
 
     /// What the rounds say of a figure.
@@ -91,8 +128,7 @@ impl Report {
     fn tables(&self) -> Vec<Table<'_>> {
         let mut tables: Vec<Table<'_>> = Vec::new();
         for case in &self.cases {
-            let is_of = |table: &Table<'_>| Turn { peer: case.turn.peer, ..table.turn } == case.turn;
-            match tables.iter_mut().find(|table| is_of(table)) {
+            match tables.iter_mut().find(|table| table.turn.is_beside(&case.turn)) {
                 Some(table) => table.cases.push(case),
                 None => tables.push(Table { turn: case.turn, cases: vec![case] }),
             }
@@ -120,28 +156,52 @@ impl Report {
         writeln!(
             text,
             "Rounds: {rounds}, of {} s for each server; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
-             {neighbours} bad neighbours; {idle} idle.",
+             {neighbours} bad neighbours; {} idle sessions, {idle} idle streams.",
             window.as_secs_f64(),
             grouped(rate, 0),
-            grouped(sessions as f64, 0)
+            grouped(sessions as f64, 0),
+            self.sizes.idle_sessions(),
         )?;
+        if !self.left_out.is_empty() {
+            writeln!(text, "Left out: {}.", self.left_out.join("; "))?;
+        }
         for workload in self.workloads() {
             writeln!(text, "\n### {}\n", workload.title())?;
             self.write_workload(text, workload)?;
         }
-        if !self.allocations.is_empty() {
-            writeln!(text, "\n### Allocations per call, in process\n")?;
-            writeln!(text, "| server | era | allocations | bytes |\n|---|---|--:|--:|")?;
+        self.write_in_process(text)?;
+        self.write_verdicts(text)
+    }
+
+    fn write_in_process(&self, text: &mut String) -> std::fmt::Result {
+        let Some(InProcess { threads, .. }) = self.in_process.first() else { return Ok(()) };
+        writeln!(text, "\n### Echo calls in process\n")?;
+        writeln!(
+            text,
+            "| server | era | allocations per call | bytes | per s, {threads} threads |\n|---|---|--:|--:|--:|"
+        )?;
+        for InProcess { peer, era, allocations, bytes, calls_per_s, .. } in &self.in_process {
+            let (bytes, calls) = (grouped(*bytes, 0), grouped(*calls_per_s, 0));
+            writeln!(text, "| {} | {} | {allocations:.1} | {bytes} | {calls} |", peer.name(), era.name())?;
         }
-        for Allocations { peer, era, per_call, bytes_per_call } in &self.allocations {
-            writeln!(text, "| {} | {} | {per_call:.1} | {bytes_per_call:.0} |", peer.name(), era.name())?;
+        Ok(())
+    }
+
+    fn write_verdicts(&self, text: &mut String) -> std::fmt::Result {
+        if self.verdicts.is_empty() {
+            return Ok(());
         }
-        if !self.verdicts.is_empty() {
-            writeln!(text, "\n### What is asked for\n\n| | measured | asked | |\n|---|--:|--:|---|")?;
-        }
+        writeln!(text, "\n### What is asked for\n\n| | measured | in the rounds | asked | |\n|---|--:|--:|--:|---|")?;
         for Verdict { what, measured, asked, is_most, holds } in &self.verdicts {
             let (bound, said) = (if *is_most { "at most" } else { "at least" }, if *holds { "holds" } else { "FAILS" });
-            writeln!(text, "| {what} | {} | {bound} {} | {said} |", grouped(*measured, 2), grouped(*asked, 2))?;
+            let (middle, rounds) =
+                measured.map_or(("-".to_owned(), "not measured".to_owned()), |Spread { median, min, max }| {
+                    (
+                        number(median),
+                        if min < max { format!("{} to {}", number(min), number(max)) } else { String::new() },
+                    )
+                });
+            writeln!(text, "| {what} | {middle} | {rounds} | {bound} {} | {said} |", number(*asked))?;
         }
         Ok(())
     }
@@ -170,8 +230,7 @@ impl Report {
                     writeln!(text, " {} |", case.failed.as_deref().unwrap_or("not measured").replace('|', "/"))?;
                     continue;
                 }
-                let ratio = self.ratio(&case.turn, Peer::Floor, lead);
-                let (ratio, apart) = ratio.map_or(("-".to_owned(), "-".to_owned()), |spread| {
+                let (ratio, apart) = case.to_floor.get(&lead).map_or(("-".to_owned(), "-".to_owned()), |spread| {
                     (format!("{:.2}", spread.median), format!("{:.2}", (spread.max - spread.min) / 2.0))
                 });
                 let cell = |figure: &Figure| {
@@ -181,6 +240,17 @@ impl Report {
                 write!(text, " {} | {ratio} | {apart} |", cell(&lead))?;
                 workload.figures()[1..].iter().try_for_each(|figure| write!(text, " {} |", cell(figure)))?;
                 writeln!(text)?;
+            }
+        }
+        self.write_failures(text, workload)
+    }
+
+    /// Who failed after some rounds; the tables say it of those who did in the first.
+    fn write_failures(&self, text: &mut String, workload: Workload) -> std::fmt::Result {
+        for Case { turn, rounds, failed, .. } in self.cases.iter().filter(|case| case.turn.workload == workload) {
+            if let (Some(why), false) = (failed, rounds.is_empty()) {
+                let (era, way, peer) = (turn.era.name(), workload.way(turn.http), turn.peer.name());
+                writeln!(text, "\n`{peer}` failed ({era}, {way}, {} at once) in {why}", turn.connections)?;
             }
         }
         Ok(())
@@ -223,6 +293,11 @@ impl Report {
         }
         Bars { title: workload.title().to_owned(), unit: figure.heading().to_owned(), groups }
     }
+}
+
+/// A number that may be a ratio, or large.
+fn number(value: f64) -> String {
+    grouped(value, if value < 100.0 { 2 } else { 0 })
 }
 
 fn revision(era: Era) -> &'static str {

@@ -1,20 +1,20 @@
 //! What is asked for, and whether it holds.
 
-use andon_bench::figure::Figure;
+use andon_bench::figure::{Figure, Spread};
 use andon_bench::peer::Peer;
 use andon_bench::wire::Era;
 use serde::Serialize;
 
 use crate::report::{Report, of_calls};
-use crate::workload::Workload;
+use crate::workload::{STDIO_WINDOW_MAX, Turn, Workload};
 
 /// A comparison with what is asked for.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     /// What is compared, in words.
     pub(crate) what: String,
-    /// What was measured.
-    pub(crate) measured: f64,
+    /// What the rounds say, of which the median counts. None: it was to be measured, and failed.
+    pub(crate) measured: Option<Spread>,
     /// What is asked for.
     pub(crate) asked: f64,
     /// Whether `asked` is the most that is allowed, and not the least.
@@ -24,12 +24,14 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    fn least(what: String, measured: f64, asked: f64) -> Self {
-        Self { what, measured, asked, is_most: false, holds: measured >= asked }
+    fn least(what: String, measured: Option<Spread>, asked: f64) -> Self {
+        let holds = measured.is_some_and(|spread| spread.median >= asked);
+        Self { what, measured, asked, is_most: false, holds }
     }
 
-    fn most(what: String, measured: f64, asked: f64) -> Self {
-        Self { what, measured, asked, is_most: true, holds: measured <= asked }
+    fn most(what: String, measured: Option<Spread>, asked: f64) -> Self {
+        let holds = measured.is_some_and(|spread| spread.median <= asked);
+        Self { what, measured, asked, is_most: true, holds }
     }
 }
 
@@ -50,44 +52,71 @@ const PACED_P99_MAX: f64 = 1.2;
 const CREATE_MIN: f64 = 0.6;
 /// Of what it is without them.
 const NEIGHBOURS_P99_MAX: f64 = 1.2;
-/// How many allocations a call may cost in process.
+/// How many allocations a call may cost in process, and how many calls per second there are of four threads.
 const ALLOCATIONS_MAX: f64 = 40.0;
+const IN_PROCESS_PER_S_MIN: f64 = 250_000.0;
+/// Requests and answers per second over standard input and output, many at once.
+const MESSAGES_PER_S_MIN: f64 = 500_000.0;
 /// Resident memory of an idle session, and of an idle stream.
 const SESSION_BYTES_MAX: f64 = 600.0;
 const STREAM_BYTES_MAX: f64 = 6.0 * 1024.0;
 
-/// All that can be said of what was measured.
+/// All that can be said of what was to be measured.
 pub(crate) fn judge(report: &Report) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (era, server, peer, asked) in ECHO {
-        if let Some(ratio) = report.ratio(&of_calls(Workload::Echo, era, server), peer, Figure::PerCpuSecond) {
+        let turn = of_calls(Workload::Echo, era, server);
+        if report.compares(&turn, peer) {
             let what = format!("echo per CPU second, {}: {} / {}", era.name(), server.name(), peer.name());
-            verdicts.push(Verdict::least(what, ratio.median, asked));
+            verdicts.push(Verdict::least(what, report.ratio(&turn, peer, Figure::PerCpuSecond), asked));
         }
     }
     for era in [Era::Legacy, Era::Modern] {
-        let of = |workload| of_calls(workload, era, Peer::Andon);
-        if let Some(ratio) = report.ratio(&of(Workload::Paced), Peer::Floor, Figure::P99Us) {
-            let what = format!("p99 at a fixed rate, {}: andon / floor", era.name());
-            verdicts.push(Verdict::most(what, ratio.median, PACED_P99_MAX));
-        }
-        if let Some(ratio) = report.ratio(&of(Workload::Create), Peer::Floor, Figure::PerCpuSecond) {
-            verdicts.push(Verdict::least("sessions created: andon / floor".to_owned(), ratio.median, CREATE_MIN));
-        }
-        let values = [
-            (Workload::Neighbours, Figure::P99Times, "p99 beside bad neighbours / without", NEIGHBOURS_P99_MAX),
-            (Workload::Idle, Figure::SessionBytes, "bytes of an idle session", SESSION_BYTES_MAX),
-            (Workload::Idle, Figure::StreamBytes, "bytes of an idle stream", STREAM_BYTES_MAX),
-        ];
-        for (workload, figure, what, asked) in values {
-            if let Some(spread) = report.spread(&of(workload), figure) {
-                verdicts.push(Verdict::most(format!("{what}, {}", era.name()), spread.median, asked));
-            }
-        }
+        judge_era(report, era, &mut verdicts);
     }
-    for counted in report.allocations.iter().filter(|counted| counted.peer == Peer::Andon) {
-        let what = format!("allocations per call, {}", counted.era.name());
-        verdicts.push(Verdict::most(what, counted.per_call, ALLOCATIONS_MAX));
+    for counted in report.in_process.iter().filter(|counted| counted.peer == Peer::Andon) {
+        let era = counted.era.name();
+        let once = |value| Spread::of([value]);
+        verdicts.push(Verdict::most(
+            format!("allocations per call, {era}"),
+            once(counted.allocations),
+            ALLOCATIONS_MAX,
+        ));
+        let what = format!("calls per second in process, {} threads, {era}", counted.threads);
+        verdicts.push(Verdict::least(what, once(counted.calls_per_s), IN_PROCESS_PER_S_MIN));
     }
     verdicts
+}
+
+fn judge_era(report: &Report, era: Era, verdicts: &mut Vec<Verdict>) {
+    let of = |workload| of_calls(workload, era, Peer::Andon);
+    if report.compares(&of(Workload::Paced), Peer::Floor) {
+        let what = format!("p99 at a fixed rate, {}: andon / floor", era.name());
+        let ratio = report.ratio(&of(Workload::Paced), Peer::Floor, Figure::P99Us);
+        verdicts.push(Verdict::most(what, ratio, PACED_P99_MAX));
+    }
+    if report.compares(&of(Workload::Create), Peer::Floor) {
+        let ratio = report.ratio(&of(Workload::Create), Peer::Floor, Figure::PerCpuSecond);
+        verdicts.push(Verdict::least("sessions created: andon / floor".to_owned(), ratio, CREATE_MIN));
+    }
+    let values = [
+        (Workload::Neighbours, Figure::P99Times, "p99 beside bad neighbours / without", NEIGHBOURS_P99_MAX),
+        (Workload::Idle, Figure::SessionBytes, "bytes of an idle session", SESSION_BYTES_MAX),
+        (Workload::Idle, Figure::StreamBytes, "bytes of an idle stream", STREAM_BYTES_MAX),
+    ];
+    for (workload, figure, what, asked) in values {
+        // What has no sessions has no bytes of one.
+        let is_there = figure != Figure::SessionBytes || era == Era::Legacy;
+        if is_there && report.has(&of(workload)) {
+            let spread = report.spread(&of(workload), figure);
+            verdicts.push(Verdict::most(format!("{what}, {}", era.name()), spread, asked));
+        }
+    }
+    let many = Turn { connections: STDIO_WINDOW_MAX, ..of(Workload::Stdio) };
+    if report.has(&many) {
+        // Each call is two.
+        let messages = report.spread(&many, Figure::PerSecond).map(|calls| calls.times(2.0));
+        let what = format!("messages per second over stdio, {STDIO_WINDOW_MAX} calls at once, {}", era.name());
+        verdicts.push(Verdict::least(what, messages, MESSAGES_PER_S_MIN));
+    }
 }

@@ -63,17 +63,21 @@ impl Http {
     }
 }
 
-/// What one call costs in process, as the program `allocs` counts it.
+/// What echo calls cost in process, as the program `allocs` counts it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Allocations {
+pub struct InProcess {
     /// The server.
     pub peer: Peer,
-    /// The workload.
+    /// In which era.
     pub era: Era,
-    /// Allocations.
-    pub per_call: f64,
+    /// Allocations of a call.
+    pub allocations: f64,
     /// Bytes of them.
-    pub bytes_per_call: f64,
+    pub bytes: f64,
+    /// Calls per second of all threads.
+    pub calls_per_s: f64,
+    /// Threads.
+    pub threads: usize,
 }
 
 /// The first request of a session.

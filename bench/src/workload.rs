@@ -39,6 +39,9 @@ pub(crate) enum Workload {
     Stdio,
 }
 
+/// Calls at once over standard input and output, where there are many.
+pub(crate) const STDIO_WINDOW_MAX: usize = 256;
+
 /// How much of each.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Sizes {
@@ -54,10 +57,18 @@ pub(crate) struct Sizes {
     pub(crate) listeners: usize,
     /// Clients that do not read, or hardly.
     pub(crate) neighbours: usize,
-    /// Idle sessions, and idle streams.
+    /// Idle streams.
     pub(crate) idle: usize,
     /// How long a server may take to give back what it needed while they were opened.
     pub(crate) settle: Duration,
+}
+
+impl Sizes {
+    /// Idle sessions, of which some get a stream: at least so many that what else a server keeps of having opened them hardly
+    /// counts.
+    pub(crate) fn idle_sessions(&self) -> usize {
+        self.idle.max(10_000)
+    }
 }
 
 /// One server under one workload.
@@ -171,6 +182,11 @@ impl Workload {
 }
 
 impl Turn {
+    /// Whether both differ in the server only: they are neighbours in a round, and compared.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        *self == Self { peer: self.peer, ..*other }
+    }
+
     /// Whether the server has what the workload needs.
     pub(crate) fn is_possible(&self) -> bool {
         let Self { workload, era, http, peer, .. } = *self;

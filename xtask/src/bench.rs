@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: two builds against each other. Instructions of the hot paths are counted under valgrind, so a
-//! verdict does not depend on what else the machine does; with `--rounds` both also take turns under load.
+//! verdict does not depend on what else the machine does; and both take turns under load.
 
 mod build;
 mod estimate;
@@ -18,14 +18,16 @@ const WORSE: f64 = 1.05;
 
 const USAGE: &str = "\
 cargo xtask bench --compare REV [--rounds N] [--path NAME]...
-      counts instructions of the hot paths of REV and of the tree as it is; with --rounds both also take
-      turns under load, N times. More than 5 % worse is a regression, and the command fails.
+      counts instructions of the hot paths of REV and of the tree as it is; then both take turns under load,
+      N times (5; 0 leaves it out). More than 5 % worse is a regression, and the command fails.
 cargo xtask bench --bisect GOOD --path NAME
       names the commit after GOOD since which NAME takes more than 5 % more instructions than at GOOD
 ";
 
+/// Turns under load, unless another number is said.
+const ROUNDS: usize = 5;
+
 /// What was asked for.
-#[derive(Default)]
 struct Asked<'a> {
     compare: Option<&'a str>,
     bisect: Option<&'a str>,
@@ -50,14 +52,15 @@ pub(crate) fn run(words: &[&str]) -> Outcome {
 }
 
 fn parse<'a>(words: &[&'a str]) -> Option<Asked<'a>> {
-    let mut asked = Asked::default();
+    let mut asked = Asked { compare: None, bisect: None, judge: None, rounds: ROUNDS, paths: Vec::new() };
     let mut words = words.iter().copied();
     while let Some(word) = words.next() {
         match (word, words.next()?) {
             ("--compare", rev) => asked.compare = Some(rev),
             ("--bisect", rev) => asked.bisect = Some(rev),
             ("--judge", limit) => asked.judge = Some(limit.parse().ok()?),
-            ("--rounds", rounds) => asked.rounds = rounds.parse().ok()?,
+            // From fewer than three nothing follows.
+            ("--rounds", rounds) => asked.rounds = rounds.parse().ok().filter(|rounds| !matches!(rounds, 1 | 2))?,
             ("--path", name) => asked.paths.push(name),
             _ => return None,
         }
@@ -82,29 +85,30 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
         return Err(format!("no path is called {unknown:?}: {}", known.join(", ")));
     }
     let mut worse = Vec::new();
-    let mut tell = |name: &str, verdict: Verdict, text: String| {
+    let mut tell = |name: &str, verdict: Verdict, text: String, hint: &str| {
         println!("{name:20} {text}  {verdict}");
         if verdict == Verdict::Worse {
-            worse.push(name.to_owned());
+            worse.push(format!("{name}{hint}"));
         }
     };
-    println!("instructions per call: {rev}, here, and the ratio");
-    if old.has(PATHS.1) {
-        for path in paths {
-            let (before, now) = (instructions::count(&old, path)?, instructions::count(&new, path)?);
-            let ratio = estimate::ratio(now, before);
-            // The same bytes take the same instructions but for hash seeds and addresses: a part in a thousand.
-            let text = format!("{before:>9} {now:>9} {ratio:>6.3}");
-            tell(path, Verdict::of((ratio * 0.999, ratio * 1.001), WORSE), text);
+    println!("instructions per call: {rev}, here, and where the ratio lies");
+    let known = if old.has(PATHS.1) { instructions::paths(&old)? } else { Vec::new() };
+    for path in paths {
+        if !known.iter().any(|known| known == path) {
+            println!("{path:20} {rev} does not have it");
+            continue;
         }
-    } else {
-        println!("  {rev} has no program that plays them");
+        let (before, now) = (instructions::count(&old, path)?, instructions::count(&new, path)?);
+        let (low, high) = now.ratio(before);
+        let text = format!("{:>9} {:>9} {low:>6.3} to {high:.3}", before.middle(), now.middle());
+        let hint = format!(" (cargo xtask bench --bisect {rev} --path {path} looks for the commit)");
+        tell(path, Verdict::of((low, high), WORSE), text, &hint);
     }
     if asked.rounds > 0 {
         println!("processor time per call under load: {rev} and here in turns, the ratio and where it lies (95 %)");
         for (name, ratios) in load::turns(&old, &new, asked.rounds)? {
-            let (low, middle, high) = estimate::interval(&ratios).ok_or("at least three rounds tell something")?;
-            tell(&name, Verdict::of((low, high), WORSE), format!("{middle:>6.3} ({low:.3} to {high:.3})"));
+            let (low, middle, high) = estimate::interval(&ratios).ok_or("invariant: there are three rounds")?;
+            tell(&name, Verdict::of((low, high), WORSE), format!("{middle:>6.3} ({low:.3} to {high:.3})"), "");
         }
     }
     if worse.is_empty() { Ok(()) } else { Err(format!("more than 5 % worse than {rev}: {}", worse.join(", "))) }
@@ -113,8 +117,8 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
 /// Lets git find the commit, with this very program as the judge.
 fn bisect(good: &str, path: &str) -> Outcome {
     let head = commit("HEAD")?;
-    let before = instructions::count(&Build::of(good, &[PATHS])?, path)?;
-    let now = instructions::count(&Build::of(&head, &[PATHS])?, path)?;
+    let before = instructions::count(&Build::of(good, &[PATHS])?, path)?.middle();
+    let now = instructions::count(&Build::of(&head, &[PATHS])?, path)?.middle();
     let limit = estimate::scaled(before, WORSE);
     println!("{path}: {before} instructions at {good}, {now} at HEAD; from {limit} on a commit is bad");
     if now < limit {
@@ -135,7 +139,7 @@ fn bisect(good: &str, path: &str) -> Outcome {
 fn judge(limit: u64, path: &str) -> Outcome {
     let here = std::env::current_dir().map_err(|error| error.to_string())?;
     let counted = Build::in_tree(&here, &[PATHS], "judged").and_then(|build| instructions::count(&build, path));
-    match counted {
+    match counted.map(estimate::Range::middle) {
         Ok(count) if count < limit => Ok(()),
         Ok(count) => Err(format!("{path}: {count} instructions, {limit} are too many")),
         Err(why) => {

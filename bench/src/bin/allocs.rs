@@ -4,7 +4,7 @@
 //! `cargo run --release -p andon-bench --bin allocs [-- --json]`. With `--only andon --era legacy --calls 20000` it does
 //! nothing but these calls, one after the other, for a profiler to watch.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::fmt::Display;
 use std::future::Future;
@@ -15,12 +15,13 @@ use andon::http::{HttpOptions, HttpService};
 use andon::prelude::{Server, tool};
 use andon_bench::Error;
 use andon_bench::peer::{Floor, Peer, read, rmcp_sessions, rmcp_stateless};
-use andon_bench::wire::{self, Allocations, Era, Numbered};
+use andon_bench::wire::{self, Era, InProcess, Numbered};
 use bytes::Bytes;
 use clap::Parser as _;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
+use mimalloc::MiMalloc;
 
 /// Calls before counting, so that pools and maps have their size.
 const WARM_UP_CALLS: usize = 1_000;
@@ -38,7 +39,7 @@ thread_local! {
     static ASKED: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
-/// The system's allocator, which counts how often it is asked for memory.
+/// The allocator of the command `andon`, which counts how often it is asked for memory.
 struct Counting;
 
 impl Counting {
@@ -49,29 +50,29 @@ impl Counting {
 }
 
 #[allow(unsafe_code, reason = "counting needs an allocator, and this one only passes on what it is given")]
-// SAFETY: every call goes to the system's allocator unchanged, which keeps the contract.
+// SAFETY: every call goes to another allocator unchanged, which keeps the contract.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::note(layout.size());
         // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::note(layout.size());
         // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::note(size);
         // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(block, layout, size) }
+        unsafe { MiMalloc.realloc(block, layout, size) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { MiMalloc.dealloc(block, layout) }
     }
 }
 
@@ -87,12 +88,12 @@ async fn echo(
 /// Counts allocations per echo call in process, and calls per second.
 #[derive(Debug, clap::Parser)]
 struct Options {
-    /// Writes the allocations as JSON, and measures nothing else.
+    /// Writes JSON.
     #[arg(long)]
     json: bool,
-    /// This server only.
-    #[arg(long)]
-    only: Option<Peer>,
+    /// These servers only.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Peer>,
     /// This workload only.
     #[arg(long)]
     era: Option<Era>,
@@ -110,7 +111,7 @@ struct Options {
 fn main() -> Result<(), Error> {
     let options = Options::parse();
     let mut counted = Vec::new();
-    for peer in Peer::IN_PROCESS.into_iter().filter(|peer| options.only.is_none_or(|only| only == *peer)) {
+    for peer in Peer::IN_PROCESS.into_iter().filter(|peer| options.only.is_empty() || options.only.contains(peer)) {
         for &era in peer.eras().iter().filter(|era| options.era.is_none_or(|only| only == **era)) {
             counted.extend(match peer {
                 Peer::Floor => {
@@ -141,7 +142,7 @@ fn main() -> Result<(), Error> {
 }
 
 /// What the calls of `handler` cost, unless it is a profiler that looks.
-fn measure<H, F, B>(options: &Options, peer: Peer, era: Era, handler: H) -> Result<Option<Allocations>, Error>
+fn measure<H, F, B>(options: &Options, peer: Peer, era: Era, handler: H) -> Result<Option<InProcess>, Error>
 where
     H: Fn(Request<Full<Bytes>>) -> F + Sync,
     F: Future<Output = Response<B>>,
@@ -159,16 +160,16 @@ where
         caller.call(CALLS).await
     })?;
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
-    let (per_call, bytes_per_call) = (count as f64 / CALLS as f64, bytes as f64 / CALLS as f64);
+    let (allocations, bytes) = (count as f64 / CALLS as f64, bytes as f64 / CALLS as f64);
+    let threads = options.threads;
+    let calls_per_s = speed(&handler, era, threads, Duration::try_from_secs_f64(options.seconds)?)?;
     if !options.json {
-        let (name, era, threads) = (peer.name(), era, options.threads);
-        let speed = speed(&handler, era, threads, Duration::try_from_secs_f64(options.seconds)?)?;
+        let (name, era) = (peer.name(), era.name());
         println!(
-            "{name:14} {:6} {per_call:>6.1} allocations, {bytes_per_call:>7.0} bytes, {speed:>9.0} calls/s on {threads} threads",
-            era.name()
+            "{name:14} {era:6} {allocations:>6.1} allocations, {bytes:>7.0} bytes, {calls_per_s:>9.0} calls/s on {threads} threads",
         );
     }
-    Ok(Some(Allocations { peer, era, per_call, bytes_per_call }))
+    Ok(Some(InProcess { peer, era, allocations, bytes, calls_per_s, threads }))
 }
 
 /// Calls per second of `threads` threads, with a session each. What making and checking the requests takes is in it.

@@ -1,7 +1,7 @@
 //! What HTTP and JSON cost: reads each request into a typed struct and writes the answer from one.
 //!
-//! No protocol and no checks: three tools, sessions that are ids in a map, and streams that are channels. A server that does its
-//! duty cannot be faster than this.
+//! No protocol and no checks: three tools, sessions that are ids in a map, and streams that are channels. A server on the same HTTP
+//! library that does its duty cannot be faster than this.
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use andon_bench::figure::{Figure, Sample};
 use andon_bench::peer::Peer;
-use andon_bench::wire::{Allocations, Era};
+use andon_bench::wire::{Era, InProcess};
 
 use super::{Case, Report, of_calls};
 use crate::workload::{Sizes, Workload};
@@ -10,7 +10,7 @@ use crate::workload::{Sizes, Workload};
 fn case(peer: Peer, rounds: &[f64]) -> Case {
     let sample = |&value| Sample::from([(Figure::PerCpuSecond, value), (Figure::P99Us, 80.0)]);
     let turn = of_calls(Workload::Echo, Era::Modern, peer);
-    Case { turn, rounds: rounds.iter().map(sample).collect(), failed: None }
+    Case { rounds: rounds.iter().map(sample).collect(), ..Case::new(turn) }
 }
 
 fn report() -> Report {
@@ -38,7 +38,15 @@ fn report() -> Report {
             case(Peer::RmcpStateless, &[10.0, 1.0, 10.0]),
             failed,
         ],
-        allocations: vec![Allocations { peer: Peer::Andon, era: Era::Modern, per_call: 61.0, bytes_per_call: 1.0 }],
+        left_out: Vec::new(),
+        in_process: vec![InProcess {
+            peer: Peer::Andon,
+            era: Era::Modern,
+            allocations: 61.0,
+            bytes: 1.0,
+            calls_per_s: 300_000.0,
+            threads: 4,
+        }],
         verdicts: Vec::new(),
     };
     report.judge();
@@ -47,8 +55,9 @@ fn report() -> Report {
 
 #[test]
 fn a_ratio_compares_within_a_round() {
-    let said: Vec<_> = report().verdicts.iter().map(|verdict| (verdict.measured, verdict.holds)).collect();
-    assert_eq!(said, [(0.75, false), (3.0, true), (61.0, false)]);
+    let said: Vec<_> =
+        report().verdicts.iter().map(|verdict| (verdict.measured.unwrap().median, verdict.holds)).collect();
+    assert_eq!(said, [(0.75, false), (3.0, true), (61.0, false), (300_000.0, true)]);
 }
 
 #[test]
@@ -70,4 +79,24 @@ fn what_was_measured_is_plotted_and_kept() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["cases"][1]["peer"], "andon");
     assert_eq!(json["cases"][1]["rounds"][0]["per_cpu_second"], 30.0);
+}
+
+#[test]
+fn what_was_to_be_measured_and_failed_does_not_hold() {
+    let mut report = report();
+    report.cases[1].rounds.clear();
+    report.judge();
+    let first = &report.verdicts[0];
+    assert!(first.measured.is_none() && !first.holds, "{first:?}");
+    assert!(report.text().contains("not measured"), "{}", report.text());
+}
+
+#[test]
+fn a_server_of_ours_that_fails_late_is_no_success() {
+    let mut report = report();
+    report.verdicts.clear();
+    assert!(report.holds(), "somebody else's may fail");
+    report.cases[1].failed = Some("round 3: it fell".to_owned());
+    assert!(!report.holds());
+    assert!(report.text().contains("`andon` failed (modern, HTTP/1.1, 64 at once) in round 3: it fell"));
 }

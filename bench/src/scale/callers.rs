@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -18,8 +19,10 @@ use crate::wire::{self, Era, Numbered};
 
 /// How many connections are opened at once, before calls begin.
 const OPENING: usize = 64;
-/// How often calls that are due are given out.
+/// How often sessions that are due are opened.
 const TICK: Duration = Duration::from_millis(1);
+/// Calls that are due within this time are given out together: where there are many, one by one they would keep a thread busy.
+const GRAIN: Duration = Duration::from_micros(100);
 /// How long an answer is waited for before the connection counts as broken.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -59,7 +62,14 @@ pub(super) async fn call(load: Load) -> Reply {
     // Everybody waits before the first call is due.
     tokio::task::yield_now().await;
     match load.rate_per_s {
-        Some(rate) => give_out(&work, rate, begun, Duration::from_secs_f64(load.seconds)).await,
+        Some(rate) => {
+            let (mut counts, mut given) = (pace(rate, begun, Duration::from_secs_f64(load.seconds)), 0);
+            while let Some(count) = counts.recv().await {
+                (given + 1..=count)
+                    .for_each(|number| work.offer(begun + Duration::from_secs_f64(number as f64 / rate)));
+                given = count;
+            }
+        }
         None => tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await,
     }
     let seconds = begun.elapsed().as_secs_f64();
@@ -105,31 +115,29 @@ async fn open_caller(address: SocketAddr, from: Ipv4Addr, era: Era) -> Result<Ca
     Ok(Caller { connection, request })
 }
 
-/// Makes calls due, as many as the rate says.
-async fn give_out(work: &Work, rate_per_s: f64, begun: Instant, time: Duration) {
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut given = 0_u64;
-    loop {
-        ticks.tick().await;
-        let now = Instant::now();
-        let elapsed = now - begun;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
-        let wanted = (elapsed.min(time).as_secs_f64() * rate_per_s) as u64;
-        for _ in given..wanted {
-            work.offer(now);
+/// Says how many calls were due so far, again and again. From a thread of its own, which sleeps more exactly than the runtime, and
+/// whatever that is busy with: a call counts from when it was due.
+fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u64> {
+    let (sender, counts) = unbounded_channel();
+    std::thread::spawn(move || {
+        loop {
+            let elapsed = begun.elapsed().min(time);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
+            let count = (elapsed.as_secs_f64() * rate_per_s) as u64;
+            if sender.send(count).is_err() || elapsed == time {
+                return;
+            }
+            let next = Duration::from_secs_f64((count + 1) as f64 / rate_per_s).min(time);
+            std::thread::sleep(next.saturating_sub(begun.elapsed()).max(GRAIN));
         }
-        given = wanted;
-        if elapsed >= time {
-            return;
-        }
-    }
+    });
+    counts
 }
 
 impl Work {
     fn offer(&self, at: Instant) {
         let mut due = self.due.borrow_mut();
-        while due.front().is_some_and(|first| at - *first > self.patience) {
+        while due.front().is_some_and(|first| at.saturating_duration_since(*first) > self.patience) {
             due.pop_front();
             self.unsent.set(self.unsent.get() + 1);
         }

@@ -37,6 +37,9 @@ type Opened = (Result<(String, Events), Error>, Duration);
 /// What came on all streams.
 #[derive(Default)]
 struct Heard {
+    /// Which update is awaited.
+    round: Cell<u64>,
+    /// Streams that it came to.
     updates: Cell<u64>,
     last_at_us: Cell<u64>,
     /// Streams that ended although nobody hung up.
@@ -85,6 +88,7 @@ impl Holders {
     }
 
     pub(super) fn arm(&mut self) -> Reply {
+        self.heard.round.set(self.heard.round.get() + 1);
         self.heard.updates.set(0);
         Reply { done: self.sessions.len() as u64, failed: self.heard.lost.get(), ..Reply::default() }
     }
@@ -137,8 +141,11 @@ async fn open(address: SocketAddr, from: Ipv4Addr, authority: &str) -> Result<(S
 }
 
 async fn listen(mut events: Events, heard: Rc<Heard>) {
+    let mut told_in = None;
     while let Ok(Some(data)) = events.next().await {
-        if data.windows(UPDATED.len()).any(|part| part == UPDATED) {
+        // One that is told twice does not stand for another.
+        let is_update = data.windows(UPDATED.len()).any(|part| part == UPDATED);
+        if is_update && told_in.replace(heard.round.get()) != Some(heard.round.get()) {
             heard.updates.set(heard.updates.get() + 1);
             heard.last_at_us.set(epoch_us());
             heard.more.notify_one();

@@ -89,12 +89,14 @@ pub struct Abandon {
 }
 
 /// How a peer is too slow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 pub enum Manner {
-    /// Asks for much and reads nothing.
+    /// Asks for more than there is room for on the way, and reads nothing.
     NeverReads,
-    /// Asks for much and reads a byte per second.
+    /// Asks for as much, and reads a byte per second.
     ReadsSlowly,
+    /// Asks for ever more, and reads nothing.
+    AsksOn,
     /// Has a stream of events on which much is said, and reads nothing.
     NeverListens,
     /// Sends the head of its request one byte per second.
@@ -112,6 +114,8 @@ pub struct Resist {
     pub from: Ipv4Addr,
     /// How many.
     pub count: usize,
+    /// At most so many per second.
+    pub rate_per_s: Option<f64>,
     /// How they are slow.
     pub manner: Manner,
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use super::connect::{connect, open_session};
 use super::order::{Manner, Reply, Resist};
@@ -20,8 +20,10 @@ const OPENING: usize = 64;
 const BUFFER_BYTES: u32 = 4 << 10;
 /// Letters of a message that is asked for.
 const MESSAGE_BYTES: usize = 32 << 10;
-/// Messages that each peer asks for: 2 MiB.
-const MESSAGES: usize = 64;
+/// Messages that a peer asks for: more than both systems keep for it, so that the server cannot write the last of them.
+const MESSAGES: usize = 3;
+/// Messages that one asks for which goes on asking: 2 MiB, so that it cannot write all of it either.
+const MESSAGES_MANY: usize = 64;
 /// How long a peer tries to ask before it just waits.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -36,8 +38,11 @@ impl Resisters {
     pub(super) async fn resist(&mut self, resist: Resist) -> Reply {
         let begun = Instant::now();
         let (mut reply, mut opening) = (Reply::default(), JoinSet::new());
-        let Resist { address, from, count, manner } = resist;
-        for _ in 0..count {
+        let Resist { address, from, count, rate_per_s, manner } = resist;
+        for number in 0..count {
+            if let Some(rate_per_s) = rate_per_s {
+                sleep_until((begun + Duration::from_secs_f64(number as f64 / rate_per_s)).into()).await;
+            }
             if opening.len() >= OPENING
                 && let Some(opened) = opening.join_next().await
             {
@@ -109,6 +114,7 @@ async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<(T
 async fn ask(stream: &mut TcpStream, request: String, manner: Manner) {
     let times = match manner {
         Manner::NeverReads | Manner::ReadsSlowly => MESSAGES,
+        Manner::AsksOn => MESSAGES_MANY,
         Manner::NeverListens => 1,
         Manner::SlowHead | Manner::SlowBody => 0,
     };
@@ -127,7 +133,7 @@ async fn go_on(mut stream: TcpStream, request: String, manner: Manner) -> Option
     let begun = Instant::now();
     ask(&mut stream, request, manner).await;
     match manner {
-        Manner::NeverReads | Manner::NeverListens => {
+        Manner::NeverReads | Manner::AsksOn | Manner::NeverListens => {
             // What is not read is never seen to end, other than by a reset.
             let _ = stream.ready(tokio::io::Interest::ERROR).await;
         }

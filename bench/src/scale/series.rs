@@ -21,9 +21,9 @@ pub struct Slope {
 }
 
 impl Slope {
-    /// Whether the series is flat: that it grows is not certain, or it grows by less than `part` of its mean in an hour.
-    pub fn is_flat(&self, part: f64) -> bool {
-        self.low_per_hour <= 0.0 || self.per_hour <= self.mean * part
+    /// Whether the series is flat: it is certain that it grows by less than `part` of its mean in so many hours.
+    pub fn is_flat(&self, part: f64, hours: f64) -> bool {
+        self.high_per_hour * hours <= self.mean * part
     }
 }
 

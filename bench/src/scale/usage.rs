@@ -1,6 +1,5 @@
 //! What a server and all processes that it started take of the machine.
 
-use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
@@ -35,13 +34,13 @@ impl Usage {
     pub fn of(pid: u32) -> Result<Self, Error> {
         let mut usage =
             Self { socket_bytes: machine::socket_bytes()?, slab_bytes: machine::slab_bytes()?, ..Self::default() };
-        for pid in family(pid)? {
+        for pid in machine::family(pid)? {
             usage.processes += 1;
             usage.memory_bytes += number(pid, "smaps_rollup", "Pss:")? << 10;
             usage.threads += number(pid, "status", "Threads:")?;
             usage.files += fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
-            usage.cpu += machine::cpu_time(pid)?;
         }
+        usage.cpu = machine::cpu_time(pid)?;
         Ok(usage)
     }
 
@@ -49,35 +48,6 @@ impl Usage {
     pub fn memory_mib(&self) -> f64 {
         self.memory_bytes as f64 / f64::from(1 << 20)
     }
-}
-
-/// Processor time that the process `pid` and those that it started have used so far.
-///
-/// # Errors
-/// It has ended, or there is no `/proc`.
-pub fn cpu_time(pid: u32) -> Result<Duration, Error> {
-    let own = machine::cpu_time(pid)?;
-    // One that it started may have ended since.
-    let others = family(pid)?.into_iter().skip(1).filter_map(|pid| machine::cpu_time(pid).ok());
-    Ok(own + others.sum::<Duration>())
-}
-
-/// The process and those below it.
-fn family(pid: u32) -> Result<Vec<u32>, Error> {
-    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for entry in fs::read_dir("/proc")? {
-        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // It may have ended since it was listed.
-        let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(1)?.parse().ok());
-        children.entry(parent.unwrap_or(0)).or_default().push(child);
-    }
-    let (mut found, mut next) = (vec![pid], 0);
-    while let Some(parent) = found.get(next) {
-        found.extend(children.remove(parent).unwrap_or_default());
-        next += 1;
-    }
-    Ok(found)
 }
 
 /// The number after `name` in a file of the process.

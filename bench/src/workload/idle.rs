@@ -18,8 +18,6 @@ use super::{Sizes, fan_out};
 const OPENERS: usize = 32;
 /// Sessions and streams before measuring, so that pools and tables have their first size.
 const WARM_UP: usize = 64;
-/// Sessions at least, more than get a stream: what else the server keeps of having opened them is no part of the figure then.
-const SESSIONS: usize = 10_000;
 
 /// Opens sessions, then a stream in each; without sessions, streams.
 pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<Sample, Error> {
@@ -30,7 +28,7 @@ pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<
 
     let before = resident(served)?;
     let began_at = Instant::now();
-    let opened = if era == Era::Legacy { sizes.idle.max(SESSIONS) } else { sizes.idle };
+    let opened = if era == Era::Legacy { sizes.idle_sessions() } else { sizes.idle };
     let mut ids = sessions(served.address, era, opened).await?;
     if era == Era::Legacy {
         sample.insert(Figure::SessionsPerSecond, opened as f64 / began_at.elapsed().as_secs_f64());

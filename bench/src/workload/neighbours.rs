@@ -11,7 +11,7 @@ use andon_bench::load::{self, Call, Load};
 use andon_bench::wire::{self, Era};
 use andon_bench::{Error, machine};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use super::{Sizes, Turn};
@@ -38,7 +38,8 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Resu
     let resident_before = machine::resident_kib(served.pid())?;
     let mut neighbours = JoinSet::new();
     for index in 0..sizes.neighbours {
-        neighbours.spawn(ask(served.address, turn.era, index % 2 == 0));
+        let (stream, request) = connect(served.address, turn.era).await?;
+        neighbours.spawn(ask(stream, request, index % 2 == 0));
     }
     tokio::time::sleep(SETTLE).await;
     let beside = load::run(served.address, served.pid(), load).await?;
@@ -53,15 +54,19 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Resu
     ]))
 }
 
-/// Asks for more than it takes, until it is cut off or stopped.
-async fn ask(address: SocketAddr, era: Era, reads: bool) -> Result<(), Error> {
+/// Connects a neighbour, with a session if the era has them; and what it asks for.
+async fn connect(address: SocketAddr, era: Era) -> Result<(TcpStream, String), Error> {
     let authority = address.to_string();
     let session = Connection::open(address).await?.session(&authority, era).await?;
     let socket = TcpSocket::new_v4()?;
     socket.set_recv_buffer_size(BUFFER_BYTES)?;
     socket.set_send_buffer_size(BUFFER_BYTES)?;
-    let mut stream = socket.connect(address).await?;
     let request = wire::request(&authority, era, session.as_deref(), &wire::long_body(era, MESSAGE_BYTES));
+    Ok((socket.connect(address).await?, request))
+}
+
+/// Asks for more than it takes, until it is cut off or stopped.
+async fn ask(mut stream: TcpStream, request: String, reads: bool) -> Result<(), Error> {
     let (mut from, mut to) = stream.split();
     let write = async {
         for _ in 0..CALLS {

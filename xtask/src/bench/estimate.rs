@@ -57,10 +57,28 @@ pub(super) fn interval(ratios: &[f64]) -> Option<(f64, f64, f64)> {
     Some(((mean - half).exp(), mean.exp(), (mean + half).exp()))
 }
 
-/// `new` to `old`.
-#[allow(clippy::cast_precision_loss, reason = "counts below 2^52")]
-pub(super) fn ratio(new: u64, old: u64) -> f64 {
-    new as f64 / old.max(1) as f64
+/// Where counts of the same lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) fewest: u64,
+    pub(super) most: u64,
+}
+
+impl Range {
+    pub(super) fn of(counts: &[u64]) -> Option<Self> {
+        Some(Self { fewest: *counts.iter().min()?, most: *counts.iter().max()? })
+    }
+
+    pub(super) fn middle(self) -> u64 {
+        self.fewest.midpoint(self.most)
+    }
+
+    /// Between which multiples of `old` this lies.
+    #[allow(clippy::cast_precision_loss, reason = "counts below 2^52")]
+    pub(super) fn ratio(self, old: Self) -> (f64, f64) {
+        let of = |new: u64, old: u64| new as f64 / old.max(1) as f64;
+        (of(self.fewest, old.most), of(self.most, old.fewest))
+    }
 }
 
 /// `count` times `factor`.

@@ -19,6 +19,9 @@ const CONNECTIONS: usize = 32;
 /// Connections of the clients that call while sessions expire.
 const CALLERS: usize = 16;
 
+/// User memory of a session that nobody uses.
+const SESSION_BYTES_MAX: f64 = 600.0;
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Sessions.
@@ -58,10 +61,10 @@ struct Round {
 
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
     let admin = free_address()?;
-    let cores = common.cores();
+    let cores = common.cores(0);
     let (sessions_max, idle_timeout) = ((options.sessions * 2).to_string(), options.idle_timeout_s.to_string());
     let bounds = ["--sessions-max", &sessions_max, "--session-idle-timeout", &idle_timeout];
-    let server = common.serve(&[&bounds[..], &["--admin", &admin.to_string()]].concat())?;
+    let server = common.serve(&cores, &[&bounds[..], &["--admin", &admin.to_string()]].concat())?;
     let mut openers = Fleet::start(options.generators, &cores)?;
     let mut callers = Fleet::start(1, &cores)?;
     let first = Usage::of(server.pid())?;
@@ -151,7 +154,8 @@ fn report(options: &Options, round: &Round, figures: &mut Figures) {
     figures.note("opened per second", round.opened.done_per_s(), "/s");
     figures.note("of them there at once, when the last was opened", round.standing as f64, "");
     let grown = round.full.memory_bytes.saturating_sub(round.before.memory_bytes) as f64;
-    figures.note("user memory of each that was there", grown / round.standing.max(1) as f64, "B");
+    let each = grown / round.standing.max(1) as f64;
+    figures.check("user memory of each that was there", each, "B", Asked::AtMost(SESSION_BYTES_MAX));
     figures.check("sessions left", round.left as f64, "", Asked::AtMost(0.0));
     figures.note("all gone after the last was opened", round.gone_after.as_secs_f64(), "s");
     figures.note("call before, p99", round.calm.quantile_ms(0.99), "ms");

@@ -41,9 +41,10 @@ pub(crate) struct Common {
     /// Writes all numbers to this file.
     #[arg(long, global = true)]
     json: Option<PathBuf>,
-    /// Cores that only the server uses; the generators have the others. Below four cores none are pinned.
-    #[arg(long, global = true, default_value_t = 0)]
-    server_cores: usize,
+    /// Cores that only the server uses; the generators have the others. Below four cores none are pinned. Default 0: all share
+    /// them; 2 for `readers`.
+    #[arg(long, global = true)]
+    server_cores: Option<usize>,
     /// Processes that hold the server's connections; 0: the server does itself.
     #[arg(long, global = true, default_value_t = 0)]
     workers: usize,
@@ -112,19 +113,20 @@ fn run(common: &Common, measure: impl FnOnce(&Common) -> Result<Figures, Error>)
 }
 
 impl Common {
-    fn cores(&self) -> Cores {
-        Cores::divide(self.server_cores)
+    /// Whose the cores are; so many are the server's where nothing is said.
+    fn cores(&self, of_server: usize) -> Cores {
+        Cores::divide(self.server_cores.unwrap_or(of_server))
     }
 
     /// Starts the server, with more arguments than it needs to listen.
-    fn serve(&self, arguments: &[&str]) -> Result<Served, Error> {
+    fn serve(&self, cores: &Cores, arguments: &[&str]) -> Result<Served, Error> {
         let mut command = Command::new(child::andon()?);
         command.args(["--log", "warn", "serve", "--listen", "127.0.0.1:0"]).args(arguments);
         command.env("ANDON_ADMIN_TOKEN", ADMIN_TOKEN);
         if self.workers > 0 {
             command.args(["--workers", &self.workers.to_string()]);
         }
-        Served::of(command, &self.cores())
+        Served::of(command, cores)
     }
 }
 

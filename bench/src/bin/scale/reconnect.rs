@@ -32,8 +32,9 @@ pub(crate) struct Options {
 
 #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
-    let server = common.serve(&["--sessions-max", &(options.clients * 2).to_string()])?;
-    let mut fleet = Fleet::start(options.generators, &common.cores())?;
+    let cores = common.cores(0);
+    let server = common.serve(&cores, &["--sessions-max", &(options.clients * 2).to_string()])?;
+    let mut fleet = Fleet::start(options.generators, &cores)?;
     let (address, size) = (server.address, fleet.size());
     let come = |fleet: &mut Fleet, part: u8, clients: usize, rate_per_s: f64| {
         fleet.order(|each| {

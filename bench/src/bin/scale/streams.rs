@@ -68,9 +68,9 @@ struct Parties {
 pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Error> {
     let connections_max = (options.streams * 2 + 1_000).to_string();
     let sessions_max = (options.streams * 2 + 10_000).to_string();
-    let cores = common.cores();
+    let cores = common.cores(0);
     let mut parties = Parties {
-        server: common.serve(&["--connections-max", &connections_max, "--sessions-max", &sessions_max])?,
+        server: common.serve(&cores, &["--connections-max", &connections_max, "--sessions-max", &sessions_max])?,
         holders: Fleet::start(options.streams.div_ceil(STREAMS_EACH), &cores)?,
         callers: Fleet::start(1, &cores)?,
     };
