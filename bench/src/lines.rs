@@ -7,10 +7,11 @@ use memchr::{memchr, memmem};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Notify;
 
+use crate::Error;
 use crate::histogram::Histogram;
 use crate::load::Measured;
+use crate::machine::CpuClock;
 use crate::wire::{self, Era, Numbered};
-use crate::{Error, machine};
 
 /// Bytes that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -50,9 +51,10 @@ pub async fn drive(
     }
     let mut calls = Numbered::new(format!("{}\n", wire::call_body(era)));
     run(&mut calls, &mut answers, &mut output, window, warm_up).await?;
-    let cpu_before = machine::cpu_time(pid)?;
+    let clock = CpuClock::of(pid)?;
+    let cpu_before = clock.time()?;
     let (calls, wall, times) = run(&mut calls, &mut answers, &mut output, window, time).await?;
-    let cpu = machine::cpu_time(pid)?.saturating_sub(cpu_before);
+    let cpu = clock.since(cpu_before)?;
     output.shutdown().await?;
     drop(output);
     answers.end().await?;

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::Connection;
 use crate::histogram::Histogram;
-use crate::machine::cpu_time;
+use crate::machine::CpuClock;
 use crate::wire::{self, Era, Http, Numbered};
 use crate::{Error, peer};
 
@@ -95,11 +95,12 @@ pub async fn run(address: SocketAddr, pid: u32, load: Load) -> Result<Measured, 
     }
     let pacer = load.rate.map(|rate| pace(rate, due, phase.clone()));
     wait(load.warm_up, &mut callers).await?;
-    let (began_at, cpu_before) = (Instant::now(), cpu_time(pid)?);
+    let clock = CpuClock::of(pid)?;
+    let (began_at, cpu_before) = (Instant::now(), clock.time()?);
     phase.store(MEASURE, Ordering::Relaxed);
     wait(load.window, &mut callers).await?;
     phase.store(STOP, Ordering::Relaxed);
-    let (wall, cpu) = (began_at.elapsed(), cpu_time(pid)? - cpu_before);
+    let (wall, cpu) = (began_at.elapsed(), clock.since(cpu_before)?);
 
     let (mut times, mut calls) = (Histogram::default(), 0);
     while let Some(ended) = callers.join_next().await {

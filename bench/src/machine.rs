@@ -73,15 +73,35 @@ pub fn pin(_cores: &[usize]) -> io::Result<()> {
     Ok(())
 }
 
-/// Processor time that the process `pid` and those that it started have used so far, in user and in kernel mode.
-///
-/// # Errors
-/// It has ended, or there is no `/proc`.
-pub fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let own = own_cpu_time(pid)?;
-    // One that it started may have ended since.
-    let others = family(pid)?.into_iter().skip(1).filter_map(|pid| own_cpu_time(pid).ok());
-    Ok(own + others.sum::<Duration>())
+/// The processor time of a process and of those that it has started, in user and in kernel mode.
+pub struct CpuClock(Vec<u32>);
+
+impl CpuClock {
+    /// Of the process `pid` and those below it now.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self(family(pid)?))
+    }
+
+    /// What they have used so far; what those have that ended is lost.
+    ///
+    /// # Errors
+    /// The first of them has ended.
+    pub fn time(&self) -> io::Result<Duration> {
+        let mut times = self.0.iter().map(|pid| cpu_time(*pid));
+        let own = times.next().unwrap_or(Err(io::ErrorKind::NotFound.into()))?;
+        Ok(own + times.flatten().sum::<Duration>())
+    }
+
+    /// What they have used since they had used `before`.
+    ///
+    /// # Errors
+    /// The first of them has ended.
+    pub fn since(&self, before: Duration) -> io::Result<Duration> {
+        Ok(self.time()?.saturating_sub(before))
+    }
 }
 
 /// The process and those below it.
@@ -107,14 +127,14 @@ pub fn family(pid: u32) -> io::Result<Vec<u32>> {
 
 /// By the clock that the system keeps for each process.
 #[cfg(target_os = "linux")]
-fn own_cpu_time(pid: u32) -> io::Result<Duration> {
+fn cpu_time(pid: u32) -> io::Result<Duration> {
     let pid = i32::try_from(pid).map_err(io::Error::other)?;
     let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid))?;
     Ok(clock.now()?.into())
 }
 
 #[cfg(not(target_os = "linux"))]
-fn own_cpu_time(_pid: u32) -> io::Result<Duration> {
+fn cpu_time(_pid: u32) -> io::Result<Duration> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

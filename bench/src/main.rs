@@ -66,6 +66,9 @@ struct Options {
     /// Idle sessions and streams. Default 2000, with --full 10000.
     #[arg(long)]
     idle: Option<usize>,
+    /// Leaves out what is counted in process beside `echo`.
+    #[arg(long)]
+    without_in_process: bool,
     /// Cores that only the server under test uses; the generator has the others. Below four cores none are pinned.
     #[arg(long, default_value_t = 1)]
     server_cores: usize,
@@ -123,18 +126,23 @@ fn main() -> ExitCode {
 fn bench(options: &Options) -> Result<ExitCode, Error> {
     let mut peers = options.peers()?;
     child::give_andon(options.andon.clone());
-    let mut left_out = Vec::new();
+    let (mut left_out, mut ours) = (Vec::new(), Ok(()));
     peers.retain(|peer| match peer.prepare() {
         Ok(()) => true,
+        Err(why) if peer.is_ours() => {
+            ours = Err(why);
+            false
+        }
         Err(why) => {
             eprintln!("{} is left out: {why}", peer.name());
             left_out.push(format!("{} ({why})", peer.name()));
             false
         }
     });
+    ours?;
     let counted: Vec<Peer> = peers.iter().copied().filter(|peer| Peer::IN_PROCESS.contains(peer)).collect();
     let mut in_process = Vec::new();
-    if options.includes(Workload::Echo) && !counted.is_empty() {
+    if options.includes(Workload::Echo) && !counted.is_empty() && !options.without_in_process {
         child::build(&[("andon-bench", "allocs")])?;
         in_process = child::in_process(&counted)?;
     }

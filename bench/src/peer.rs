@@ -81,6 +81,11 @@ impl Peer {
     /// Those whose handlers can be called in this process.
     pub const IN_PROCESS: [Self; 4] = [Self::Floor, Self::RmcpSessions, Self::RmcpStateless, Self::Andon];
 
+    /// Whether it is what all this is about.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Andon | Self::AndonStateless)
+    }
+
     /// The peer's name in a table and on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -91,7 +91,7 @@ impl Report {
 
     /// Whether all that is asked for holds, and neither our servers nor the floor failed.
     pub(crate) fn holds(&self) -> bool {
-        let counts = |peer| matches!(peer, Peer::Andon | Peer::AndonStateless | Peer::Floor);
+        let counts = |peer: Peer| peer.is_ours() || peer == Peer::Floor;
         let has_failed = |case: &Case| case.failed.is_some() && counts(case.turn.peer);
         self.verdicts.iter().all(|verdict| verdict.holds) && !self.cases.iter().any(has_failed)
     }

@@ -75,7 +75,7 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
         wanted_old.push(SERVER);
         wanted_new.push(SERVER);
         // It loads both.
-        wanted_new.extend(GENERATOR);
+        wanted_new.push(GENERATOR);
     }
     let (old, new) = (Build::of(rev, &wanted_old)?, Build::here(&wanted_new)?);
     let known = instructions::paths(&new)?;
@@ -105,7 +105,8 @@ fn compare(rev: &str, asked: &Asked<'_>) -> Outcome {
         tell(path, Verdict::of((low, high), WORSE), text, &hint);
     }
     if asked.rounds > 0 {
-        println!("processor time per call under load: {rev} and here in turns, the ratio and where it lies (95 %)");
+        println!("processor time per call under load: {rev} and here in turns, the ratio and where it lies (95 %);");
+        println!("where that is unclear, more rounds tell more");
         for (name, ratios) in load::turns(&old, &new, asked.rounds)? {
             let (low, middle, high) = estimate::interval(&ratios).ok_or("invariant: there are three rounds")?;
             tell(&name, Verdict::of((low, high), WORSE), format!("{middle:>6.3} ({low:.3} to {high:.3})"), "");

@@ -161,7 +161,7 @@ impl Door {
         }
     }
 
-    /// The next requests of a path, no two the same.
+    /// The next requests of a path: no two are the same, but for those that open sessions.
     fn requests(&self, path: &Path, session_id: Option<&str>, text: &mut Numbered, calls: usize) -> Vec<Prepared> {
         let make = |_| {
             let body = String::from_utf8_lossy(text.advance().0).into_owned();

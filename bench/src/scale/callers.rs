@@ -55,23 +55,25 @@ pub(super) async fn call(load: Load) -> Reply {
     });
     let load = Rc::new(load);
     let begun = Instant::now();
-    let mut running = JoinSet::new();
+    let (mut running, connections) = (JoinSet::new(), callers.len());
     for caller in callers {
         running.spawn_local(run(caller, load.clone(), work.clone(), begun));
     }
-    // Everybody waits before the first call is due.
-    tokio::task::yield_now().await;
-    match load.rate_per_s {
+    let begun = match load.rate_per_s {
         Some(rate) => {
-            let (mut counts, mut given) = (pace(rate, begun, Duration::from_secs_f64(load.seconds)), 0);
-            while let Some(count) = counts.recv().await {
-                (given + 1..=count)
-                    .for_each(|number| work.offer(begun + Duration::from_secs_f64(number as f64 / rate)));
-                given = count;
+            // Everybody waits before the first call is due.
+            while work.idle.get() < connections {
+                tokio::task::yield_now().await;
             }
+            let begun = Instant::now();
+            give_out(&work, rate, begun, Duration::from_secs_f64(load.seconds)).await;
+            begun
         }
-        None => tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await,
-    }
+        None => {
+            tokio::time::sleep(Duration::from_secs_f64(load.seconds)).await;
+            begun
+        }
+    };
     let seconds = begun.elapsed().as_secs_f64();
     work.is_over.set(true);
     work.more.notify_waiters();
@@ -115,6 +117,15 @@ async fn open_caller(address: SocketAddr, from: Ipv4Addr, era: Era) -> Result<Ca
     Ok(Caller { connection, request })
 }
 
+/// Makes calls due, as many as the rate says.
+async fn give_out(work: &Work, rate_per_s: f64, begun: Instant, time: Duration) {
+    let (mut counts, mut given) = (pace(rate_per_s, begun, time), 0);
+    while let Some(count) = counts.recv().await {
+        (given + 1..=count).for_each(|number| work.offer(begun + Duration::from_secs_f64(number as f64 / rate_per_s)));
+        given = count;
+    }
+}
+
 /// Says how many calls were due so far, again and again. From a thread of its own, which sleeps more exactly than the runtime, and
 /// whatever that is busy with: a call counts from when it was due.
 fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u64> {
@@ -127,7 +138,7 @@ fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u6
             if sender.send(count).is_err() || elapsed == time {
                 return;
             }
-            let next = Duration::from_secs_f64((count + 1) as f64 / rate_per_s).min(time);
+            let next = Duration::from_secs_f64(((count + 1) as f64 / rate_per_s).min(time.as_secs_f64()));
             std::thread::sleep(next.saturating_sub(begun.elapsed()).max(GRAIN));
         }
     });
@@ -137,7 +148,9 @@ fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u6
 impl Work {
     fn offer(&self, at: Instant) {
         let mut due = self.due.borrow_mut();
-        while due.front().is_some_and(|first| at.saturating_duration_since(*first) > self.patience) {
+        // Without patience, what is there is for those who are free and about to take it.
+        let is_late = |first: &Instant| !self.patience.is_zero() && at.duration_since(*first) > self.patience;
+        while due.front().is_some_and(is_late) {
             due.pop_front();
             self.unsent.set(self.unsent.get() + 1);
         }

@@ -78,8 +78,8 @@ impl Figures {
     /// A table in Markdown.
     pub fn text(&self) -> String {
         let mut text = format!("`scale {}` on {}\n\n", self.program, self.machine);
-        let _ = writeln!(text, "| {:62} | {:>14} | {:20} |", "", "measured", "asked");
-        let _ = writeln!(text, "|{:-<64}|{:->16}|{:-<22}|", "", ":", "");
+        let _ = writeln!(text, "| {:66} | {:>14} | {:20} |", "", "measured", "asked");
+        let _ = writeln!(text, "|{:-<68}|{:->16}|{:-<22}|", "", ":", "");
         for figure in &self.figures {
             let asked = match figure.asked {
                 None => String::new(),
@@ -92,7 +92,7 @@ impl Figures {
                 Some(false) => format!("{asked}: FAILS"),
             };
             let measured = format!("{} {}", plain(figure.measured), figure.unit);
-            let _ = writeln!(text, "| {:62} | {:>14} | {verdict:20} |", figure.what, measured.trim());
+            let _ = writeln!(text, "| {:66} | {:>14} | {verdict:20} |", figure.what, measured.trim());
         }
         text
     }

@@ -180,6 +180,11 @@ impl Reply {
         sum
     }
 
+    /// Calls that were not answered as they should be and in time.
+    pub fn lost(&self) -> u64 {
+        self.failed + self.refused + self.unsent + self.late
+    }
+
     /// What succeeded per second.
     pub fn done_per_s(&self) -> f64 {
         if self.seconds > 0.0 { self.done as f64 / self.seconds } else { 0.0 }

@@ -40,7 +40,7 @@ impl Usage {
             usage.threads += number(pid, "status", "Threads:")?;
             usage.files += fs::read_dir(format!("/proc/{pid}/fd"))?.count() as u64;
         }
-        usage.cpu = machine::cpu_time(pid)?;
+        usage.cpu = machine::CpuClock::of(pid)?.time()?;
         Ok(usage)
     }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use andon_bench::Error;
 use andon_bench::child::Served;
 use andon_bench::connection::Connection;
 use andon_bench::figure::{Figure, Sample};
 use andon_bench::histogram::Histogram;
 use andon_bench::load::Measured;
-use andon_bench::{Error, machine};
+use andon_bench::machine::{self, CpuClock};
 use tokio::task::JoinSet;
 
 use super::Sizes;
@@ -29,7 +30,8 @@ pub(super) async fn measure(served: &Served, connections: usize, sizes: &Sizes) 
         ready.push(connection);
     }
     let resident_before = machine::resident_kib(served.pid())?;
-    let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(served.pid())?);
+    let clock = CpuClock::of(served.pid())?;
+    let (began_at, cpu_before) = (Instant::now(), clock.time()?);
     let left = Arc::new(AtomicUsize::new(sizes.sessions));
     let mut openers = JoinSet::new();
     for connection in ready {
@@ -39,8 +41,8 @@ pub(super) async fn measure(served: &Served, connections: usize, sizes: &Sizes) 
     while let Some(ended) = openers.join_next().await {
         times.add(&ended??);
     }
-    let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(served.pid())? - cpu_before);
-    if times.count() == 0 || cpu < Duration::from_millis(10) {
+    let (wall, cpu) = (began_at.elapsed(), clock.since(cpu_before)?);
+    if times.count() == 0 || cpu.is_zero() {
         return Err("the window was too short to measure anything".into());
     }
     let mut sample = super::rates(&Measured { calls: times.count(), times: times.clone(), wall, cpu });

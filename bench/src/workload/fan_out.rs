@@ -1,15 +1,15 @@
 //! One update to all who subscribed to it: how long until the last has it, and what that costs.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use andon_bench::Error;
 use andon_bench::child::Served;
 use andon_bench::connection::{Connection, Events};
 use andon_bench::figure::{Figure, Sample};
 use andon_bench::histogram::Histogram;
+use andon_bench::machine::{self, CpuClock};
 use andon_bench::wire::{self, Era, Numbered};
-use andon_bench::{Error, machine};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,6 +33,7 @@ pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<
         let events = subscribe(served.address, era).await?;
         streams.spawn(listen(events, stream, sender.clone()));
     }
+    drop(sender);
     let mut toucher = Toucher::open(served.address, era).await?;
     let mut next = interval(INTERVAL);
     next.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,13 +41,17 @@ pub(super) async fn measure(served: &Served, era: Era, sizes: &Sizes) -> Result<
         next.tick().await;
         toucher.update(&mut received, sizes.listeners).await?;
     }
-    let (began_at, cpu_before) = (Instant::now(), machine::cpu_time(served.pid())?);
+    let clock = CpuClock::of(served.pid())?;
+    let (began_at, cpu_before) = (Instant::now(), clock.time()?);
     let mut until_last = Histogram::default();
     while began_at.elapsed() < sizes.window {
         next.tick().await;
         until_last.record(toucher.update(&mut received, sizes.listeners).await?);
     }
-    let (wall, cpu) = (began_at.elapsed(), machine::cpu_time(served.pid())? - cpu_before);
+    let (wall, cpu) = (began_at.elapsed(), clock.since(cpu_before)?);
+    if cpu.is_zero() {
+        return Err("the window was too short to measure anything".into());
+    }
     let deliveries = until_last.count() as f64 * sizes.listeners as f64;
     Ok(Sample::from([
         (Figure::PerCpuSecond, deliveries / cpu.as_secs_f64()),
@@ -104,14 +109,16 @@ impl Toucher {
     /// Updates, and waits until all streams have it; how long the last one took.
     async fn update(&mut self, received: &mut Receiver<(usize, Instant)>, streams: usize) -> Result<Duration, Error> {
         let (request, number) = self.request.advance();
+        let (mut told, mut waiting) = (vec![false; streams], streams);
         let began_at = Instant::now();
         let all = async {
-            let (mut last_at, mut waiting): (_, HashSet<usize>) = (began_at, (0..streams).collect());
-            while !waiting.is_empty() {
+            let mut last_at = began_at;
+            while waiting > 0 {
                 let (stream, at) = received.recv().await.ok_or("all streams have ended")?;
-                // One that is told twice does not stand for another.
-                if waiting.remove(&stream) {
+                // One that is told twice does not stand for another, and what was said of the update before not for this one.
+                if at >= began_at && !std::mem::replace(&mut told[stream], true) {
                     last_at = last_at.max(at);
+                    waiting -= 1;
                 }
             }
             Ok::<_, Error>(last_at)

@@ -13,8 +13,8 @@ pub(super) type Program = (&'static str, &'static str);
 pub(super) const PATHS: Program = ("andon-bench", "paths");
 /// The server.
 pub(super) const SERVER: Program = ("andon-cli", "andon");
-/// What loads it, and what that asks.
-pub(super) const GENERATOR: [Program; 2] = [("andon-bench", "andon-bench"), ("andon-bench", "allocs")];
+/// What loads it.
+pub(super) const GENERATOR: Program = ("andon-bench", "andon-bench");
 
 /// Where the programs of one revision are.
 pub(super) struct Build {

@@ -34,7 +34,7 @@ impl fmt::Display for Verdict {
             Self::Better => "better",
             Self::Same => "the same",
             Self::Worse => "WORSE",
-            Self::Unclear => "unclear: more rounds would tell",
+            Self::Unclear => "unclear",
         })
     }
 }

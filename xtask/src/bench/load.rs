@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::build::Build;
+use super::build::{Build, GENERATOR, SERVER};
 
 /// What both are made to do.
 const WORKLOADS: &str = "echo,progress";
@@ -35,16 +35,9 @@ pub(super) fn turns(old: &Build, new: &Build, rounds: usize) -> Result<Vec<(Stri
 
 /// Processor time per call of the server of `build`, by workload, under the generator of `generator`.
 fn times(build: &Build, generator: &Build) -> Result<Vec<(String, f64)>, String> {
-    // It loads the server that stands beside it, and asks the counter that does.
-    for (program, beside) in [("andon-bench", "generator"), ("allocs", "allocs")] {
-        let (from, to) = (generator.program(program), build.program(beside));
-        if from != to {
-            std::fs::copy(from, to).map_err(|error| format!("{program}: {error}"))?;
-        }
-    }
-    let own = build.program("generator");
     let file = build.program("report.json");
-    let mut command = Command::new(own);
+    let mut command = Command::new(generator.program(GENERATOR.1));
+    command.arg("--without-in-process").arg("--andon").arg(build.program(SERVER.1));
     command.args(["--peers", "andon", "--workloads", WORKLOADS, "--seconds", "2", "--rounds", "1", "--json"]);
     // What another turn wrote is not this one's.
     drop(std::fs::remove_file(&file));

@@ -162,8 +162,7 @@ fn report(options: &Options, round: &Round, figures: &mut Figures) {
     figures.note("call while sessions expire, p50", round.calls.quantile_ms(0.5), "ms");
     figures.note("call while sessions expire, p99", round.calls.quantile_ms(0.99), "ms");
     figures.note("call while sessions expire, the slowest", round.calls.quantile_ms(1.0), "ms");
-    let lost = round.calls.failed + round.calls.unsent + round.calls.late;
-    figures.check("calls that failed or took more than 1 s", lost as f64, "", Asked::AtMost(0.0));
+    figures.check("calls that failed or took more than 1 s", round.calls.lost() as f64, "", Asked::AtMost(0.0));
     figures.note("user memory before", round.before.memory_mib(), "MiB");
     figures.note("user memory with all of them", round.full.memory_mib(), "MiB");
     figures.note("user memory after", round.after.memory_mib(), "MiB");

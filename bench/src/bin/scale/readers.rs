@@ -219,8 +219,7 @@ fn report(options: &Options, manner: Manner, name: &str, case: &Case, figures: &
         figures.note(format!("{name}: the same, the least of the turns"), min, "");
         figures.note(format!("{name}: the same, the most of the turns"), max, "");
     }
-    let lost = with.failed + with.unsent + with.late;
-    figures.check(format!("{name}: calls of the others that failed"), lost as f64, "", Asked::AtMost(0.0));
+    figures.check(format!("{name}: calls of the others that failed"), with.lost() as f64, "", Asked::AtMost(0.0));
     if sends_slowly(manner) {
         let cut = turns().map(|turn| turn.cut.done).min().unwrap_or(0);
         figures.check(format!("{name}: closed by the server"), cut as f64, "", Asked::AtLeast(connected as f64));
