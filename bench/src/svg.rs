@@ -1,4 +1,5 @@
-//! Plots as SVG: bars in groups, with the spread over the rounds.
+//! Plots as SVG: bars in groups, with the spread over the rounds. Each group has a scale of its own, and a bar that is many times as
+//! long as the floor's is cut off.
 
 use std::fmt::Write as _;
 
@@ -33,6 +34,9 @@ const HEAD_HEIGHT: f64 = 52.0;
 const COLOURS: [(&str, &str); 4] =
     [("floor", "#9aa5b1"), ("axum", "#bcc5ce"), ("andon", "#d1495b"), ("rmcp", "#30638e")];
 const OTHERS: &str = "#6f8f72";
+/// The floor, where there is one, and so many times its bar there is room for.
+const FLOOR: &str = "floor";
+const FLOORS_MAX: f64 = 12.0;
 
 impl Bars {
     /// The file.
@@ -54,13 +58,13 @@ impl Bars {
         writeln!(svg, r##"<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>"##)?;
         writeln!(svg, r#"<text x="10" y="22" font-size="16">{}</text>"#, escaped(&self.title))?;
         writeln!(svg, r##"<text x="10" y="40" fill="#666666">{}</text>"##, escaped(&self.unit))?;
-        let all = self.groups.iter().flat_map(|group| &group.bars);
-        let largest = all.map(|(_, value)| value.max).fold(f64::MIN_POSITIVE, f64::max);
-        let length = |value: f64| (value.max(0.0) / largest * (WIDTH - NAMES_WIDTH - VALUES_WIDTH)).max(0.5);
         let mut y = HEAD_HEIGHT;
         for group in &self.groups {
             writeln!(svg, r#"<text x="10" y="{}" font-weight="bold">{}</text>"#, y + 18.0, escaped(&group.name))?;
             y += GROUP_HEIGHT;
+            let largest = group.largest();
+            let part = |value: f64| (value / largest).clamp(0.0, 1.0);
+            let length = |value: f64| (part(value) * (WIDTH - NAMES_WIDTH - VALUES_WIDTH)).max(0.5);
             for (name, value) in &group.bars {
                 let (text_y, middle) = (y + 12.0, y + BAR_HEIGHT / 2.0);
                 let (from, to) = (NAMES_WIDTH + length(value.min), NAMES_WIDTH + length(value.max));
@@ -76,11 +80,21 @@ impl Bars {
                     r#"<rect x="{NAMES_WIDTH}" y="{y}" width="{width:.1}" height="{BAR_HEIGHT}" fill="{fill}"/>"#
                 )?;
                 writeln!(svg, r##"<path d="M{from:.1} {middle}H{to:.1}" stroke="#222222" stroke-width="2"/>"##)?;
-                writeln!(svg, r#"<text x="{:.1}" y="{text_y}">{}</text>"#, to + 6.0, grouped(value.median, 0))?;
+                let mark = if value.median > largest { "» " } else { "" };
+                writeln!(svg, r#"<text x="{:.1}" y="{text_y}">{mark}{}</text>"#, to + 6.0, grouped(value.median, 0))?;
                 y += BAR_HEIGHT + BAR_GAP;
             }
         }
         writeln!(svg, "</svg>")
+    }
+}
+
+impl Group {
+    /// What the longest bar stands for.
+    fn largest(&self) -> f64 {
+        let longest = self.bars.iter().map(|(_, value)| value.max).fold(f64::MIN_POSITIVE, f64::max);
+        let floor = self.bars.iter().find(|(name, _)| name == FLOOR).map(|(_, value)| value.median);
+        floor.filter(|floor| *floor > 0.0).map_or(longest, |floor| longest.min(floor * FLOORS_MAX))
     }
 }
 

@@ -21,8 +21,11 @@ use crate::wire::{self, Era, Numbered};
 const OPENING: usize = 64;
 /// How often sessions that are due are opened.
 const TICK: Duration = Duration::from_millis(1);
-/// Calls that are due within this time are given out together: where there are many, one by one they would keep a thread busy.
+/// Calls that are due within this time are given out together.
 const GRAIN: Duration = Duration::from_micros(100);
+/// Where there are many per second, those of a longer time are: the thread that does it takes processor time from the server.
+const GRAIN_OF_MANY: Duration = Duration::from_millis(2);
+const MANY_PER_S: f64 = 50_000.0;
 /// How long an answer is waited for before the connection counts as broken.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -130,6 +133,7 @@ async fn give_out(work: &Work, rate_per_s: f64, begun: Instant, time: Duration) 
 /// whatever that is busy with: a call counts from when it was due.
 fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u64> {
     let (sender, counts) = unbounded_channel();
+    let grain = if rate_per_s < MANY_PER_S { GRAIN } else { GRAIN_OF_MANY };
     std::thread::spawn(move || {
         loop {
             let elapsed = begun.elapsed().min(time);
@@ -139,7 +143,7 @@ fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u6
                 return;
             }
             let next = Duration::from_secs_f64(((count + 1) as f64 / rate_per_s).min(time.as_secs_f64()));
-            std::thread::sleep(next.saturating_sub(begun.elapsed()).max(GRAIN));
+            std::thread::sleep(next.saturating_sub(begun.elapsed()).max(grain));
         }
     });
     counts

@@ -23,7 +23,7 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Connections, each of a client that makes one call at a time: a call that finds none free is not made.
-    #[arg(long, default_value_t = 15_000)]
+    #[arg(long, default_value_t = 4_000)]
     connections: usize,
     /// Connections of the clients that find the peak, which call as fast as they are answered.
     #[arg(long, default_value_t = 64)]
