@@ -21,8 +21,11 @@ fn a_plot_is_well_formed() {
     };
     let svg = bars.svg();
     assert_eq!(svg.matches("<rect").count(), 6);
-    assert!(svg.contains(r#"width="43.3" height="16" fill="#9aa5b1""#), "the floor's bar is a twelfth of the room: {svg}");
-    assert!(svg.contains(r#"width="520.0" height="16" fill="#6f8f72""#) && svg.contains("» 9,000,000"), "{svg}");
+    assert!(
+        svg.contains(r##"width="43.3" height="16" fill="#9aa5b1""##),
+        "the floor's bar is a twelfth of the room: {svg}"
+    );
+    assert!(svg.contains(r##"width="520.0" height="16" fill="#6f8f72""##) && svg.contains("» 9,000,000"), "{svg}");
     assert!(svg.contains("a &lt; b &amp; c") && !svg.contains("NaN") && !svg.contains("width=\"-"), "{svg}");
     let mut open = Vec::new();
     for tag in svg.split('<').skip(1) {

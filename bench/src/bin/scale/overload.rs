@@ -23,11 +23,12 @@ const HEALTH_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Connections, each of a client that makes one call at a time: a call that finds none free is not made.
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 15_000)]
     connections: usize,
-    /// Connections of the clients that find the peak, which call as fast as they are answered.
-    #[arg(long, default_value_t = 64)]
-    peak_connections: usize,
+    /// Connections of the clients that find the peak, which call as fast as they are answered. Default: as many. Fewer cost those who
+    /// make the load less, so that what they then lack would pass for what the server does.
+    #[arg(long)]
+    peak_connections: Option<usize>,
     /// Length of each phase, in seconds.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -37,6 +38,12 @@ pub(crate) struct Options {
     /// Generators.
     #[arg(long, default_value_t = 2)]
     generators: usize,
+}
+
+impl Options {
+    fn peak_connections(&self) -> usize {
+        self.peak_connections.unwrap_or(self.connections)
+    }
 }
 
 /// One phase.
@@ -67,7 +74,7 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     }
     let settings = json!({
         "connections": options.connections,
-        "peak_connections": options.peak_connections,
+        "peak_connections": options.peak_connections(),
         "rounds": options.rounds,
         "seconds": options.seconds,
         "workers": common.workers,
@@ -80,7 +87,7 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
 /// Calls at `rate_per_s`, or as fast as they are answered, while somebody looks whether the server is well.
 fn phase(options: &Options, server: &Served, fleet: &mut Fleet, rate_per_s: Option<f64>) -> Result<Phase, Error> {
     let (address, pid, size) = (server.address, server.pid(), fleet.size());
-    let connections = if rate_per_s.is_some() { options.connections } else { options.peak_connections };
+    let connections = if rate_per_s.is_some() { options.connections } else { options.peak_connections() };
     let stop = Arc::new(AtomicBool::new(false));
     let watch = std::thread::spawn({
         let stop = stop.clone();
