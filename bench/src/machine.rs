@@ -138,6 +138,24 @@ fn cpu_time(_pid: u32) -> io::Result<Duration> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Lets this thread have a processor only where others hardly need it.
+///
+/// # Errors
+/// The operating system refuses.
+#[cfg(target_os = "linux")]
+pub fn give_way() -> io::Result<()> {
+    Ok(rustix::process::setpriority_process(None, 15)?)
+}
+
+/// Changes nothing here.
+///
+/// # Errors
+/// None.
+#[cfg(not(target_os = "linux"))]
+pub fn give_way() -> io::Result<()> {
+    Ok(())
+}
+
 /// The thread that calls this.
 pub const OWN_THREAD: &str = "/proc/thread-self";
 

@@ -8,7 +8,7 @@ use super::callers;
 use super::holders::Holders;
 use super::order::{Order, Reply};
 use super::resisters::Resisters;
-use crate::Error;
+use crate::{Error, machine};
 
 /// Takes orders until there are no more.
 ///
@@ -38,7 +38,13 @@ pub fn run() -> Result<(), Error> {
 
 async fn carry_out(order: Order, holders: &mut Holders, resisters: &mut Resisters) -> Reply {
     match order {
-        Order::Hold(hold) => holders.hold(hold).await,
+        Order::Hold(hold) => {
+            // These are only there: on a machine that carries everybody, those whose calls are counted go first.
+            if let Err(why) = machine::give_way() {
+                return Reply { failed: 1, why: Some(why.to_string()), ..Reply::default() };
+            }
+            holders.hold(hold).await
+        }
         Order::Arm => holders.arm(),
         Order::AwaitUpdates { count, timeout_ms } => holders.await_updates(count, timeout_ms).await,
         Order::Release => holders.release().await,
