@@ -20,7 +20,7 @@ pub enum Figure {
     P99Us,
     /// Of a thousand one took longer, in microseconds.
     P999Us,
-    /// The same as `P99Us` in the same turn, before the bad neighbours came, in microseconds.
+    /// The same as `P99Us` in the same turn, before the bad neighbours came and after they went, in microseconds.
     P99AloneUs,
     /// `P99Us` as a multiple of `P99AloneUs`.
     P99Times,
@@ -104,6 +104,34 @@ impl Spread {
     /// All of it so many times.
     pub fn times(self, factor: f64) -> Self {
         Self { median: self.median * factor, min: self.min * factor, max: self.max * factor }
+    }
+}
+
+/// What is asked of a figure.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// It is this or less.
+    AtMost(f64),
+    /// It is this or more.
+    AtLeast(f64),
+}
+
+impl Asked {
+    /// Whether it is what is asked for.
+    pub fn holds(self, measured: f64) -> bool {
+        match self {
+            Self::AtMost(most) => measured <= most,
+            Self::AtLeast(least) => measured >= least,
+        }
+    }
+
+    /// In words, with the number as `write` writes it.
+    pub fn text(self, write: fn(f64) -> String) -> String {
+        match self {
+            Self::AtMost(most) => format!("at most {}", write(most)),
+            Self::AtLeast(least) => format!("at least {}", write(least)),
+        }
     }
 }
 

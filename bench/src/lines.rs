@@ -1,6 +1,6 @@
 //! Echo calls over one byte stream, a message a line: as many in flight as there may be.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use memchr::{memchr, memmem};
@@ -64,8 +64,7 @@ pub async fn drive(
     Ok(Measured { calls, times, wall, cpu })
 }
 
-/// Keeps `window` calls in flight for `time`, and waits for the answers to all of them: how many, how long, and, of one at a
-/// time, how long each.
+/// Keeps `window` calls in flight for `time`, and waits for the answers to all of them: how many, how long, and how long each.
 async fn run<R: AsyncRead + Unpin>(
     calls: &mut Numbered,
     answers: &mut Answers<R>,
@@ -75,7 +74,8 @@ async fn run<R: AsyncRead + Unpin>(
 ) -> Result<(u64, Duration, Histogram), Error> {
     let (began_at, credit, more) = (Instant::now(), Cell::new(window), Notify::new());
     let (sent, is_over, last) = (Cell::new(0_usize), Cell::new(false), Notify::new());
-    let last_at = Cell::new(began_at);
+    // The first of the calls that were written together, and when.
+    let written = RefCell::new(Vec::new());
     let mut text = Vec::with_capacity(2 * CHUNK_BYTES);
     let write = async {
         while began_at.elapsed() < time {
@@ -84,12 +84,15 @@ async fn run<R: AsyncRead + Unpin>(
                 more.notified().await;
                 continue;
             }
-            for _ in 0..count {
-                text.extend_from_slice(calls.advance().0);
+            for index in 0..count {
+                let (call, number) = calls.advance();
+                text.extend_from_slice(call);
+                if index == 0 {
+                    written.borrow_mut().push((number, Instant::now()));
+                }
             }
             credit.set(credit.get() - count);
             sent.set(sent.get() + count);
-            last_at.set(Instant::now());
             output.write_all(&text).await?;
             output.flush().await?;
             text.clear();
@@ -107,8 +110,11 @@ async fn run<R: AsyncRead + Unpin>(
                 count = answers.read() => count?,
                 () = last.notified() => continue,
             };
-            if window == 1 && count > 0 {
-                times.record(last_at.get().elapsed());
+            let (now, written) = (Instant::now(), written.borrow());
+            for number in &answers.seen[answered..] {
+                let at = written.partition_point(|(first, _)| first <= number);
+                let (_, written_at) = at.checked_sub(1).map(|at| written[at]).ok_or("an answer to no call")?;
+                times.record(now.duration_since(written_at));
             }
             answered += count;
             credit.set(credit.get() + count);

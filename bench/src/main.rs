@@ -51,7 +51,8 @@ struct Options {
     /// Length of each window of measuring. Default 0.7, with --full 3.
     #[arg(long)]
     seconds: Option<f64>,
-    /// Rounds; in each one every server has its turn. Default 2, with --full 3.
+    /// Rounds; in each one every server has its turn. Default 2, with --full 3. Three times as many where something is asked of
+    /// p99, of those servers of which it is asked.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Calls per second of the workload `paced`.
@@ -188,25 +189,23 @@ fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> R
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let turns = options.turns(peers).into_iter();
     let mut cases: Vec<Case> = turns.map(Case::new).collect();
-    for round in 0..usize::from(options.rounds.unwrap_or(if options.full { 3 } else { 2 })) {
+    for round in 0..cases.iter().map(|case| case.turn.rounds(sizes)).max().unwrap_or(0) {
         for neighbours in cases.chunk_by_mut(|a, b| a.turn.is_beside(&b.turn)) {
+            let mut cases: Vec<&mut Case> =
+                neighbours.iter_mut().filter(|case| round < case.turn.rounds(sizes) && case.failed.is_none()).collect();
             // Another one begins each time: who comes later in a round finds the machine otherwise.
-            let begin = round % neighbours.len();
-            neighbours.rotate_left(begin);
-            neighbours.iter_mut().for_each(|case| runtime.block_on(case.measure(round, sizes, cores)));
-            neighbours.rotate_right(begin);
+            let begin = round % cases.len().max(1);
+            cases.rotate_left(begin);
+            cases.into_iter().for_each(|case| runtime.block_on(case.measure(round, sizes, cores)));
         }
     }
     Ok(cases)
 }
 
 impl Case {
-    /// Gives the server its turn in a round, unless it has failed or is measured once.
+    /// Gives the server its turn in a round.
     async fn measure(&mut self, round: usize, sizes: &Sizes, cores: &Cores) {
         let Turn { workload, era, http, connections, peer } = self.turn;
-        if self.failed.is_some() || (round > 0 && workload.is_measured_once()) {
-            return;
-        }
         let (era, way, name) = (era.name(), workload.way(http), peer.name());
         let what = format!("round {}: {:10} {era:6} {way:8} {connections:>4} {name:14}", round + 1, workload.name());
         match self.turn.measure(sizes, cores).await {
@@ -249,6 +248,7 @@ impl Options {
     fn sizes(&self) -> Result<Sizes, Error> {
         let of = |normal, full| if self.full { full } else { normal };
         Ok(Sizes {
+            rounds: self.rounds.map_or(if self.full { 3 } else { 2 }, usize::from),
             window: Duration::try_from_secs_f64(self.seconds.unwrap_or(of(0.7, 3.0)))?,
             warm_up: Duration::try_from_secs_f64(of(0.2, 1.0))?,
             rate: self.rate,

@@ -10,7 +10,7 @@ use andon_bench::wire::{Era, Http, InProcess};
 use serde::{Serialize, Serializer};
 
 use crate::verdict::{self, Verdict};
-use crate::workload::{Sizes, Turn, Workload};
+use crate::workload::{Sizes, TAIL_ROUNDS, Turn, Workload};
 
 /// A server under a workload, and what it did in each round.
 #[derive(Debug, Serialize)]
@@ -58,6 +58,7 @@ pub(crate) struct Report {
 
 fn settings<S: Serializer>(sizes: &Sizes, serializer: S) -> Result<S::Ok, S::Error> {
     serde_json::json!({
+        "rounds": sizes.rounds,
         "seconds": sizes.window.as_secs_f64(),
         "warm_up_seconds": sizes.warm_up.as_secs_f64(),
         "rate": sizes.rate,
@@ -150,14 +151,14 @@ impl Report {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let Sizes { window, rate, sessions, listeners, neighbours, idle, .. } = self.sizes;
-        let rounds = self.cases.iter().map(|case| case.rounds.len()).max().unwrap_or(0);
+        let Sizes { rounds, window, rate, sessions, listeners, neighbours, idle, .. } = self.sizes;
         writeln!(text, "{}. {}", self.machine, self.pinning())?;
         writeln!(
             text,
-            "Rounds: {rounds}, of {} s for each server; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
+            "Rounds: {rounds}, of {} s for each server, and {} of `floor` and `andon` where p99 is asked for; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
              {neighbours} bad neighbours; {} idle sessions, {idle} idle streams.",
             window.as_secs_f64(),
+            rounds * TAIL_ROUNDS,
             grouped(rate, 0),
             grouped(sessions as f64, 0),
             self.sizes.idle_sessions(),
@@ -192,8 +193,8 @@ impl Report {
             return Ok(());
         }
         writeln!(text, "\n### What is asked for\n\n| | measured | in the rounds | asked | |\n|---|--:|--:|--:|---|")?;
-        for Verdict { what, measured, asked, is_most, holds } in &self.verdicts {
-            let (bound, said) = (if *is_most { "at most" } else { "at least" }, if *holds { "holds" } else { "FAILS" });
+        for Verdict { what, measured, asked, holds } in &self.verdicts {
+            let (asked, said) = (asked.text(number), if *holds { "holds" } else { "FAILS" });
             let (middle, rounds) =
                 measured.map_or(("-".to_owned(), "not measured".to_owned()), |Spread { median, min, max }| {
                     (
@@ -201,7 +202,7 @@ impl Report {
                         if min < max { format!("{} to {}", number(min), number(max)) } else { String::new() },
                     )
                 });
-            writeln!(text, "| {what} | {middle} | {rounds} | {bound} {} | {said} |", number(*asked))?;
+            writeln!(text, "| {what} | {middle} | {rounds} | {asked} | {said} |")?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What is asked for, and whether it holds.
 
-use andon_bench::figure::{Figure, Spread};
+use andon_bench::figure::{Asked, Figure, Spread};
 use andon_bench::peer::Peer;
 use andon_bench::wire::Era;
 use serde::Serialize;
@@ -16,22 +16,23 @@ pub(crate) struct Verdict {
     /// What the rounds say, of which the median counts. None: it was to be measured, and failed.
     pub(crate) measured: Option<Spread>,
     /// What is asked for.
-    pub(crate) asked: f64,
-    /// Whether `asked` is the most that is allowed, and not the least.
-    pub(crate) is_most: bool,
+    pub(crate) asked: Asked,
     /// Whether it holds.
     pub(crate) holds: bool,
 }
 
 impl Verdict {
     fn least(what: String, measured: Option<Spread>, asked: f64) -> Self {
-        let holds = measured.is_some_and(|spread| spread.median >= asked);
-        Self { what, measured, asked, is_most: false, holds }
+        Self::of(what, measured, Asked::AtLeast(asked))
     }
 
     fn most(what: String, measured: Option<Spread>, asked: f64) -> Self {
-        let holds = measured.is_some_and(|spread| spread.median <= asked);
-        Self { what, measured, asked, is_most: true, holds }
+        Self::of(what, measured, Asked::AtMost(asked))
+    }
+
+    fn of(what: String, measured: Option<Spread>, asked: Asked) -> Self {
+        let holds = measured.is_some_and(|spread| asked.holds(spread.median));
+        Self { what, measured, asked, holds }
     }
 }
 

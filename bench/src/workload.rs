@@ -42,9 +42,14 @@ pub(crate) enum Workload {
 /// Calls at once over standard input and output, where there are many.
 pub(crate) const STDIO_WINDOW_MAX: usize = 256;
 
+/// So many times as many rounds have those of whose p99 something is asked.
+pub(crate) const TAIL_ROUNDS: usize = 3;
+
 /// How much of each.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Sizes {
+    /// Rounds; what is asked of p99 has more, see [`Turn::rounds`].
+    pub(crate) rounds: usize,
     /// Length of a window of measuring.
     pub(crate) window: Duration,
     /// Time under load before it.
@@ -146,14 +151,20 @@ impl Workload {
                 Figure::CpuUs,
                 Figure::P50Us,
                 Figure::P99Us,
+                Figure::P999Us,
                 Figure::SessionBytes,
             ],
             Self::FanOut => {
                 &[Figure::PerCpuSecond, Figure::PerSecond, Figure::CpuUs, Figure::LastMs, Figure::ResidentMib]
             }
-            Self::Neighbours => {
-                &[Figure::P99Times, Figure::P99Us, Figure::P99AloneUs, Figure::PerSecond, Figure::GrownMib]
-            }
+            Self::Neighbours => &[
+                Figure::P99Times,
+                Figure::P99Us,
+                Figure::P99AloneUs,
+                Figure::P999Us,
+                Figure::PerSecond,
+                Figure::GrownMib,
+            ],
             Self::Idle => &[
                 Figure::StreamBytes,
                 Figure::SessionBytes,
@@ -161,7 +172,9 @@ impl Workload {
                 Figure::StreamsPerSecond,
                 Figure::SessionsPerSecond,
             ],
-            Self::Stdio => &[Figure::PerCpuSecond, Figure::PerSecond, Figure::CpuUs, Figure::P50Us, Figure::P99Us],
+            Self::Stdio => {
+                &[Figure::PerCpuSecond, Figure::PerSecond, Figure::CpuUs, Figure::P50Us, Figure::P99Us, Figure::P999Us]
+            }
         }
     }
 
@@ -175,9 +188,9 @@ impl Workload {
         if self == Self::Stdio { "stdio".to_owned() } else { format!("HTTP/{}", http.name()) }
     }
 
-    /// Whether it is measured in one round only: memory is the same in each.
-    pub(crate) fn is_measured_once(self) -> bool {
-        self == Self::Idle
+    /// Whether something is asked of its p99, which differs more between rounds than how many calls there are.
+    pub(crate) fn is_of_tails(self) -> bool {
+        matches!(self, Self::Paced | Self::Neighbours)
     }
 }
 
@@ -185,6 +198,18 @@ impl Turn {
     /// Whether both differ in the server only: they are neighbours in a round, and compared.
     pub(crate) fn is_beside(&self, other: &Self) -> bool {
         *self == Self { peer: self.peer, ..*other }
+    }
+
+    /// In how many rounds it is measured.
+    pub(crate) fn rounds(&self, sizes: &Sizes) -> usize {
+        match self.workload {
+            // Memory is the same in each.
+            Workload::Idle => 1,
+            workload if workload.is_of_tails() && matches!(self.peer, Peer::Floor | Peer::Andon) => {
+                sizes.rounds * TAIL_ROUNDS
+            }
+            _ => sizes.rounds,
+        }
     }
 
     /// Whether the server has what the workload needs.

@@ -15,6 +15,7 @@ fn case(peer: Peer, rounds: &[f64]) -> Case {
 
 fn report() -> Report {
     let sizes = Sizes {
+        rounds: 3,
         window: Duration::from_secs(1),
         warm_up: Duration::ZERO,
         rate: 1.0,

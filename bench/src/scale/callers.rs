@@ -7,20 +7,17 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
 use super::connect::{connect, initialize, open_session};
-use super::order::{Abandon, Load, Reply};
+use super::order::{Abandon, Arrival, Load, Reply};
 use crate::Error;
 use crate::connection::Connection;
 use crate::wire::{self, Era, Numbered};
 
 /// How many connections are opened at once, before calls begin.
 const OPENING: usize = 64;
-/// How often sessions that are due are opened.
-const TICK: Duration = Duration::from_millis(1);
 /// Calls that are due within this time are given out together.
 const GRAIN: Duration = Duration::from_micros(100);
 /// Where there are many per second, those of a longer time are: the thread that does it takes processor time from the server.
@@ -69,7 +66,11 @@ pub(super) async fn call(load: Load) -> Reply {
                 tokio::task::yield_now().await;
             }
             let begun = Instant::now();
-            give_out(&work, rate, begun, Duration::from_secs_f64(load.seconds)).await;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
+            let mut schedule = Schedule::of((load.seconds * rate) as u64, rate, begun);
+            while let Some(due) = schedule.next().await {
+                due.for_each(|at| work.offer(at));
+            }
             begun
         }
         None => {
@@ -120,33 +121,45 @@ async fn open_caller(address: SocketAddr, from: Ipv4Addr, era: Era) -> Result<Ca
     Ok(Caller { connection, request })
 }
 
-/// Makes calls due, as many as the rate says.
-async fn give_out(work: &Work, rate_per_s: f64, begun: Instant, time: Duration) {
-    let (mut counts, mut given) = (pace(rate_per_s, begun, time), 0);
-    while let Some(count) = counts.recv().await {
-        (given + 1..=count).for_each(|number| work.offer(begun + Duration::from_secs_f64(number as f64 / rate_per_s)));
-        given = count;
+/// When things are due that come at a fixed rate: calls, or sessions.
+struct Schedule {
+    counts: UnboundedReceiver<u64>,
+    given: u64,
+    rate_per_s: f64,
+    begun: Instant,
+}
+
+impl Schedule {
+    /// Of so many in all.
+    fn of(count: u64, rate_per_s: f64, begun: Instant) -> Self {
+        let (sender, counts) = unbounded_channel();
+        // From a thread of its own, which sleeps more exactly than the runtime, and whatever that is busy with: what is due counts
+        // from when it was.
+        std::thread::spawn(move || say_counts(&sender, count, rate_per_s, begun));
+        Self { counts, given: 0, rate_per_s, begun }
+    }
+
+    /// Waits for more that is due. None: there is no more.
+    async fn next(&mut self) -> Option<impl Iterator<Item = Instant> + use<>> {
+        let count = self.counts.recv().await?;
+        let given = std::mem::replace(&mut self.given, count);
+        let Self { rate_per_s, begun, .. } = *self;
+        Some((given + 1..=count).map(move |number| begun + Duration::from_secs_f64(number as f64 / rate_per_s)))
     }
 }
 
-/// Says how many calls were due so far, again and again. From a thread of its own, which sleeps more exactly than the runtime, and
-/// whatever that is busy with: a call counts from when it was due.
-fn pace(rate_per_s: f64, begun: Instant, time: Duration) -> UnboundedReceiver<u64> {
-    let (sender, counts) = unbounded_channel();
+/// Says how many were due so far, again and again.
+fn say_counts(counts: &UnboundedSender<u64>, all: u64, rate_per_s: f64, begun: Instant) {
     let grain = if rate_per_s < MANY_PER_S { GRAIN } else { GRAIN_OF_MANY };
-    std::thread::spawn(move || {
-        loop {
-            let elapsed = begun.elapsed().min(time);
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
-            let count = (elapsed.as_secs_f64() * rate_per_s) as u64;
-            if sender.send(count).is_err() || elapsed == time {
-                return;
-            }
-            let next = Duration::from_secs_f64(((count + 1) as f64 / rate_per_s).min(time.as_secs_f64()));
-            std::thread::sleep(next.saturating_sub(begun.elapsed()).max(grain));
+    loop {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "calls of a run")]
+        let count = ((begun.elapsed().as_secs_f64() * rate_per_s) as u64).min(all);
+        if counts.send(count).is_err() || count == all {
+            return;
         }
-    });
-    counts
+        let next = begun + Duration::from_secs_f64((count + 1) as f64 / rate_per_s);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()).max(grain));
+    }
 }
 
 impl Work {
@@ -225,24 +238,24 @@ async fn run(mut caller: Caller, load: Rc<Load>, work: Rc<Work>, begun: Instant)
 pub(super) async fn abandon(abandon: Abandon) -> Reply {
     let begun = Instant::now();
     let reply = Rc::new(RefCell::new(Reply::default()));
-    let (left, abandon) = (Rc::new(Cell::new(abandon.count)), Rc::new(abandon));
+    let abandon = Rc::new(abandon);
     let mut clients = JoinSet::new();
-    for _ in 0..abandon.connections {
-        clients.spawn_local(leave_sessions(abandon.clone(), left.clone(), reply.clone()));
-    }
-    if abandon.connections == 0 {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (rate, mut given) = (abandon.rate_per_s.unwrap_or(f64::MAX), 0);
-        while given < abandon.count {
-            ticks.tick().await;
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as many as are wanted")]
-            let wanted = ((begun.elapsed().as_secs_f64() * rate) as usize).min(abandon.count);
-            for _ in given..wanted {
-                clients.spawn_local(leave_sessions(abandon.clone(), Rc::new(Cell::new(1)), reply.clone()));
+    match abandon.arrival {
+        Arrival::Over(connections) => {
+            let left = Rc::new(Cell::new(abandon.count));
+            for _ in 0..connections {
+                clients.spawn_local(leave_sessions(abandon.clone(), left.clone(), begun, reply.clone()));
             }
-            given = wanted;
-            while clients.try_join_next().is_some() {}
+        }
+        Arrival::PerSecond(rate) => {
+            let mut schedule = Schedule::of(abandon.count as u64, rate, begun);
+            while let Some(due) = schedule.next().await {
+                for due_at in due {
+                    let left = Rc::new(Cell::new(1));
+                    clients.spawn_local(leave_sessions(abandon.clone(), left, due_at, reply.clone()));
+                }
+                while clients.try_join_next().is_some() {}
+            }
         }
     }
     while let Some(ended) = clients.join_next().await {
@@ -253,11 +266,10 @@ pub(super) async fn abandon(abandon: Abandon) -> Reply {
     Reply { seconds: begun.elapsed().as_secs_f64(), ..reply.take() }
 }
 
-/// Opens sessions over one connection as long as some are left to open.
-async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, reply: Rc<RefCell<Reply>>) {
+/// Opens sessions over one connection as long as some are left to open, of which the first was due at `begun`.
+async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, mut begun: Instant, reply: Rc<RefCell<Reply>>) {
     let authority = abandon.address.to_string();
     let deadline = Duration::from_millis(abandon.deadline_ms);
-    let mut begun = Instant::now();
     let mut connection = match connect(abandon.address, abandon.from, None).await {
         Ok(stream) => Connection::of(stream),
         Err(why) => return reply.borrow_mut().fail(why),

@@ -6,26 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::figure::Asked;
 use crate::{Error, machine};
-
-/// What is asked of a figure.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Asked {
-    /// It is this or less.
-    AtMost(f64),
-    /// It is this or more.
-    AtLeast(f64),
-}
-
-impl Asked {
-    fn holds(self, measured: f64) -> bool {
-        match self {
-            Self::AtMost(most) => measured <= most,
-            Self::AtLeast(least) => measured >= least,
-        }
-    }
-}
 
 #[derive(Debug, Serialize)]
 struct Figure {
@@ -81,11 +63,7 @@ impl Figures {
         let _ = writeln!(text, "| {:66} | {:>14} | {:20} |", "", "measured", "asked");
         let _ = writeln!(text, "|{:-<68}|{:->16}|{:-<22}|", "", ":", "");
         for figure in &self.figures {
-            let asked = match figure.asked {
-                None => String::new(),
-                Some(Asked::AtMost(most)) => format!("at most {}", plain(most)),
-                Some(Asked::AtLeast(least)) => format!("at least {}", plain(least)),
-            };
+            let asked = figure.asked.map_or_else(String::new, |asked| asked.text(plain));
             let verdict = match figure.holds {
                 None => asked,
                 Some(true) => format!("{asked}: holds"),

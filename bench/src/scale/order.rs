@@ -78,14 +78,21 @@ pub struct Abandon {
     pub from: Ipv4Addr,
     /// How many.
     pub count: usize,
-    /// Connections that they are opened over, or 0: each comes over a connection of its own.
-    pub connections: usize,
-    /// At most so many per second.
-    pub rate_per_s: Option<f64>,
+    /// How they come.
+    pub arrival: Arrival,
     /// Whether the handshake is completed; otherwise they have less time.
     pub is_complete: bool,
     /// A session that takes longer to open is worth nothing, in milliseconds.
     pub deadline_ms: u64,
+}
+
+/// How sessions come that nobody ends.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub enum Arrival {
+    /// One after the other over each of so many connections.
+    Over(usize),
+    /// Each over a connection of its own, so many per second.
+    PerSecond(f64),
 }
 
 /// How a peer is too slow.

@@ -24,17 +24,18 @@ const CALLS: usize = 64;
 const BUFFER_BYTES: u32 = 4096;
 /// One that reads takes a byte as often.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the server has for what they ask for at first.
+/// How long the server has for what they ask for at first, and for their leave.
 const SETTLE: Duration = Duration::from_secs(2);
 /// The part of what the server can answer that is asked for.
 const RATE: f64 = 0.25;
 
-/// Measures answers at a fixed rate, without and with the neighbours.
+/// Measures answers at a fixed rate, without and with the neighbours, and without once more: what a server that has run for longer
+/// does otherwise is not theirs.
 pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Result<Sample, Error> {
     let load = turn.load(sizes, Call::Echo);
     let peak = load::run(served.address, served.pid(), Load { window: sizes.window / 2, ..load }).await?;
     let load = Load { rate: Some(peak.rate() * RATE), ..load };
-    let alone = load::run(served.address, served.pid(), load).await?;
+    let before = load::run(served.address, served.pid(), load).await?;
     let resident_before = machine::resident_kib(served.pid())?;
     let mut neighbours = JoinSet::new();
     for index in 0..sizes.neighbours {
@@ -44,11 +45,16 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Resu
     tokio::time::sleep(SETTLE).await;
     let beside = load::run(served.address, served.pid(), load).await?;
     let grown = machine::resident_kib(served.pid())?.saturating_sub(resident_before);
-    let (p99, p99_alone) = (beside.times.quantile_us(0.99), alone.times.quantile_us(0.99));
+    neighbours.shutdown().await;
+    tokio::time::sleep(SETTLE).await;
+    let mut alone = load::run(served.address, served.pid(), load).await?.times;
+    alone.add(&before.times);
+    let (p99, p99_alone) = (beside.times.quantile_us(0.99), alone.quantile_us(0.99));
     Ok(Sample::from([
         (Figure::P99Times, p99 / p99_alone),
         (Figure::P99Us, p99),
         (Figure::P99AloneUs, p99_alone),
+        (Figure::P999Us, beside.times.quantile_us(0.999)),
         (Figure::PerSecond, beside.rate()),
         (Figure::GrownMib, super::mib(grown)),
     ]))

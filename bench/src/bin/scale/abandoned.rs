@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use andon_bench::Error;
 use andon_bench::child::Served;
+use andon_bench::figure::Asked;
 use andon_bench::scale::Control;
-use andon_bench::scale::figures::{Asked, Figures};
+use andon_bench::scale::figures::Figures;
 use andon_bench::scale::fleet::{Fleet, share, source};
-use andon_bench::scale::order::{Abandon, Load, Order, Reply};
+use andon_bench::scale::order::{Abandon, Arrival, Load, Order, Reply};
 use andon_bench::scale::usage::Usage;
 use andon_bench::wire::Era;
 use serde_json::json;
@@ -120,8 +121,7 @@ fn round(
             address,
             from: source(0, each),
             count: share(options.sessions, size, each),
-            connections: CONNECTIONS,
-            rate_per_s: None,
+            arrival: Arrival::Over(CONNECTIONS),
             is_complete: !options.without_handshake,
             deadline_ms: 30_000,
         })

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use andon_bench::Error;
 use andon_bench::child::Served;
-use andon_bench::scale::figures::{Asked, Figures};
+use andon_bench::figure::Asked;
+use andon_bench::scale::figures::Figures;
 use andon_bench::scale::fleet::{Fleet, share, source};
 use andon_bench::scale::order::{Load, Order, Reply};
 use andon_bench::scale::{Looks, watch_health};

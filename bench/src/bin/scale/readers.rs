@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use andon_bench::Error;
 use andon_bench::child::Served;
-use andon_bench::figure::Spread;
-use andon_bench::scale::figures::{Asked, Figures};
+use andon_bench::figure::{Asked, Spread};
+use andon_bench::scale::figures::Figures;
 use andon_bench::scale::fleet::{Fleet, share, source};
 use andon_bench::scale::order::{Load, Manner, Order, Reply, Resist};
 use andon_bench::scale::usage::Usage;
@@ -26,8 +26,10 @@ const CLOSING: Duration = Duration::from_secs(30);
 const SETTLING: Duration = Duration::from_secs(3);
 /// Calls before the first turn, in seconds.
 const WARM_UP_S: f64 = 5.0;
-/// Those that send slowly are closed soon: length of a phase with them, in seconds.
-const SENDING_S: f64 = 5.0;
+/// Those that send slowly are closed soon, heads after ten seconds and bodies after five: length of a phase with them, in seconds. That
+/// all of them are closed within a second is not part of it.
+const HEADS_S: f64 = 5.0;
+const BODIES_S: f64 = 3.5;
 /// Files that a server without peers may have open.
 const FILES_MAX: u64 = 200;
 /// All manners of being slow, and how they are called in the table.
@@ -151,7 +153,11 @@ fn load(options: &Options, manner: Manner, server: &Served) -> Load {
         from: source(0, 0),
         connections: CALLERS,
         rate_per_s: Some(options.calls_per_s),
-        seconds: if sends_slowly(manner) { options.seconds.min(SENDING_S) } else { options.seconds },
+        seconds: match manner {
+            Manner::SlowHead => options.seconds.min(HEADS_S),
+            Manner::SlowBody => options.seconds.min(BODIES_S),
+            _ => options.seconds,
+        },
         deadline_ms: 1_000,
         patience_ms: 30_000,
         era: Era::Modern,

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use andon_bench::Error;
-use andon_bench::scale::figures::{Asked, Figures};
+use andon_bench::figure::Asked;
+use andon_bench::scale::figures::Figures;
 use andon_bench::scale::fleet::{Fleet, share, source};
-use andon_bench::scale::order::{Abandon, Order};
+use andon_bench::scale::order::{Abandon, Arrival, Order};
 use andon_bench::scale::usage::Usage;
 use andon_bench::scale::watch_health;
 use serde_json::json;
@@ -42,8 +43,7 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
                 address,
                 from: source(part, each),
                 count: share(clients, size, each),
-                connections: 0,
-                rate_per_s: Some(rate_per_s / size as f64),
+                arrival: Arrival::PerSecond(rate_per_s / size as f64),
                 is_complete: true,
                 deadline_ms: Duration::from_secs_f64(options.deadline_s).as_millis().try_into().unwrap_or(u64::MAX),
             })

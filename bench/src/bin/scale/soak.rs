@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use andon_bench::Error;
 use andon_bench::child::Served;
-use andon_bench::scale::figures::{Asked, Figures};
+use andon_bench::figure::Asked;
+use andon_bench::scale::figures::Figures;
 use andon_bench::scale::fleet::{Fleet, source};
-use andon_bench::scale::order::{Abandon, Churn, Hold, Load, Manner, Order, Reply, Resist};
+use andon_bench::scale::order::{Abandon, Arrival, Churn, Hold, Load, Manner, Order, Reply, Resist};
 use andon_bench::scale::usage::Usage;
 use andon_bench::scale::{Control, Line, Slope, slope};
 use andon_bench::wire::Era;
@@ -131,8 +132,7 @@ fn begin(options: &Options, server: &Served, crowd: &mut Crowd, seconds: f64) ->
             address,
             from: source(4, 0),
             count,
-            connections: 0,
-            rate_per_s: Some(options.abandoned_per_s),
+            arrival: Arrival::PerSecond(options.abandoned_per_s),
             is_complete: true,
             deadline_ms: 1_000,
         })

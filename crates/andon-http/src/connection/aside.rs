@@ -41,6 +41,17 @@ impl Aside {
         }
         what(&mut Context::from_waker(&self.waker))
     }
+
+    /// Has the next poll be one, whenever that is.
+    pub(super) fn ring(&self) {
+        self.bell.ring();
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.has_rung.store(true, Ordering::Release);
+    }
 }
 
 impl Wake for Bell {
@@ -49,7 +60,7 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.has_rung.store(true, Ordering::Release);
+        self.ring();
         let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
         task.wake();
     }

@@ -138,11 +138,16 @@ where
                 Poll::Pending => break,
             }
         }
-        let is_quiet = beside.is_quiet(cx);
+        let has_begun = !wire.unread.is_empty() || first_by.is_some();
+        // Who has begun does not rest: no moment is counted, which would wake this as often as a slow peer does.
+        let is_quiet = match has_begun {
+            true => beside.look_at_close(cx),
+            false => beside.is_quiet(cx),
+        };
         if beside.is_closing {
             return Poll::Ready(Ok(Next::End));
         }
-        if !wire.unread.is_empty() || first_by.is_some() {
+        if has_begun {
             let begin = || Box::pin(sleep_until(first_by.unwrap_or_else(|| Instant::now() + head_timeout)));
             ready!(late.get_or_insert_with(begin).as_mut().poll(cx));
             return Poll::Ready(Err(Failure::Refused(408, "the head comes too slowly".to_owned())));
@@ -311,6 +316,18 @@ impl<'a, C: Future<Output = ()>> Beside<'a, C> {
     /// Whether there was nothing to do for a moment.
     fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         self.look(cx) && std::mem::replace(&mut self.is_quiet, true)
+    }
+
+    /// Looks whether the server closes, and at nothing else: it is not quiet.
+    fn look_at_close(&mut self, cx: &mut Context<'_>) -> bool {
+        let Self { aside, closes, is_closing, .. } = self;
+        let _pending: Poll<()> = aside.poll(cx, |cx| {
+            *is_closing = *is_closing || closes.as_mut().poll(cx).is_ready();
+            Poll::Pending
+        });
+        // If it was the tick that rang, that is for the next look.
+        aside.ring();
+        false
     }
 
     /// Whether a moment has passed since the last time.

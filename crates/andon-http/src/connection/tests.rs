@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use super::{Patience, attend};
 use crate::options::HttpOptions;
@@ -20,6 +21,31 @@ async fn a_connection_that_waits_is_small() {
     // All that a task is while its stream waits for events, but the body.
     let bytes = std::mem::size_of_val(&attended);
     assert!(bytes <= 1280, "{bytes} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_comes_in_pieces_is_no_rest_and_the_connection_rests_after_it() {
+    let service = HttpService::new(testing::host(), HttpOptions::default());
+    let patience = Patience { head_timeout: Duration::from_secs(10), idle_timeout: Duration::from_secs(60) };
+    let (_closing, watcher) = watch::channel(false);
+    let (mut client, server) = duplex(1 << 10);
+    tokio::spawn(attend(server, service, patience, watcher));
+    let pieces = ["GET /healthz", " HTTP/1.1\r\n", "Host: localhost\r\n\r\n"];
+    let begun = Instant::now();
+    for request in 0..2 {
+        for piece in pieces {
+            client.write_all(piece.as_bytes()).await.expect("it is taken");
+            // Longer than a moment: in it a connection would come to rest.
+            sleep(Duration::from_secs(2)).await;
+        }
+        let mut answer = [0; 1 << 10];
+        let bytes = client.read(&mut answer).await.expect("an answer");
+        assert!(answer[..bytes].ends_with(b"\r\n\r\nok\n"), "request {request}");
+    }
+    // It rests, and is closed when it has for too long.
+    assert_eq!(client.read(&mut [0]).await.expect("an end"), 0);
+    let rested = begun.elapsed().saturating_sub(Duration::from_secs(10));
+    assert!((Duration::from_secs(60)..Duration::from_secs(62)).contains(&rested), "{rested:?}");
 }
 
 fn modern(tool: &str, message: &str) -> (String, String) {

@@ -299,3 +299,6 @@ impl Table {
         self.shard(key).write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;
