@@ -59,6 +59,16 @@ impl Served {
         Ok(served)
     }
 
+    /// Ends it at once, with whatever it was doing, and waits until it is gone.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn kill(mut self) -> Result<(), Error> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -73,7 +83,8 @@ impl Drop for Served {
 
 /// Ends a server. It is asked first, where there is a way: a program that counts what runs in it writes that down at its end.
 pub fn end(child: &mut Child) {
-    let (is_asked, begun) = (ask_to_end(child), Instant::now());
+    // The number of one that is gone may be somebody else's.
+    let (is_asked, begun) = (matches!(child.try_wait(), Ok(None)) && ask_to_end(child), Instant::now());
     // The standard library has no way to wait for a while only.
     while is_asked && matches!(child.try_wait(), Ok(None)) && begun.elapsed() < END_TIMEOUT {
         thread::sleep(Duration::from_millis(5));

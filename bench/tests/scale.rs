@@ -122,6 +122,12 @@ fn x11_those_who_come_back_at_once_are_served() {
 }
 
 #[test]
+fn a_session_goes_on_with_a_server_that_was_killed() {
+    let figures = run(&["restart", "--sessions", "50", "--rounds", "2", "--generators", "1"]);
+    check(&figures, "sessions on disk", 50.0);
+}
+
+#[test]
 fn a_soak_ends_with_a_verdict() {
     let words = ["soak", "--minutes", "0.7", "--streams", "5", "--calls-per-s", "20", "--churning", "2", "--slow", "2"];
     let figures = run(&words);

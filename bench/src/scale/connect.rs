@@ -113,6 +113,7 @@ async fn exchange(connection: &mut Connection, request: &str, status: u16) -> Re
 pub struct Control {
     runtime: tokio::runtime::Runtime,
     connection: Connection,
+    id: String,
     touch: Numbered,
     address: SocketAddr,
 }
@@ -130,8 +131,17 @@ impl Control {
             let id = open_session(&mut connection, &authority).await?;
             Ok::<_, Error>((connection, id))
         })?;
-        let touch = Numbered::new(wire::request(&authority, Era::Legacy, Some(&id), &wire::touch_body(Era::Legacy)));
-        Ok(Self { runtime, connection, touch, address })
+        Ok(Self { runtime, connection, touch: touch(&authority, &id), id, address })
+    }
+
+    /// Goes on in the same session with a server at `address`.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub fn go_on_at(&mut self, address: SocketAddr) -> Result<(), Error> {
+        self.connection = Connection::of(self.runtime.block_on(connect(address, Ipv4Addr::LOCALHOST, None))?);
+        (self.address, self.touch) = (address, touch(&address.to_string(), &self.id));
+        Ok(())
     }
 
     /// Lets the server say that [`wire::WATCHED`] changed: when that was asked for, in microseconds since 1970.
@@ -169,6 +179,11 @@ impl Control {
             status["sessions"].as_u64().ok_or_else(|| format!("a status without sessions: {status}").into())
         })
     }
+}
+
+/// The request that lets [`wire::WATCHED`] change.
+fn touch(authority: &str, session_id: &str) -> Numbered {
+    Numbered::new(wire::request(authority, Era::Legacy, Some(session_id), &wire::touch_body(Era::Legacy)))
 }
 
 /// Asks for the health of the server at `address` on a new connection: how long that took.

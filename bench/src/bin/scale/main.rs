@@ -1,11 +1,12 @@
 //! Shows what one machine carries, against the real program `andon serve`: many sessions with streams, sessions that nobody
 //! ends, peers that are too slow, more load than there is room for, and hours of it.
-//! `cargo run --release -p andon-bench --bin scale -- streams|abandoned|readers|overload|reconnect|soak`.
+//! `cargo run --release -p andon-bench --bin scale -- streams|abandoned|readers|overload|reconnect|restart|soak`.
 
 mod abandoned;
 mod overload;
 mod readers;
 mod reconnect;
+mod restart;
 mod soak;
 mod streams;
 
@@ -65,6 +66,8 @@ enum Program {
     Overload(overload::Options),
     /// All clients come back at once.
     Reconnect(reconnect::Options),
+    /// Killed with many sessions on disk, and started again.
+    Restart(restart::Options),
     /// All of it at once, for long: is the memory flat?
     Soak(soak::Options),
     /// Draws the lines of a soak from the file that `--json` wrote.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Program::Readers(options) => run(&common, |common| readers::measure(&options, common)),
         Program::Overload(options) => run(&common, |common| overload::measure(&options, common)),
         Program::Reconnect(options) => run(&common, |common| reconnect::measure(&options, common)),
+        Program::Restart(options) => run(&common, |common| restart::measure(&options, common)),
         Program::Draw { from, to } => soak::draw(&from, &to).map(|()| None),
         Program::Soak(options) => run(&common, |common| soak::measure(&options, common)),
     };
