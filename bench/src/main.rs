@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Options {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Everything: all servers, numbers of connections and versions of HTTP, and more of each. Takes half an hour.
+    /// Everything: all servers, numbers of connections and versions of HTTP, and more of each. Takes more than an hour.
     #[arg(long)]
     full: bool,
     /// Only these workloads.

@@ -124,7 +124,7 @@ fn x11_those_who_come_back_at_once_are_served() {
 #[test]
 fn a_session_goes_on_with_a_server_that_was_killed() {
     let figures = run(&["restart", "--sessions", "50", "--rounds", "2", "--generators", "1"]);
-    check(&figures, "sessions on disk", 50.0);
+    check(&figures, "sessions opened", 50.0);
 }
 
 #[test]

@@ -17,10 +17,6 @@ use bytes::Bytes;
 use clap::Parser as _;
 use tokio::task::JoinSet;
 
-/// That of the command `andon`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measures what sessions cost.
 #[derive(clap::Parser)]
 struct Options {

@@ -237,7 +237,8 @@ fn main() -> ExitCode {
 }
 
 /// How many sockets a thread learns of before it serves those it knows of. It has room for 256 tasks; those beyond them wait in a
-/// queue of which one is served for each 61 others, so that with a thousand busy connections some waited fifty times as long as most.
+/// queue of which one is served for some dozens of others, so that with a thousand busy connections some waited fifty times as long as
+/// most.
 const EVENTS_AT_ONCE: usize = 32;
 
 fn run(serve: Serve) -> andon::Result {

@@ -69,9 +69,9 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     }
     let settings = json!({ "sessions": options.sessions, "rounds": options.rounds, "workers": common.workers });
     let mut figures = Figures::new("restart", settings);
-    figures.check("sessions on disk", opened.done as f64, "", Asked::AtLeast(options.sessions as f64));
+    figures.check("sessions opened", opened.done as f64, "", Asked::AtLeast(options.sessions as f64));
     figures.note("opened, each written to the disk before it was answered", opened.done_per_s(), "/s");
-    let names = ["killed until it listens", "killed until a call in a session from before is answered"];
+    let names = ["gone until it listens", "gone until a call in a session from before is answered"];
     for (what, times) in names.into_iter().zip([listening, served]) {
         let Some(Spread { median, min, max }) = Spread::of(times) else { continue };
         figures.note(format!("{what}, median"), median, "ms");

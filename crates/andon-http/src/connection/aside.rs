@@ -29,7 +29,7 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// Polls `what` the first time, and then each time that it has woken the task.
+    /// Polls `what` the first time, and then each time that it has woken the task or [`Aside::ring`] was called.
     pub(super) fn poll<T>(&mut self, cx: &mut Context<'_>, what: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         if !self.task.will_wake(cx.waker()) {
             self.task.clone_from(cx.waker());
@@ -42,7 +42,7 @@ impl Aside {
         what(&mut Context::from_waker(&self.waker))
     }
 
-    /// Has the next poll be one, whenever that is.
+    /// Has the next poll be one, whenever that is: it wakes nobody.
     pub(super) fn ring(&self) {
         self.bell.ring();
     }

@@ -139,7 +139,7 @@ where
             }
         }
         let has_begun = !wire.unread.is_empty() || first_by.is_some();
-        // Who has begun does not rest: no moment is counted, which would wake this as often as a slow peer does.
+        // Who has begun does not rest, and the clock is not wound again: of a slow head it would wake this more often than the bytes do.
         let is_quiet = match has_begun {
             true => beside.look_at_close(cx),
             false => beside.is_quiet(cx),
