@@ -112,9 +112,10 @@ async fn run<R: AsyncRead + Unpin>(
             };
             let (now, written) = (Instant::now(), written.borrow());
             for number in &answers.seen[answered..] {
-                let at = written.partition_point(|(first, _)| first <= number);
-                let (_, written_at) = at.checked_sub(1).map(|at| written[at]).ok_or("an answer to no call")?;
-                times.record(now.duration_since(written_at));
+                // One of the last that were written.
+                let of = written.iter().rfind(|(first, _)| first <= number);
+                let (_, written_at) = of.ok_or("an answer to no call")?;
+                times.record(now.duration_since(*written_at));
             }
             answered += count;
             credit.set(credit.get() + count);

@@ -191,12 +191,12 @@ fn measure(options: &Options, peers: &[Peer], sizes: &Sizes, cores: &Cores) -> R
     let mut cases: Vec<Case> = turns.map(Case::new).collect();
     for round in 0..cases.iter().map(|case| case.turn.rounds(sizes)).max().unwrap_or(0) {
         for neighbours in cases.chunk_by_mut(|a, b| a.turn.is_beside(&b.turn)) {
-            let mut cases: Vec<&mut Case> =
+            let mut turns: Vec<&mut Case> =
                 neighbours.iter_mut().filter(|case| round < case.turn.rounds(sizes) && case.failed.is_none()).collect();
             // Another one begins each time: who comes later in a round finds the machine otherwise.
-            let begin = round % cases.len().max(1);
-            cases.rotate_left(begin);
-            cases.into_iter().for_each(|case| runtime.block_on(case.measure(round, sizes, cores)));
+            let begin = round % turns.len().max(1);
+            turns.rotate_left(begin);
+            turns.into_iter().for_each(|case| runtime.block_on(case.measure(round, sizes, cores)));
         }
     }
     Ok(cases)

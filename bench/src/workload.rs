@@ -187,11 +187,6 @@ impl Workload {
     pub(crate) fn way(self, http: Http) -> String {
         if self == Self::Stdio { "stdio".to_owned() } else { format!("HTTP/{}", http.name()) }
     }
-
-    /// Whether something is asked of its p99, which differs more between rounds than how many calls there are.
-    pub(crate) fn is_of_tails(self) -> bool {
-        matches!(self, Self::Paced | Self::Neighbours)
-    }
 }
 
 impl Turn {
@@ -205,7 +200,8 @@ impl Turn {
         match self.workload {
             // Memory is the same in each.
             Workload::Idle => 1,
-            workload if workload.is_of_tails() && matches!(self.peer, Peer::Floor | Peer::Andon) => {
+            // Something is asked of their p99, which differs more between rounds than how many calls there are.
+            Workload::Paced | Workload::Neighbours if matches!(self.peer, Peer::Floor | Peer::Andon) => {
                 sizes.rounds * TAIL_ROUNDS
             }
             _ => sizes.rounds,

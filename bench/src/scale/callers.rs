@@ -266,8 +266,8 @@ pub(super) async fn abandon(abandon: Abandon) -> Reply {
     Reply { seconds: begun.elapsed().as_secs_f64(), ..reply.take() }
 }
 
-/// Opens sessions over one connection as long as some are left to open, of which the first was due at `begun`.
-async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, mut begun: Instant, reply: Rc<RefCell<Reply>>) {
+/// Opens sessions over one connection as long as some are left to open, of which the first was due at `since`.
+async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, mut since: Instant, reply: Rc<RefCell<Reply>>) {
     let authority = abandon.address.to_string();
     let deadline = Duration::from_millis(abandon.deadline_ms);
     let mut connection = match connect(abandon.address, abandon.from, None).await {
@@ -283,11 +283,11 @@ async fn leave_sessions(abandon: Rc<Abandon>, left: Rc<Cell<usize>>, mut begun: 
         };
         let mut reply = reply.borrow_mut();
         match opened {
-            Ok(_) if begun.elapsed() > deadline => reply.late += 1,
+            Ok(_) if since.elapsed() > deadline => reply.late += 1,
             Ok(_) => reply.done += 1,
             Err(why) => return reply.fail(why),
         }
-        reply.times.record(begun.elapsed());
-        begun = Instant::now();
+        reply.times.record(since.elapsed());
+        since = Instant::now();
     }
 }

@@ -139,11 +139,7 @@ where
             }
         }
         let has_begun = !wire.unread.is_empty() || first_by.is_some();
-        // Who has begun does not rest, and the clock is not wound again: of a slow head it would wake this more often than the bytes do.
-        let is_quiet = match has_begun {
-            true => beside.look_at_close(cx),
-            false => beside.is_quiet(cx),
-        };
+        let is_quiet = beside.is_quiet(cx, has_begun);
         if beside.is_closing {
             return Poll::Ready(Ok(Next::End));
         }
@@ -212,7 +208,7 @@ where
     }
     let is_whole = coming.skip(wire);
     wire.is_refusing = !is_whole;
-    poll_fn(|cx| Poll::Ready(beside.look(cx))).await;
+    poll_fn(|cx| Poll::Ready(beside.look(cx, true))).await;
     let keeps_alive = read.keeps_alive && is_whole && !beside.is_closing && !says_close(response.headers());
     let allowed = Allowed { body: head.method != Method::HEAD, chunks: !read.is_old, keeps_alive };
     Ok(Answer { response, allowed })
@@ -313,35 +309,28 @@ impl<'a, C: Future<Output = ()>> Beside<'a, C> {
         Self { aside: Aside::default(), moment, tick, closes, is_closing: false, is_quiet: false }
     }
 
-    /// Whether there was nothing to do for a moment.
-    fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        self.look(cx) && std::mem::replace(&mut self.is_quiet, true)
+    /// Whether there was nothing to do for a moment. Who has begun a head does not rest, and the clock is not wound again: of a slow
+    /// head it would wake this more often than the bytes do.
+    fn is_quiet(&mut self, cx: &mut Context<'_>, has_begun: bool) -> bool {
+        self.look(cx, !has_begun) && std::mem::replace(&mut self.is_quiet, true)
     }
 
-    /// Looks whether the server closes, and at nothing else: it is not quiet.
-    fn look_at_close(&mut self, cx: &mut Context<'_>) -> bool {
-        let Self { aside, closes, is_closing, .. } = self;
-        let _pending: Poll<()> = aside.poll(cx, |cx| {
-            *is_closing = *is_closing || closes.as_mut().poll(cx).is_ready();
-            Poll::Pending
-        });
-        // If it was the tick that rang, that is for the next look.
-        aside.ring();
-        false
-    }
-
-    /// Whether a moment has passed since the last time.
-    fn look(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Whether a moment has passed since the last time, if the clock is looked at.
+    fn look(&mut self, cx: &mut Context<'_>, sees_clock: bool) -> bool {
         let Self { aside, moment, tick, closes, is_closing, .. } = self;
         let mut has_ticked = false;
         let _pending: Poll<()> = aside.poll(cx, |cx| {
             *is_closing = *is_closing || closes.as_mut().poll(cx).is_ready();
-            while tick.as_mut().poll(cx).is_ready() {
+            while sees_clock && tick.as_mut().poll(cx).is_ready() {
                 has_ticked = true;
                 tick.as_mut().reset(Instant::now() + *moment);
             }
             Poll::Pending
         });
+        if !sees_clock {
+            // If it was the clock that rang, that is for the next look.
+            aside.ring();
+        }
         has_ticked
     }
 }
