@@ -20,9 +20,11 @@ pub enum Figure {
     P99Us,
     /// Of a thousand one took longer, in microseconds.
     P999Us,
-    /// The same as `P99Us` in the same turn, before the bad neighbours came and after they went, in microseconds.
-    P99AloneUs,
-    /// `P99Us` as a multiple of `P99AloneUs`.
+    /// The same as `P99Us` in the same turn, before the bad neighbours came, in microseconds.
+    P99BeforeUs,
+    /// The same after they went, in microseconds.
+    P99AfterUs,
+    /// `P99Us` as a multiple of what it is before and after, taken together.
     P99Times,
     /// From an update until the last one has it, in milliseconds: the median.
     LastMs,
@@ -52,7 +54,8 @@ impl Figure {
             Self::P50Us => "p50 us",
             Self::P99Us => "p99 us",
             Self::P999Us => "p99.9 us",
-            Self::P99AloneUs => "p99 us alone",
+            Self::P99BeforeUs => "p99 us before",
+            Self::P99AfterUs => "p99 us after",
             Self::P99Times => "p99 / alone",
             Self::LastMs => "until the last, ms",
             Self::ResidentMib => "RSS MiB",

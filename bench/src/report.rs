@@ -10,7 +10,7 @@ use andon_bench::wire::{Era, Http, InProcess};
 use serde::{Serialize, Serializer};
 
 use crate::verdict::{self, Verdict};
-use crate::workload::{Sizes, TAIL_ROUNDS, Turn, Workload};
+use crate::workload::{Sizes, Turn, Workload};
 
 /// A server under a workload, and what it did in each round.
 #[derive(Debug, Serialize)]
@@ -153,12 +153,17 @@ impl Report {
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let Sizes { rounds, window, rate, sessions, listeners, neighbours, idle, .. } = self.sizes;
         writeln!(text, "{}. {}", self.machine, self.pinning())?;
+        let most = self.cases.iter().map(|case| case.turn.rounds(&self.sizes)).max().unwrap_or(rounds);
+        let more = if most > rounds {
+            format!(", and {most} of `floor` and `andon` where p99 is asked for")
+        } else {
+            String::new()
+        };
         writeln!(
             text,
-            "Rounds: {rounds}, of {} s for each server, and {} of `floor` and `andon` where p99 is asked for; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
+            "Rounds: {rounds}, of {} s for each server{more}; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
              {neighbours} bad neighbours; {} idle sessions, {idle} idle streams.",
             window.as_secs_f64(),
-            rounds * TAIL_ROUNDS,
             grouped(rate, 0),
             grouped(sessions as f64, 0),
             self.sizes.idle_sessions(),

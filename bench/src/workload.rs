@@ -43,7 +43,7 @@ pub(crate) enum Workload {
 pub(crate) const STDIO_WINDOW_MAX: usize = 256;
 
 /// So many times as many rounds have those of whose p99 something is asked.
-pub(crate) const TAIL_ROUNDS: usize = 3;
+const TAIL_ROUNDS: usize = 3;
 
 /// How much of each.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -160,7 +160,8 @@ impl Workload {
             Self::Neighbours => &[
                 Figure::P99Times,
                 Figure::P99Us,
-                Figure::P99AloneUs,
+                Figure::P99BeforeUs,
+                Figure::P99AfterUs,
                 Figure::P999Us,
                 Figure::PerSecond,
                 Figure::GrownMib,

@@ -1,5 +1,5 @@
-//! Measures what sessions cost, in process and in one run: memory of idle ones, opening them, letting them expire, and a
-//! start beside many. `cargo run --release -p andon-bench --bin sessions [-- --sessions 1000000 --directory DIR]`.
+//! Measures what sessions cost, in process and in one run: memory of idle ones, opening them, finding one among few and many,
+//! letting them expire, and a start beside many. `cargo run --release -p andon-bench --bin sessions [-- --sessions 1000000 --directory DIR]`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +12,7 @@ use andon::server::host::{Answer, Head, Host, Inbound};
 use andon::server::options::HostOptions;
 use andon::server::principal::Principal;
 use andon_bench::Error;
+use andon_bench::histogram::Histogram;
 use andon_store::Durability;
 use bytes::Bytes;
 use clap::Parser as _;
@@ -34,11 +35,16 @@ struct Options {
     directory: Option<PathBuf>,
 }
 
+/// Among so many sessions one is looked for, so often.
+const FEW: usize = 1_000;
+const MANY: usize = 100_000;
+const LOOKUPS: usize = 1_000_000;
 /// Tasks that open sessions at once.
 const TASKS: usize = 100;
 /// How long it takes until all sessions were looked at.
 const SWEEP: Duration = Duration::from_secs(4);
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{},"roots":{"listChanged":true}},"clientInfo":{"name":"bench","version":"1.0.0"}}}"#;
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 const INITIALIZED: &str = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
 
 fn main() -> ExitCode {
@@ -64,6 +70,9 @@ async fn measure(options: &Options, place: &Path) -> Result<(), Error> {
         expire(sessions).await?;
     }
     idle(options.sessions).await?;
+    for sessions in [FEW, MANY] {
+        find(sessions).await?;
+    }
     for (name, tasks) in [("one after the other", 1), ("from 100 tasks", TASKS)] {
         let host = host(Sessions::disk(place.join(name)).max(usize::MAX))?;
         let opened = AtomicU64::new(0);
@@ -92,6 +101,25 @@ async fn idle(sessions: usize) -> Result<(), Error> {
     println!("opened in memory, one by one     {:>10.0}/s", sessions as f64 / took.as_secs_f64());
     println!("resident bytes of each           {:>10}", taken / sessions);
     println!("resident MB of all               {:>10}", taken / 1_000_000);
+    Ok(())
+}
+
+/// How long a ping takes in one session of many, each time in another one.
+async fn find(sessions: usize) -> Result<(), Error> {
+    let host = host(Sessions::memory().max(usize::MAX))?;
+    let mut ids = Vec::with_capacity(sessions);
+    for _ in 0..sessions {
+        ids.push(open(&host).await?);
+    }
+    let mut times = Histogram::default();
+    // Ids are random: in the order in which they were made no two are near each other in the table.
+    for id in ids.iter().cycle().take(LOOKUPS) {
+        let began_at = Instant::now();
+        ping(&host, id).await?;
+        times.record(began_at.elapsed());
+    }
+    let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| times.quantile_us(quantile));
+    println!("ping in one of {sessions:>7}           {p50:>10.2} us, p99 {p99:.2} us, p99.9 {p999:.2} us");
     Ok(())
 }
 
@@ -148,8 +176,7 @@ async fn start(sessions: usize, place: &Path) -> Result<(), Error> {
         }
     };
     let asked_at = Instant::now();
-    let answer = post(&second, r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Some(&last)).await;
-    let Answer::Ready { status: 200, .. } = answer else { return Err(Error::from(format!("{answer:?}"))) };
+    ping(&second, &last).await?;
     println!("first request to one of them     {:>10.2} ms", asked_at.elapsed().as_secs_f64() * 1e3);
     Ok(())
 }
@@ -188,6 +215,13 @@ async fn open(host: &Arc<Host>) -> Result<String, Error> {
     };
     post(host, INITIALIZED, Some(&id)).await;
     Ok(id)
+}
+
+async fn ping(host: &Arc<Host>, session_id: &str) -> Result<(), Error> {
+    match post(host, PING, Some(session_id)).await {
+        Answer::Ready { status: 200, .. } => Ok(()),
+        answer => Err(Error::from(format!("{answer:?}"))),
+    }
 }
 
 async fn post(host: &Arc<Host>, body: &'static str, session_id: Option<&str>) -> Answer {

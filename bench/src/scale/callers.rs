@@ -71,6 +71,7 @@ pub(super) async fn call(load: Load) -> Reply {
             while let Some(due) = schedule.next().await {
                 due.for_each(|at| work.offer(at));
             }
+            tokio::time::sleep_until((begun + Duration::from_secs_f64(load.seconds)).into()).await;
             begun
         }
         None => {

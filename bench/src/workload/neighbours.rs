@@ -28,14 +28,17 @@ const READ_INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_secs(2);
 /// The part of what the server can answer that is asked for.
 const RATE: f64 = 0.25;
+/// A window has this length at least. The systems at both ends ask each neighbour for room 0.2 s after it had none, and then after
+/// twice the time each time, all of those who came together at once: ten milliseconds of work, which are one percent of a second.
+const WINDOW_MIN: Duration = Duration::from_secs(4);
 
 /// Measures answers at a fixed rate, without and with the neighbours, and without once more: what a server that has run for longer
 /// does otherwise is not theirs.
 pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Result<Sample, Error> {
     let load = turn.load(sizes, Call::Echo);
     let peak = load::run(served.address, served.pid(), Load { window: sizes.window / 2, ..load }).await?;
-    let load = Load { rate: Some(peak.rate() * RATE), ..load };
-    let before = load::run(served.address, served.pid(), load).await?;
+    let load = Load { rate: Some(peak.rate() * RATE), window: sizes.window.max(WINDOW_MIN), ..load };
+    let before = load::run(served.address, served.pid(), load).await?.times;
     let resident_before = machine::resident_kib(served.pid())?;
     let mut neighbours = JoinSet::new();
     for index in 0..sizes.neighbours {
@@ -47,13 +50,15 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Resu
     let grown = machine::resident_kib(served.pid())?.saturating_sub(resident_before);
     neighbours.shutdown().await;
     tokio::time::sleep(SETTLE).await;
-    let mut alone = load::run(served.address, served.pid(), load).await?.times;
-    alone.add(&before.times);
-    let (p99, p99_alone) = (beside.times.quantile_us(0.99), alone.quantile_us(0.99));
+    let after = load::run(served.address, served.pid(), load).await?.times;
+    let mut alone = before.clone();
+    alone.add(&after);
+    let p99 = beside.times.quantile_us(0.99);
     Ok(Sample::from([
-        (Figure::P99Times, p99 / p99_alone),
+        (Figure::P99Times, p99 / alone.quantile_us(0.99)),
         (Figure::P99Us, p99),
-        (Figure::P99AloneUs, p99_alone),
+        (Figure::P99BeforeUs, before.quantile_us(0.99)),
+        (Figure::P99AfterUs, after.quantile_us(0.99)),
         (Figure::P999Us, beside.times.quantile_us(0.999)),
         (Figure::PerSecond, beside.rate()),
         (Figure::GrownMib, super::mib(grown)),

@@ -27,7 +27,7 @@ use andon::server::host::Host;
 use andon::server::seal::SealKey;
 #[cfg(unix)]
 use andon::server::serve::Shutdown;
-use andon::server::serve::{serve_until, terminated};
+use andon::server::serve::{runtime, serve_until, terminated};
 use andon::server::transport::Stdio;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use client::{Deed, Peer};
@@ -236,17 +236,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// How many sockets a thread learns of before it serves those it knows of. It has room for 256 tasks; those beyond them wait in a
-/// queue of which one is served for some dozens of others, so that with a thousand busy connections some waited fifty times as long as
-/// most.
-const EVENTS_AT_ONCE: usize = 32;
-
 fn run(serve: Serve) -> andon::Result {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_io_events_per_tick(EVENTS_AT_ONCE)
-        .build()
-        .map_err(|error| andon::Error::io("cannot start", error))?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(start(serve));
     // A read of standard input cannot be interrupted; it must not keep the process.
     runtime.shutdown_background();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -13,6 +14,12 @@ use crate::server::Server;
 
 /// How long calls in flight may take to finish after a shutdown was asked for.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many sockets a thread learns of before it serves those it knows of. It has room for 256 tasks; those beyond them wait in a
+/// queue of all threads, which with a thousand busy connections some would do fifty times as long as most.
+const EVENTS_AT_ONCE: usize = 32;
+/// After so many tasks of its own a thread takes one of that queue, where calls wait that are many on few connections of HTTP/2.
+const OWN_TASKS_FIRST: u32 = 2;
 
 /// A transport, or a tuple of transports.
 ///
@@ -76,7 +83,7 @@ impl Server {
     /// # Errors
     /// As [`Server::serve`], and when the runtime cannot start.
     pub fn run(self, transports: impl Serve) -> Result<(), Error> {
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| Error::io("cannot start a runtime", error))?;
+        let runtime = runtime()?;
         let served = runtime.block_on(self.serve(transports));
         // A read of standard input cannot be cancelled, and would be waited for.
         runtime.shutdown_background();
@@ -91,6 +98,16 @@ impl Server {
         let host = self.build()?;
         serve_until(host, transports, stop).await
     }
+}
+
+/// The runtime of [`Server::run`]: a thread for each core, which serve a thousand calls at once fairly.
+///
+/// # Errors
+/// The operating system refuses the threads or the poll.
+pub fn runtime() -> Result<Runtime, Error> {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all().max_io_events_per_tick(EVENTS_AT_ONCE).global_queue_interval(OWN_TASKS_FIRST);
+    builder.build().map_err(|error| Error::io("cannot start a runtime", error))
 }
 
 /// Serves a host that was built already; see [`Server::serve`].

@@ -11,7 +11,7 @@ use andon_bench::scale::fleet::{Fleet, share, source};
 use andon_bench::scale::order::{Abandon, Arrival, Order};
 use serde_json::json;
 
-use crate::{Common, say};
+use crate::{ADMIN_TOKEN, Common, free_address, say};
 
 /// Connections over which one generator opens sessions.
 const CONNECTIONS: usize = 64;
@@ -38,7 +38,9 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
     let directory = tempfile::tempdir_in(place)?;
     let (data, sessions_max) = (directory.path().to_string_lossy(), (options.sessions * 2).to_string());
     let cores = common.cores(0);
-    let start = || common.serve(&cores, &["--data", &data, "--sessions-max", &sessions_max]);
+    let admin = free_address()?;
+    let operators = admin.to_string();
+    let start = || common.serve(&cores, &["--data", &data, "--sessions-max", &sessions_max, "--admin", &operators]);
     let mut server = start()?;
     let (address, mut control) = (server.address, Control::open(server.address)?);
     let opened = {
@@ -55,23 +57,31 @@ pub(crate) fn measure(options: &Options, common: &Common) -> Result<Figures, Err
             })
         })?
     };
-    let (mut listening, mut served) = (Vec::new(), Vec::new());
+    let standing = control.sessions(admin, ADMIN_TOKEN)?;
+    let (mut listening, mut served, mut lost) = (Vec::new(), Vec::new(), 0);
     for round in 1..=options.rounds {
         control.touch()?;
-        server.kill()?;
         let begun = Instant::now();
+        server.kill()?;
         server = start()?;
         listening.push(milliseconds(begun.elapsed()));
         control.go_on_at(server.address)?;
         control.touch()?;
         served.push(milliseconds(begun.elapsed()));
+        lost = standing.saturating_sub(control.sessions(admin, ADMIN_TOKEN)?).max(lost);
         say(&format!("round {round}: {:.0} ms", served[round - 1]));
     }
     let settings = json!({ "sessions": options.sessions, "rounds": options.rounds, "workers": common.workers });
     let mut figures = Figures::new("restart", settings);
     figures.check("sessions opened", opened.done as f64, "", Asked::AtLeast(options.sessions as f64));
     figures.note("opened, each written to the disk before it was answered", opened.done_per_s(), "/s");
-    let names = ["gone until it listens", "gone until a call in a session from before is answered"];
+    figures.check(
+        "sessions that were there before and not after, the most of all turns",
+        lost as f64,
+        "",
+        Asked::AtMost(0.0),
+    );
+    let names = ["killed until it listens", "killed until a call in a session from before is answered"];
     for (what, times) in names.into_iter().zip([listening, served]) {
         let Some(Spread { median, min, max }) = Spread::of(times) else { continue };
         figures.note(format!("{what}, median"), median, "ms");
