@@ -48,7 +48,7 @@ struct Options {
     /// Versions of HTTP. Default 1.1, and 2 for `echo` with --full.
     #[arg(long, value_delimiter = ',')]
     http: Vec<Http>,
-    /// Length of each window of measuring. Default 0.7, with --full 3.
+    /// Length of each window of measuring, of `neighbours` at least 4. Default 0.7, with --full 3.
     #[arg(long)]
     seconds: Option<f64>,
     /// Rounds; in each one every server has its turn. Default 2, with --full 3. Three times as many where something is asked of

@@ -10,6 +10,7 @@ use andon_bench::wire::{Era, Http, InProcess};
 use serde::{Serialize, Serializer};
 
 use crate::verdict::{self, Verdict};
+use crate::workload::neighbours::WINDOW_MIN;
 use crate::workload::{Sizes, Turn, Workload};
 
 /// A server under a workload, and what it did in each round.
@@ -60,6 +61,7 @@ fn settings<S: Serializer>(sizes: &Sizes, serializer: S) -> Result<S::Ok, S::Err
     serde_json::json!({
         "rounds": sizes.rounds,
         "seconds": sizes.window.as_secs_f64(),
+        "neighbours_seconds": sizes.window.max(WINDOW_MIN).as_secs_f64(),
         "warm_up_seconds": sizes.warm_up.as_secs_f64(),
         "rate": sizes.rate,
         "sessions_max": sizes.sessions,
@@ -161,9 +163,10 @@ impl Report {
         };
         writeln!(
             text,
-            "Rounds: {rounds}, of {} s for each server{more}; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
+            "Rounds: {rounds}, of {} s for each server ({} s of `neighbours`){more}; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
              {neighbours} bad neighbours; {} idle sessions, {idle} idle streams.",
             window.as_secs_f64(),
+            window.max(WINDOW_MIN).as_secs_f64(),
             grouped(rate, 0),
             grouped(sessions as f64, 0),
             self.sizes.idle_sessions(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 mod create;
 mod fan_out;
 mod idle;
-mod neighbours;
+pub(crate) mod neighbours;
 mod stdio;
 
 /// What servers are made to do.
@@ -50,7 +50,7 @@ const TAIL_ROUNDS: usize = 3;
 pub(crate) struct Sizes {
     /// Rounds; what is asked of p99 has more, see [`Turn::rounds`].
     pub(crate) rounds: usize,
-    /// Length of a window of measuring.
+    /// Length of a window of measuring; of `neighbours` at least [`neighbours::WINDOW_MIN`].
     pub(crate) window: Duration,
     /// Time under load before it.
     pub(crate) warm_up: Duration,

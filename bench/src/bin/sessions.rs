@@ -1,4 +1,4 @@
-//! Measures what sessions cost, in process and in one run: memory of idle ones, opening them, finding one among few and many,
+//! Measures what sessions cost, in process and in one run: memory of idle ones, opening them, a ping in one of few and of many,
 //! letting them expire, and a start beside many. `cargo run --release -p andon-bench --bin sessions [-- --sessions 1000000 --directory DIR]`.
 
 use std::path::{Path, PathBuf};
@@ -35,10 +35,12 @@ struct Options {
     directory: Option<PathBuf>,
 }
 
-/// Among so many sessions one is looked for, so often.
+/// Sessions of which one is pinged.
 const FEW: usize = 1_000;
+/// The same, when there are many.
 const MANY: usize = 100_000;
-const LOOKUPS: usize = 1_000_000;
+/// How often one is.
+const PINGS: usize = 1_000_000;
 /// Tasks that open sessions at once.
 const TASKS: usize = 100;
 /// How long it takes until all sessions were looked at.
@@ -71,7 +73,7 @@ async fn measure(options: &Options, place: &Path) -> Result<(), Error> {
     }
     idle(options.sessions).await?;
     for sessions in [FEW, MANY] {
-        find(sessions).await?;
+        ping_each(sessions).await?;
     }
     for (name, tasks) in [("one after the other", 1), ("from 100 tasks", TASKS)] {
         let host = host(Sessions::disk(place.join(name)).max(usize::MAX))?;
@@ -104,16 +106,19 @@ async fn idle(sessions: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// How long a ping takes in one session of many, each time in another one.
-async fn find(sessions: usize) -> Result<(), Error> {
+/// How long a ping takes in one session of so many, each time in another one.
+async fn ping_each(sessions: usize) -> Result<(), Error> {
     let host = host(Sessions::memory().max(usize::MAX))?;
     let mut ids = Vec::with_capacity(sessions);
     for _ in 0..sessions {
         ids.push(open(&host).await?);
     }
+    // Not in the order in which they were made, in which they are beside each other in memory: ids are random.
+    ids.sort();
+    // What opening them needed is given back by then.
+    tokio::time::sleep(SWEEP).await;
     let mut times = Histogram::default();
-    // Ids are random: in the order in which they were made no two are near each other in the table.
-    for id in ids.iter().cycle().take(LOOKUPS) {
+    for id in ids.iter().cycle().take(PINGS) {
         let began_at = Instant::now();
         ping(&host, id).await?;
         times.record(began_at.elapsed());

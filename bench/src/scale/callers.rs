@@ -71,6 +71,7 @@ pub(super) async fn call(load: Load) -> Reply {
             while let Some(due) = schedule.next().await {
                 due.for_each(|at| work.offer(at));
             }
+            // Where hardly a call is due, it still takes as long as was asked for.
             tokio::time::sleep_until((begun + Duration::from_secs_f64(load.seconds)).into()).await;
             begun
         }

@@ -15,11 +15,12 @@ use crate::server::Server;
 /// How long calls in flight may take to finish after a shutdown was asked for.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many sockets a thread learns of before it serves those it knows of. It has room for 256 tasks; those beyond them wait in a
-/// queue of all threads, which with a thousand busy connections some would do fifty times as long as most.
+/// How many sockets a thread asks about at a time. It has room for 256 tasks of its own; those beyond them go to a queue that all
+/// threads share and seldom look into: of a thousand busy connections some would wait fifty times as long as most.
 const EVENTS_AT_ONCE: usize = 32;
-/// After so many tasks of its own a thread takes one of that queue, where calls wait that are many on few connections of HTTP/2.
-const OWN_TASKS_FIRST: u32 = 2;
+/// Every second task that a thread takes is from that queue, if there is one: calls wait there that are many on few connections of
+/// HTTP/2. With 1 a thread would come to its own tasks only when that queue is empty.
+const SHARED_EVERY: u32 = 2;
 
 /// A transport, or a tuple of transports.
 ///
@@ -71,6 +72,9 @@ impl Server {
     /// Serves on `transports`, one or a tuple, until all of them ended, or until SIGTERM or Ctrl-C: then it stops taking
     /// requests, finishes those in flight for at most [`DRAIN_TIMEOUT`], tells streams that it is the end, and returns.
     ///
+    /// In a runtime with tokio's defaults some of a thousand busy connections wait much longer than others; in that of
+    /// [`Server::run`], which [`runtime`] makes too, they do not.
+    ///
     /// # Errors
     /// When the server is wrong (see [`Server::build`]) or a transport cannot work.
     pub async fn serve(self, transports: impl Serve) -> Result<(), Error> {
@@ -100,13 +104,14 @@ impl Server {
     }
 }
 
-/// The runtime of [`Server::run`]: a thread for each core, which serve a thousand calls at once fairly.
+/// The runtime of [`Server::run`], with a thread for each core, in which of a thousand calls at once none waits many times as long as
+/// most. Where standard input is served, end it with [`Runtime::shutdown_background`], since a read of that cannot be cancelled.
 ///
 /// # Errors
 /// The operating system refuses the threads or the poll.
 pub fn runtime() -> Result<Runtime, Error> {
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().max_io_events_per_tick(EVENTS_AT_ONCE).global_queue_interval(OWN_TASKS_FIRST);
+    builder.enable_all().max_io_events_per_tick(EVENTS_AT_ONCE).global_queue_interval(SHARED_EVERY);
     builder.build().map_err(|error| Error::io("cannot start a runtime", error))
 }
 
