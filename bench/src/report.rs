@@ -10,7 +10,6 @@ use andon_bench::wire::{Era, Http, InProcess};
 use serde::{Serialize, Serializer};
 
 use crate::verdict::{self, Verdict};
-use crate::workload::neighbours::WINDOW_MIN;
 use crate::workload::{Sizes, Turn, Workload};
 
 /// A server under a workload, and what it did in each round.
@@ -61,7 +60,7 @@ fn settings<S: Serializer>(sizes: &Sizes, serializer: S) -> Result<S::Ok, S::Err
     serde_json::json!({
         "rounds": sizes.rounds,
         "seconds": sizes.window.as_secs_f64(),
-        "neighbours_seconds": sizes.window.max(WINDOW_MIN).as_secs_f64(),
+        "neighbours_seconds": sizes.neighbours_window().as_secs_f64(),
         "warm_up_seconds": sizes.warm_up.as_secs_f64(),
         "rate": sizes.rate,
         "sessions_max": sizes.sessions,
@@ -166,7 +165,7 @@ impl Report {
             "Rounds: {rounds}, of {} s for each server ({} s of `neighbours`){more}; paced at {} calls/s; at most {} sessions created; {listeners} streams told; \
              {neighbours} bad neighbours; {} idle sessions, {idle} idle streams.",
             window.as_secs_f64(),
-            window.max(WINDOW_MIN).as_secs_f64(),
+            self.sizes.neighbours_window().as_secs_f64(),
             grouped(rate, 0),
             grouped(sessions as f64, 0),
             self.sizes.idle_sessions(),

@@ -14,7 +14,7 @@ use serde::Serialize;
 mod create;
 mod fan_out;
 mod idle;
-pub(crate) mod neighbours;
+mod neighbours;
 mod stdio;
 
 /// What servers are made to do.
@@ -50,7 +50,7 @@ const TAIL_ROUNDS: usize = 3;
 pub(crate) struct Sizes {
     /// Rounds; what is asked of p99 has more, see [`Turn::rounds`].
     pub(crate) rounds: usize,
-    /// Length of a window of measuring; of `neighbours` at least [`neighbours::WINDOW_MIN`].
+    /// Length of a window of measuring; of `neighbours` see [`Sizes::neighbours_window`].
     pub(crate) window: Duration,
     /// Time under load before it.
     pub(crate) warm_up: Duration,
@@ -69,6 +69,11 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// Length of a window of `neighbours`.
+    pub(crate) fn neighbours_window(&self) -> Duration {
+        self.window.max(neighbours::WINDOW_MIN)
+    }
+
     /// Idle sessions, of which some get a stream: at least so many that what else a server keeps of having opened them hardly
     /// counts.
     pub(crate) fn idle_sessions(&self) -> usize {

@@ -32,14 +32,14 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// The part of what the server can answer that is asked for.
 const RATE: f64 = 0.25;
 /// A window has this length at least: ten milliseconds in which the machine does something else would be the p99 of one second.
-pub(crate) const WINDOW_MIN: Duration = Duration::from_secs(4);
+pub(super) const WINDOW_MIN: Duration = Duration::from_secs(4);
 
 /// Measures answers at a fixed rate, without and with the neighbours, and without once more: what a server that has run for longer
 /// does otherwise is not theirs.
 pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes) -> Result<Sample, Error> {
     let load = turn.load(sizes, Call::Echo);
     let peak = load::run(served.address, served.pid(), Load { window: sizes.window / 2, ..load }).await?;
-    let load = Load { rate: Some(peak.rate() * RATE), window: sizes.window.max(WINDOW_MIN), ..load };
+    let load = Load { rate: Some(peak.rate() * RATE), window: sizes.neighbours_window(), ..load };
     let before = load::run(served.address, served.pid(), load).await?.times;
     let resident_before = machine::resident_kib(served.pid())?;
     let mut neighbours = JoinSet::new();
