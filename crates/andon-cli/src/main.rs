@@ -6,6 +6,7 @@ mod gateway;
 #[cfg(unix)]
 mod guard;
 mod logs;
+mod memory;
 mod operators;
 mod seal_keys;
 mod sessions;
@@ -238,6 +239,7 @@ fn main() -> ExitCode {
 
 fn run(serve: Serve) -> andon::Result {
     let runtime = runtime()?;
+    runtime.spawn(memory::give_back());
     let outcome = runtime.block_on(start(serve));
     // A read of standard input cannot be interrupted; it must not keep the process.
     runtime.shutdown_background();

@@ -6,6 +6,7 @@ mod crowd;
 pub mod durable;
 mod events;
 mod legacy;
+mod listeners;
 mod modern;
 pub mod operators;
 mod pipe;
@@ -50,6 +51,7 @@ use crate::service::Service;
 use crate::sessions::{Kept, Sessions};
 use crate::storage::Storage;
 use crate::tasks::Tasks;
+use listeners::Listeners;
 
 pub use andon_core::event::EventId;
 pub use andon_core::io::Frame;
@@ -181,7 +183,7 @@ pub struct Host {
     clients: clients::Clients,
     /// Of modern clients.
     descriptions: Descriptions,
-    listeners: Mutex<HashMap<u64, Weak<modern::ExchangeCell>>>,
+    listeners: Listeners<modern::ExchangeCell>,
     /// Legacy sessions that are a connection of their own and so in no table; out when the connection ends.
     pipes: Mutex<HashMap<u64, pipe::Pipe>>,
     event_streams: events::EventStreams,
@@ -227,7 +229,7 @@ impl Host {
             sessions: table::Table::default(),
             clients: clients::Clients::default(),
             descriptions: Descriptions::default(),
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
             pipes: Mutex::default(),
             event_streams: events::EventStreams::default(),
             subscriptions: Mutex::default(),
@@ -285,7 +287,7 @@ impl Host {
     /// most `deadline`. Returns whether all of them finished. Sessions that outlive the process are left as they are.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.is_draining.store(true, Ordering::Release);
-        for listener in self.listeners() {
+        for listener in self.listeners.all() {
             listener.input(Input::End);
         }
         let finished = tokio::time::timeout(deadline, self.wait_until_quiet()).await.is_ok();
@@ -458,13 +460,6 @@ impl Host {
         index.get(subject).into_iter().flat_map(HashMap::values).cloned().collect()
     }
 
-    /// Modern clients that listen for changes; those that went away are forgotten.
-    fn listeners(&self) -> Vec<Arc<modern::ExchangeCell>> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|_, listener| listener.strong_count() > 0);
-        listeners.values().filter_map(Weak::upgrade).collect()
-    }
-
     /// Waits until a handler is done. A moment may be missed between looking and waiting: the wait is short.
     async fn one_less_runs(&self) {
         let _awaited = self.await_quiet();
@@ -552,7 +547,7 @@ impl Listener for Host {
         let pipes: Vec<_> = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
         let sessions = self.sessions.all().into_iter().chain(pipes.iter().filter_map(pipe::Pipe::session));
         let mut crowd: Vec<Weak<dyn Conversation>> = sessions.map(|session| Arc::downgrade(&session) as _).collect();
-        crowd.extend(self.listeners().iter().map(|listener| Arc::downgrade(listener) as Weak<dyn Conversation>));
+        crowd.extend(self.listeners.all().iter().map(|listener| Arc::downgrade(listener) as Weak<dyn Conversation>));
         let audience = audience.clone();
         crowd::tell(crowd, move |listener| {
             if hears(&audience, &*listener) {

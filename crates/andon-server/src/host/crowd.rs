@@ -13,7 +13,7 @@ use crate::conversation::Conversation;
 const AT_ONCE: usize = 64;
 /// Time for so many, at least: 100,000 in a second. That is nearly all that four cores can write to their clients, and what is
 /// left is for those who call.
-const EACH_TURN: Duration = Duration::from_micros(640);
+const EACH_TURN: Duration = Duration::from_micros(900);
 
 /// Does `tell` with each of `crowd` that is still there: with the first ones at once, with the others in a task that lets the
 /// runtime do what else there is to do, the writing among it, before it goes on.

@@ -33,6 +33,9 @@ const PURPOSE: &str = "requestState";
 impl ExchangeCell {
     /// The client went away: its request is cancelled, and nothing more is sent.
     pub(super) fn hang_up(&self) {
+        if let Some(host) = self.host().filter(|_| self.with(|exchange| exchange.is_listening())) {
+            host.listeners.remove(self.number);
+        }
         self.input(Input::Detached { stream: STREAM });
     }
 }
@@ -113,8 +116,7 @@ impl Host {
         let (exchange, outputs) = Exchange::open(self.now(), admitted, self.limits.clone(), offer);
         let cell = Cell::new(number, principal.clone(), self, exchange, None);
         if listens {
-            let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-            listeners.insert(number, Arc::downgrade(&cell));
+            self.listeners.add(number, &cell);
         }
         cell.carry_out(self, Some((STREAM, place)), outputs);
         Ok(cell)
@@ -124,11 +126,7 @@ impl Host {
         if method != Method::Listen {
             return self.running.load(Ordering::Acquire) >= self.options.handlers_max;
         }
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        if listeners.len() >= self.options.listeners_max {
-            listeners.retain(|_, listener| listener.strong_count() > 0);
-        }
-        listeners.len() >= self.options.listeners_max
+        self.listeners.is_full(self.options.listeners_max)
     }
 
     /// What a call knows already: the answers that its request brings, and those that it remembers.

@@ -134,7 +134,7 @@ impl Host {
             sessions_in_memory: self.sessions_in_memory(),
             store,
             calls_running: self.running.load(Ordering::Acquire),
-            listeners: self.listeners().len(),
+            listeners: self.listeners.all().len(),
             is_draining: self.is_draining(),
         }
     }

@@ -1,0 +1,107 @@
+//! Who listens for changes with `subscriptions/listen`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// So many that are gone are kept without a look at them.
+const GONE_MAX: usize = 64;
+
+/// Modern clients that listen, and a few that were refused.
+pub(super) struct Listeners<T>(Mutex<Known<T>>);
+
+struct Known<T> {
+    by_number: HashMap<u64, Weak<T>>,
+    /// How many there were that are not gone, when it was last looked.
+    alive: usize,
+}
+
+impl<T> Listeners<T> {
+    /// Takes one in, which need not know yet whether it will be told anything.
+    pub(super) fn add(&self, number: u64, listener: &Arc<T>) {
+        let mut known = self.lock();
+        if known.by_number.len() >= known.alive * 2 + GONE_MAX {
+            known.forget_gone();
+        }
+        known.by_number.insert(number, Arc::downgrade(listener));
+    }
+
+    /// Forgets one that went away.
+    pub(super) fn remove(&self, number: u64) {
+        let by_number = &mut self.lock().by_number;
+        by_number.remove(&number);
+        if by_number.capacity() > GONE_MAX && by_number.len() * 4 < by_number.capacity() {
+            by_number.shrink_to(by_number.len() * 2);
+        }
+    }
+
+    /// Whether there are as many as there may be.
+    pub(super) fn is_full(&self, max: usize) -> bool {
+        let mut known = self.lock();
+        if known.by_number.len() >= max {
+            known.forget_gone();
+        }
+        known.by_number.len() >= max
+    }
+
+    /// All of them that are there now.
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
+        self.lock().by_number.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Default for Listeners<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Known { by_number: HashMap::new(), alive: 0 }))
+    }
+}
+
+impl<T> Known<T> {
+    fn forget_gone(&mut self) {
+        self.by_number.retain(|_, listener| listener.strong_count() > 0);
+        self.alive = self.by_number.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{GONE_MAX, Listeners};
+
+    fn known(listeners: &Listeners<u64>) -> usize {
+        listeners.lock().by_number.len()
+    }
+
+    #[test]
+    fn few_that_are_gone_are_kept_and_all_that_are_there() {
+        let listeners = Listeners::default();
+        let mut there = Vec::new();
+        for number in 0..10_000 {
+            let listener = Arc::new(number);
+            listeners.add(number, &listener);
+            // Every tenth stays; the others were refused.
+            if number % 10 == 0 {
+                there.push(listener);
+            }
+            assert!(known(&listeners) <= 2 * there.len() + GONE_MAX + 1);
+        }
+        let mut all: Vec<u64> = listeners.all().iter().map(|listener| **listener).collect();
+        all.sort_unstable();
+        assert_eq!(all, there.iter().map(|listener| **listener).collect::<Vec<_>>());
+        assert!(!listeners.is_full(there.len() + 1) && listeners.is_full(there.len()), "only those there count");
+    }
+
+    #[test]
+    fn what_those_needed_that_went_away_is_given_back() {
+        let listeners = Listeners::default();
+        let there: Vec<_> = (0..10_000).map(Arc::new).collect();
+        there.iter().for_each(|listener| listeners.add(**listener, listener));
+        there.iter().for_each(|listener| listeners.remove(**listener));
+        assert_eq!(known(&listeners), 0);
+        assert!(listeners.lock().by_number.capacity() <= GONE_MAX);
+    }
+}
