@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use andon_bench::machine::{self, Cores};
 use andon_bench::peer::{self, Peer};
+use andon_bench::scale::fleet::GENERATE;
+use andon_bench::scale::generator;
 use andon_bench::wire::{Era, Http};
 use andon_bench::{Error, child};
 use clap::Parser as _;
@@ -101,6 +103,9 @@ enum Command {
         #[arg(long)]
         stdio: bool,
     },
+    /// Generates load, as orders on standard input say.
+    #[command(name = GENERATE, hide = true)]
+    Generate,
 }
 
 /// What connections and versions of HTTP are when none are named.
@@ -116,6 +121,7 @@ fn main() -> ExitCode {
     let ended = match options.command {
         Some(Command::Peer { name, stdio: true, .. }) => peer::serve_stdio(name).map(|()| ExitCode::SUCCESS),
         Some(Command::Peer { name, http, .. }) => peer::serve(name, http).map(|()| ExitCode::SUCCESS),
+        Some(Command::Generate) => generator::run().map(|()| ExitCode::SUCCESS),
         None => bench(&options),
     };
     ended.unwrap_or_else(|error| {

@@ -252,7 +252,7 @@ impl Turn {
             Workload::Progress => self.calls(&served, sizes, Call::Steps, None).await,
             Workload::Create => create::measure(&served, self.connections, sizes).await,
             Workload::FanOut => fan_out::measure(&served, self.era, sizes).await,
-            Workload::Neighbours => neighbours::measure(&served, self, sizes).await,
+            Workload::Neighbours => neighbours::measure(&served, self, sizes, cores).await,
             Workload::Idle | Workload::Stdio => idle::measure(&served, self.era, sizes).await,
         }
     }

@@ -125,6 +125,8 @@ pub struct Resist {
     pub rate_per_s: Option<f64>,
     /// How they are slow.
     pub manner: Manner,
+    /// The family of revisions of those that ask; events that nobody reads are of the older one.
+    pub era: Era,
 }
 
 /// Clients that come and go.

@@ -38,7 +38,7 @@ impl Resisters {
     pub(super) async fn resist(&mut self, resist: Resist) -> Reply {
         let begun = Instant::now();
         let (mut reply, mut opening) = (Reply::default(), JoinSet::new());
-        let Resist { address, from, count, rate_per_s, manner } = resist;
+        let Resist { address, from, count, rate_per_s, manner, era } = resist;
         for number in 0..count {
             if let Some(rate_per_s) = rate_per_s {
                 sleep_until((begun + Duration::from_secs_f64(number as f64 / rate_per_s)).into()).await;
@@ -48,7 +48,7 @@ impl Resisters {
             {
                 self.keep(opened, manner, &mut reply);
             }
-            opening.spawn_local(begin(address, from, manner));
+            opening.spawn_local(begin(address, from, manner, era));
         }
         while let Some(opened) = opening.join_next().await {
             self.keep(opened, manner, &mut reply);
@@ -89,14 +89,17 @@ impl Resisters {
 }
 
 /// Connects a peer, in a session if it needs one: what it asks for, again and again.
-async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<(TcpStream, String), Error> {
+async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner, era: Era) -> Result<(TcpStream, String), Error> {
     let authority = address.to_string();
     let stream = connect(address, from, Some(BUFFER_BYTES)).await?;
     if matches!(manner, Manner::SlowHead | Manner::SlowBody) {
         return Ok((stream, String::new()));
     }
     let mut connection = Connection::of(stream);
-    let id = open_session(&mut connection, &authority).await?;
+    let id = match era {
+        Era::Legacy => Some(open_session(&mut connection, &authority).await?),
+        Era::Modern => None,
+    };
     let body = if manner == Manner::NeverListens {
         // What it says comes on the stream of the call, faster than it is taken.
         let message = "x".repeat(MESSAGE_BYTES / 2);
@@ -104,9 +107,9 @@ async fn begin(address: SocketAddr, from: Ipv4Addr, manner: Manner) -> Result<(T
             r#"{{"jsonrpc":"2.0","id":100000000,"method":"tools/call","params":{{"name":"log","arguments":{{"count":60,"message":"{message}"}}}}}}"#
         )
     } else {
-        wire::long_body(Era::Legacy, MESSAGE_BYTES)
+        wire::long_body(era, MESSAGE_BYTES)
     };
-    let request = wire::request(&authority, Era::Legacy, Some(&id), &body);
+    let request = wire::request(&authority, era, id.as_deref(), &body);
     Ok((connection.into_stream(), request))
 }
 

@@ -172,7 +172,7 @@ fn take_turn(options: &Options, parties: &mut Parties, manner: Manner, part: u8)
     let rate_per_s = Some(options.peers_per_s / size as f64).filter(|rate| *rate > 0.0 && !sends_slowly(manner));
     let connected = peers.order(|each| {
         let (count, from) = (share(options.peers, size, each), source(1 + part, each));
-        Order::Resist(Resist { address, from, count, rate_per_s, manner })
+        Order::Resist(Resist { address, from, count, rate_per_s, manner, era: Era::Legacy })
     })?;
     if let Some(why) = &connected.why {
         say(&format!("{} peers were not let in: {why}", connected.failed));

@@ -144,7 +144,9 @@ fn begin(options: &Options, server: &Served, crowd: &mut Crowd, seconds: f64) ->
 fn resist(options: &Options, server: &Served, crowd: &mut Crowd) -> Result<(), Error> {
     let (address, count) = (server.address, options.slow / 2);
     for manner in [Manner::NeverReads, Manner::NeverListens] {
-        crowd.slow.order(|_| Order::Resist(Resist { address, from: source(5, 0), count, rate_per_s: None, manner }))?;
+        crowd.slow.order(|_| {
+            Order::Resist(Resist { address, from: source(5, 0), count, rate_per_s: None, manner, era: Era::Legacy })
+        })?;
     }
     Ok(())
 }
