@@ -4,14 +4,15 @@
 //! for more of that size: threads that rest keep what sessions needed that ended long ago.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often memory is given back.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// How long a thread is kept from other work until the others have come.
+/// How long threads wait for each other, from when they are called.
 const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Has the threads of this runtime give back memory that they do not need, every now and then, for as long as it is polled.
@@ -24,42 +25,48 @@ pub(crate) async fn give_back() {
     }
 }
 
-/// Has each thread of this runtime do `work`, soon. A thread that is busy for long may be left out.
+/// Has each thread of this runtime do `work` once. One that is busy now may be left out.
 fn on_each_thread(work: impl FnOnce() + Clone + Send + 'static) {
     let threads = Handle::current().metrics().num_workers();
-    let gathering = Arc::new(Gathering::default());
+    let gathering =
+        Arc::new(Gathering { threads, until: Instant::now() + PATIENCE, come: Mutex::default(), all: Condvar::new() });
     for _ in 0..threads {
         let (work, gathering) = (work.clone(), gathering.clone());
         tokio::spawn(async move {
-            work();
-            gathering.arrive(threads);
+            if gathering.come() {
+                work();
+            }
         });
     }
 }
 
 /// Threads that wait for each other: one that went on at once would take the task that is meant for another.
-#[derive(Default)]
 struct Gathering {
-    arrived: Mutex<usize>,
+    threads: usize,
+    /// Nobody waits for longer than that, in all.
+    until: Instant,
+    come: Mutex<Vec<ThreadId>>,
     all: Condvar,
 }
 
 impl Gathering {
-    /// Waits until so many threads are here, for a moment at most.
-    fn arrive(&self, threads: usize) {
-        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
-        *arrived += 1;
-        if *arrived >= threads {
-            self.all.notify_all();
-        } else {
-            drop(self.all.wait_timeout_while(arrived, PATIENCE, |arrived| *arrived < threads));
+    /// Waits for the other threads. Whether this one has not been here before.
+    fn come(&self) -> bool {
+        let mut come = self.come.lock().unwrap_or_else(PoisonError::into_inner);
+        let (me, left) = (thread::current().id(), self.until.saturating_duration_since(Instant::now()));
+        if come.contains(&me) {
+            return false;
         }
+        come.push(me);
+        self.all.notify_all();
+        drop(self.all.wait_timeout_while(come, left, |come| come.len() < self.threads));
+        true
     }
 }
 
-/// Gives back what this thread does not need.
+/// Gives back what this thread does not need, and what is left of threads that ended.
 fn collect() {
-    // SAFETY: it looks at the memory of the thread that calls it, which is not within the allocator now.
+    // SAFETY: it may be called at any time by a thread that is not within the allocator.
     #[allow(unsafe_code, reason = "the allocator offers this to C alone")]
     unsafe {
         libmimalloc_sys::mi_collect(true);

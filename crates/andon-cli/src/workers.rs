@@ -54,6 +54,7 @@ impl Worker {
         // One thread: there are as many workers as the machine has cores for them.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::io("cannot start", error))?;
+        runtime.spawn(crate::memory::give_back());
         let served = runtime.block_on(worker.run(HttpOptions::default(), self.connections_max, terminated()));
         served.map_err(|error| Error::io("the link", error))
     }

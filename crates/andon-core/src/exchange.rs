@@ -142,6 +142,11 @@ impl Exchange {
         self.over
     }
 
+    /// Whether it is a listen request, acknowledged or not.
+    pub fn is_listen(&self) -> bool {
+        self.method == Method::Listen
+    }
+
     /// Whether it is a listen request that was acknowledged.
     pub fn is_listening(&self) -> bool {
         self.listening.is_some()

@@ -15,29 +15,31 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(THREADS).build().unwrap()
 }
 
-/// Has each thread of the runtime do `work`, and waits until that is done: the threads that did it.
-fn round(work: fn()) -> Vec<ThreadId> {
+/// Has each thread of the runtime do `work`, called as the command does, and waits until all did who will: those who did.
+fn round(runtime: &Runtime, work: fn()) -> HashSet<ThreadId> {
     let (sender, receiver) = mpsc::channel();
-    on_each_thread(move || {
-        work();
-        sender.send(thread::current().id()).unwrap();
-    });
-    let come = || receiver.recv_timeout(Duration::from_secs(20)).expect("it is done as often as there are threads");
-    (0..THREADS).map(|_| come()).collect()
+    let call = async move {
+        on_each_thread(move || {
+            work();
+            sender.send(thread::current().id()).unwrap();
+        });
+    };
+    drop(runtime.spawn(call));
+    let mut did = HashSet::new();
+    // It ends when the last task and with it the last sender is gone.
+    while let Ok(thread) = receiver.recv_timeout(Duration::from_secs(20)) {
+        assert!(did.insert(thread), "a thread does it once");
+    }
+    assert!(!did.is_empty(), "at least the first does it");
+    did
 }
 
 #[test]
-fn each_thread_comes() {
+fn each_thread_does_it_in_one_round() {
     let runtime = runtime();
-    let _within = runtime.enter();
-    let mut seen = HashSet::new();
-    for _ in 0..ROUNDS_MAX {
-        seen.extend(round(|| ()));
-        if seen.len() == THREADS {
-            return;
-        }
-    }
-    panic!("only {seen:?} came");
+    // All rounds on a machine at rest; of threads that do not wait for each other one in a hundred.
+    let whole = (0..ROUNDS_MAX).filter(|_| round(&runtime, || ()).len() == THREADS).count();
+    assert!(whole >= ROUNDS_MAX / 10, "{whole} of {ROUNDS_MAX}");
 }
 
 #[test]
@@ -53,9 +55,8 @@ fn what_other_threads_freed_goes_back_to_the_system() {
     let (full, kib) = (resident_kib(), (THREADS * BLOCKS * BLOCK) >> 10);
     drop(blocks);
     let freed = resident_kib();
-    let _within = runtime.enter();
     for _ in 0..ROUNDS_MAX {
-        round(collect);
+        round(&runtime, collect);
         if full.saturating_sub(resident_kib()) > kib * 9 / 10 {
             return;
         }

@@ -11,8 +11,7 @@ use crate::conversation::Conversation;
 
 /// Conversations that are told before others have their turn. Each may wake the task that writes to its client.
 const AT_ONCE: usize = 64;
-/// Time for so many, at least: 100,000 in a second. That is nearly all that four cores can write to their clients, and what is
-/// left is for those who call.
+/// Time for so many, at least: 71,000 in a second. Four cores can write to 100,000 clients; what is left is for those who call.
 const EACH_TURN: Duration = Duration::from_micros(900);
 
 /// Does `tell` with each of `crowd` that is still there: with the first ones at once, with the others in a task that lets the

@@ -27,8 +27,10 @@ impl<T> Listeners<T> {
 
     /// Forgets one that went away.
     pub(super) fn remove(&self, number: u64) {
-        let by_number = &mut self.lock().by_number;
+        let known = &mut *self.lock();
+        let by_number = &mut known.by_number;
         by_number.remove(&number);
+        known.alive = known.alive.min(by_number.len());
         if by_number.capacity() > GONE_MAX && by_number.len() * 4 < by_number.capacity() {
             by_number.shrink_to(by_number.len() * 2);
         }
@@ -103,5 +105,8 @@ mod tests {
         there.iter().for_each(|listener| listeners.remove(**listener));
         assert_eq!(known(&listeners), 0);
         assert!(listeners.lock().by_number.capacity() <= GONE_MAX);
+        // Nor do those that are refused afterwards stay.
+        (0..10_000).for_each(|number| listeners.add(number, &Arc::new(number)));
+        assert!(known(&listeners) <= GONE_MAX);
     }
 }

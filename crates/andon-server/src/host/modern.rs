@@ -33,7 +33,9 @@ const PURPOSE: &str = "requestState";
 impl ExchangeCell {
     /// The client went away: its request is cancelled, and nothing more is sent.
     pub(super) fn hang_up(&self) {
-        if let Some(host) = self.host().filter(|_| self.with(|exchange| exchange.is_listening())) {
+        if self.with(|exchange| exchange.is_listen())
+            && let Some(host) = self.host()
+        {
             host.listeners.remove(self.number);
         }
         self.input(Input::Detached { stream: STREAM });
