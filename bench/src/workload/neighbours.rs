@@ -13,12 +13,12 @@ use andon_bench::scale::order::{Manner, Order, Resist};
 
 use super::{Sizes, Turn};
 
-/// Half of them ask for ever more and read nothing, the others read a byte per second.
+/// Half of them ask for 2 MiB and read nothing, the others for 96 KiB, of which they read a byte per second.
 const MANNERS: [Manner; 2] = [Manner::AsksOn, Manner::ReadsSlowly];
 /// So many come per second. All at once, they and both systems would do ever after at the same moment what they do in turns.
 const ARRIVALS_PER_S: f64 = 500.0;
-/// How long they are there before it counts. The systems at both ends ask whether there is room 0.2 s after there was none, and then
-/// after twice the time each time, many connections together: until 6.2 s after they came, and again 12.6 s after.
+/// How long the last one is there before it counts. The systems at both ends ask whether there is room 0.2 s after there was none, and
+/// then after twice the time each time, many connections together: 3.0 s, 6.2 s and 12.6 s after they came.
 const ARRIVAL: Duration = Duration::from_secs(7);
 /// How long the server has for their leave.
 const LEAVE: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ pub(super) async fn measure(served: &Served, turn: &Turn, sizes: &Sizes, cores: 
     let load = Load { rate: Some(peak.rate() * RATE), window: sizes.neighbours_window(), ..load };
     let before = load::run(served.address, served.pid(), load).await?.times;
     let resident_before = machine::resident_kib(served.pid())?;
-    // A process of their own: what they do is not to keep those from their work whose calls are measured.
+    // A process of their own: they do not share a runtime with those whose calls are measured.
     let [_, others] = cores.clone().divide_generator();
     let mut neighbours = Fleet::start(1, &others)?;
     for manner in MANNERS {

@@ -21,15 +21,15 @@ pub(crate) async fn give_back() {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        on_each_thread(collect);
+        on_each_thread(PATIENCE, collect);
     }
 }
 
-/// Has each thread of this runtime do `work` once. One that is busy now may be left out.
-fn on_each_thread(work: impl FnOnce() + Clone + Send + 'static) {
+/// Has each thread of this runtime do `work` once. One that is busy for longer than `patience` may be left out.
+fn on_each_thread(patience: Duration, work: impl FnOnce() + Clone + Send + 'static) {
     let threads = Handle::current().metrics().num_workers();
-    let gathering =
-        Arc::new(Gathering { threads, until: Instant::now() + PATIENCE, come: Mutex::default(), all: Condvar::new() });
+    let until = Instant::now() + patience;
+    let gathering = Arc::new(Gathering { threads, until, come: Mutex::default(), all: Condvar::new() });
     for _ in 0..threads {
         let (work, gathering) = (work.clone(), gathering.clone());
         tokio::spawn(async move {

@@ -91,14 +91,17 @@ impl Porch {
             return drop(slot);
         }
         let Ok(socket) = socket.into_std() else { return };
-        inside.spawn(async move {
-            let Self { service, patience, closing, .. } = self;
-            match TcpStream::from_std(socket) {
-                Ok(socket) => attend(socket, service, patience, closing).await,
-                Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
-            }
-            drop(slot);
-        });
+        // What it needs as long as it lasts is allocated by a thread of that runtime, which finds it again when it is freed there.
+        inside.spawn(async move { drop(tokio::spawn(self.serve(socket, slot))) });
+    }
+
+    async fn serve(self, socket: std::net::TcpStream, slot: OwnedSemaphorePermit) {
+        let Self { service, patience, closing, .. } = self;
+        match TcpStream::from_std(socket) {
+            Ok(socket) => attend(socket, service, patience, closing).await,
+            Err(error) => tracing::debug!(%error, "a connection was gone before it was served"),
+        }
+        drop(slot);
     }
 }
 

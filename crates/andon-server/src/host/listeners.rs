@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// So many that are gone are kept without a look at them.
-const GONE_MAX: usize = 64;
+/// So many more than twice those that are there are kept without a look whether any is gone.
+const SLACK: usize = 64;
 
-/// Modern clients that listen, and a few that were refused.
+/// Modern clients that listen, and of those that were refused not many more.
 pub(super) struct Listeners<T>(Mutex<Known<T>>);
 
 struct Known<T> {
@@ -19,7 +19,7 @@ impl<T> Listeners<T> {
     /// Takes one in, which need not know yet whether it will be told anything.
     pub(super) fn add(&self, number: u64, listener: &Arc<T>) {
         let mut known = self.lock();
-        if known.by_number.len() >= known.alive * 2 + GONE_MAX {
+        if known.by_number.len() >= known.alive * 2 + SLACK {
             known.forget_gone();
         }
         known.by_number.insert(number, Arc::downgrade(listener));
@@ -31,7 +31,7 @@ impl<T> Listeners<T> {
         let by_number = &mut known.by_number;
         by_number.remove(&number);
         known.alive = known.alive.min(by_number.len());
-        if by_number.capacity() > GONE_MAX && by_number.len() * 4 < by_number.capacity() {
+        if by_number.capacity() > SLACK && by_number.len() * 4 < by_number.capacity() {
             by_number.shrink_to(by_number.len() * 2);
         }
     }
@@ -72,9 +72,14 @@ impl<T> Known<T> {
 mod tests {
     use std::sync::Arc;
 
-    use super::{GONE_MAX, Listeners};
+    use serde_json::json;
 
-    fn known(listeners: &Listeners<u64>) -> usize {
+    use super::{Listeners, SLACK};
+    use crate::host::{Answer, Head, Host, Inbound};
+    use crate::principal::Principal;
+    use crate::server::Server;
+
+    fn known<T>(listeners: &Listeners<T>) -> usize {
         listeners.lock().by_number.len()
     }
 
@@ -89,7 +94,7 @@ mod tests {
             if number % 10 == 0 {
                 there.push(listener);
             }
-            assert!(known(&listeners) <= 2 * there.len() + GONE_MAX + 1);
+            assert!(known(&listeners) <= 2 * there.len() + SLACK + 1);
         }
         let mut all: Vec<u64> = listeners.all().iter().map(|listener| **listener).collect();
         all.sort_unstable();
@@ -104,9 +109,41 @@ mod tests {
         there.iter().for_each(|listener| listeners.add(**listener, listener));
         there.iter().for_each(|listener| listeners.remove(**listener));
         assert_eq!(known(&listeners), 0);
-        assert!(listeners.lock().by_number.capacity() <= GONE_MAX);
+        assert!(listeners.lock().by_number.capacity() <= SLACK);
         // Nor do those that are refused afterwards stay.
         (0..10_000).for_each(|number| listeners.add(number, &Arc::new(number)));
-        assert!(known(&listeners) <= GONE_MAX);
+        assert!(known(&listeners) <= SLACK);
+    }
+    fn host() -> Arc<Host> {
+        Server::new("test", "1").build().expect("a good server")
+    }
+
+    fn listen() -> String {
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        let params = json!({"notifications": {}, "_meta": meta});
+        json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params}).to_string()
+    }
+
+    #[tokio::test]
+    async fn who_closes_the_stream_is_forgotten() {
+        let host = host();
+        let head =
+            Head { protocol_version: Some("2026-07-28"), method: Some("subscriptions/listen"), ..Head::default() };
+        let posted = host.post(Inbound { head, body: listen().into(), principal: Principal::anonymous() }).await;
+        let Answer::Stream { stream, .. } = posted else { panic!("it listens: {posted:?}") };
+        assert_eq!(known(&host.listeners), 1);
+        drop(stream);
+        assert_eq!(known(&host.listeners), 0);
+    }
+
+    #[tokio::test]
+    async fn whose_connection_ends_is_forgotten() {
+        let host = host();
+        let (connection, _answers) = host.connect(Principal::anonymous());
+        connection.receive(listen().as_bytes());
+        assert_eq!(known(&host.listeners), 1);
+        drop(connection);
+        assert_eq!(known(&host.listeners), 0);
     }
 }
