@@ -114,6 +114,7 @@ mod tests {
         (0..10_000).for_each(|number| listeners.add(number, &Arc::new(number)));
         assert!(known(&listeners) <= SLACK);
     }
+
     fn host() -> Arc<Host> {
         Server::new("test", "1").build().expect("a good server")
     }
