@@ -29,7 +29,7 @@ pub(crate) async fn give_back() {
 fn on_each_thread(patience: Duration, work: impl FnOnce() + Clone + Send + 'static) {
     let threads = Handle::current().metrics().num_workers();
     let until = Instant::now() + patience;
-    let gathering = Arc::new(Gathering { threads, until, come: Mutex::default(), all: Condvar::new() });
+    let gathering = Arc::new(Gathering { threads, until, here: Mutex::default(), all: Condvar::new() });
     for _ in 0..threads {
         let (work, gathering) = (work.clone(), gathering.clone());
         tokio::spawn(async move {
@@ -45,21 +45,23 @@ struct Gathering {
     threads: usize,
     /// Nobody waits for longer than that, in all.
     until: Instant,
-    come: Mutex<Vec<ThreadId>>,
+    here: Mutex<Vec<ThreadId>>,
     all: Condvar,
 }
 
 impl Gathering {
     /// Waits for the other threads. Whether this one has not been here before.
     fn come(&self) -> bool {
-        let mut come = self.come.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
         let (me, left) = (thread::current().id(), self.until.saturating_duration_since(Instant::now()));
-        if come.contains(&me) {
+        if here.contains(&me) {
             return false;
         }
-        come.push(me);
-        self.all.notify_all();
-        drop(self.all.wait_timeout_while(come, left, |come| come.len() < self.threads));
+        here.push(me);
+        if here.len() == self.threads {
+            self.all.notify_all();
+        }
+        drop(self.all.wait_timeout_while(here, left, |here| here.len() < self.threads));
         true
     }
 }

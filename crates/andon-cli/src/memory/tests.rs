@@ -16,10 +16,10 @@ fn runtime() -> Runtime {
 }
 
 /// Has each thread of the runtime do `work`, called as the command does, and waits until all did who will: those who did.
-fn round(runtime: &Runtime, work: fn()) -> HashSet<ThreadId> {
+fn round(runtime: &Runtime, patience: Duration, work: fn()) -> HashSet<ThreadId> {
     let (sender, receiver) = mpsc::channel();
     let call = async move {
-        on_each_thread(PATIENCE, move || {
+        on_each_thread(patience, move || {
             work();
             sender.send(thread::current().id()).unwrap();
         });
@@ -37,8 +37,23 @@ fn round(runtime: &Runtime, work: fn()) -> HashSet<ThreadId> {
 fn each_thread_does_it_in_one_round() {
     let runtime = runtime();
     for _ in 0..1_000 {
-        assert_eq!(round(&runtime, || ()).len(), THREADS);
+        assert_eq!(round(&runtime, PATIENCE, || ()).len(), THREADS);
     }
+}
+
+#[test]
+fn one_that_is_busy_is_left_out_and_nobody_does_it_twice() {
+    let runtime = runtime();
+    let (busy, is_busy) = mpsc::channel();
+    let (rest, may_rest) = mpsc::channel::<()>();
+    drop(runtime.spawn(async move {
+        busy.send(thread::current().id()).unwrap();
+        may_rest.recv().unwrap_err();
+    }));
+    let busy = is_busy.recv().unwrap();
+    let did = round(&runtime, Duration::from_millis(100), || ());
+    assert!(!did.contains(&busy) && did.len() < THREADS, "{busy:?} is busy: {did:?}");
+    drop(rest);
 }
 
 #[test]
@@ -61,7 +76,7 @@ fn what_other_threads_freed_goes_back_to_the_system() {
         "{full} KiB with all, {freed} KiB when freed: nothing is left to give back"
     );
     for _ in 0..ROUNDS {
-        round(&runtime, collect);
+        round(&runtime, PATIENCE, collect);
     }
     let given = resident_kib();
     assert!(

@@ -139,6 +139,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_cancels_on_a_connection_is_forgotten() {
+        let host = host();
+        let (connection, _answers) = host.connect(Principal::anonymous());
+        connection.receive(listen().as_bytes());
+        let listener = host.listeners.all().first().map(Arc::downgrade).expect("it listens");
+        let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+        connection.receive(cancelled.to_string().as_bytes());
+        assert_eq!((known(&host.listeners), listener.strong_count()), (0, 0), "nor is its memory kept");
+    }
+
+    #[tokio::test]
     async fn whose_connection_ends_is_forgotten() {
         let host = host();
         let (connection, _answers) = host.connect(Principal::anonymous());

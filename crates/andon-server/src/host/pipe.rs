@@ -204,8 +204,8 @@ impl Connection {
         }
         if &*notification.method == "notifications/cancelled" {
             let params = notification.params.as_ref().and_then(|params| params.parse::<Cancelled>().ok());
-            let exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
-            let named = params.and_then(|params| exchanges.get(&params.request_id).cloned());
+            let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
+            let named = params.and_then(|params| exchanges.remove(&params.request_id));
             drop(exchanges);
             if let Some(cell) = named {
                 return cell.hang_up();
